@@ -8,6 +8,8 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 
 VENV=.venv
 PY=$VENV/bin/python
+# uv brings certificates of its own; the machine's also hold those of a company's proxy.
+export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
 
 say() { printf 'run.sh: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -65,8 +67,9 @@ make_venv() {
 
 install_into_venv() {
     if command -v uv >/dev/null 2>&1; then
-        uv pip install --quiet --python "$PY" --require-hashes "$@"
-        return
+        if uv pip install --quiet --python "$PY" --require-hashes "$@"; then return; fi
+        # uv reads none of pip's configuration, so a mirror or certificate may be known to pip alone.
+        say "uv could not install; trying pip"
     fi
     # A venv that uv made carries no pip.
     "$PY" -m pip --version >/dev/null 2>&1 || "$PY" -m ensurepip >/dev/null

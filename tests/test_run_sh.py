@@ -116,8 +116,17 @@ def test_changed_lock_is_installed(run_sh, checkout):
     assert [call.split()[:2] for call in calls] == [["pip", "install"]]
 
 
+def test_pip_installs_where_uv_cannot(run_sh, tmp_path):
+    broken = executable(tmp_path / "broken" / "uv", FAKE_UV + '[ "$1" = venv ]\n')
+    result, _ = run_sh(PATH=f"{broken.parent}:{tmp_path / 'tools'}")
+    assert "uv could not install; trying pip" in result.stderr
+    assert "--require-hashes -r requirements/runtime.lock" in result.stdout
+    assert result.stdout.endswith("ran main.py\n")
+
+
 def test_failed_install_is_tried_again(run_sh, tmp_path):
-    run_sh("help")
+    without_pip = FAKE_PYTHON.replace("-c)", "-m) exit 1 ;; -c)")
+    executable(tmp_path / "bin" / "python3", without_pip)
     broken = executable(tmp_path / "broken" / "uv", FAKE_UV + '[ "$1" = venv ]\n')
     first, _ = run_sh(PATH=f"{broken.parent}:{tmp_path / 'tools'}")
     assert first.returncode == 1
