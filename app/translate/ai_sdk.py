@@ -1,7 +1,7 @@
 """The UI message stream of the AI SDK (`ai` 5, 6 and 7), which assistant-ui reads too.
 
-Source: the chunk schema and `processUIMessageStream` of the npm package `ai`. Version 5.0 refuses unknown keys,
-so chunks carry no others than that version knows; no frame has a name or an id, on which assistant-ui throws.
+Source: the chunk schema and `processUIMessageStream` of the npm package `ai`. Version 5.0 refuses unknown
+keys, so chunks carry none beyond its own; no frame has a name or an id, on which assistant-ui throws.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The Assistants event stream: named events that carry whole objects, as OpenAI's SDKs read them.
 
-Source: OpenAI's Assistants streaming reference, and the state machines of openai-python and openai-node, which
-add up deltas: an id, a name or a number that came twice would be doubled.
+Source: OpenAI's Assistants streaming reference, and the state machines of openai-python and openai-node,
+which add up deltas: an id, a name or a number that came twice would be doubled.
 """
 
 from app.translate.encoding import EventStreamEncoder, data_frame, dump_json, event_frame, with_event_id

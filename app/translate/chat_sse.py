@@ -1,4 +1,4 @@
-"""The chat surface's own stream, a few plain events that a person can read in a terminal, and its JSON answer."""
+"""The chat surface's own stream, a few plain events that read well in a terminal, and its JSON answer."""
 
 from app.translate.encoding import (
     EventStreamEncoder,

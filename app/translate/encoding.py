@@ -23,8 +23,8 @@ class Encoder(Protocol):
 
     `encode` may return nothing for an event. `close` returns what ends the stream and is called exactly once,
     after `RunEnded` or `StreamFailed`. `keepalive` is what may be sent between two results of `encode` while
-    nothing happens. An encoder with `aborts_on_failure` has no words for a failure: where `is_broken_off` tells
-    so, the connection has to be broken off instead of closed.
+    nothing happens. An encoder with `aborts_on_failure` has no words for a failure: where `is_broken_off`
+    tells so, the connection has to be broken off instead of closed.
     """
 
     media_type: str

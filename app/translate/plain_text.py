@@ -7,7 +7,7 @@ from app.translate.events import DomainEvent, TextDelta
 
 
 class TextEncoder:
-    """Text and nothing else: a failure cannot be said, so `aborts_on_failure` asks to break the connection off."""
+    """Text and nothing else: a failure cannot be said, so the connection is to be broken off."""
 
     media_type: str = "text/plain"
     headers: Mapping[str, str] = SSE_HEADERS
