@@ -169,11 +169,13 @@ check_locks() {
     # Inside the checkout, so that the paths uv is given hold no spaces.
     copy=$(mktemp -d "$VENV/locks.XXXXXX")
     cp requirements/*.lock "$copy"
-    if compile_locks "$copy" && diff -u requirements "$copy" >&2; then
-        rm -rf "$copy"
+    if compile_locks "$copy" && diff -r requirements "$copy" >"$copy.diff"; then
+        rm -rf "$copy" "$copy.diff"
         return
     fi
-    rm -rf "$copy"
+    # The packages that differ; their hashes say nothing to a reader.
+    if [ -s "$copy.diff" ]; then grep '^[<>] [A-Za-z]' "$copy.diff" >&2 || true; fi
+    rm -rf "$copy" "$copy.diff"
     say "the lock files do not match pyproject.toml (or no package index could be reached): run ./run.sh lock"
     return 1
 }
