@@ -58,7 +58,7 @@ class AgUiEncoder(EventStreamEncoder):
             case ToolCallDelta(kind="function"):
                 return self._call_delta(event)
             case ToolCallReady(call={"type": "function"}):
-                return self._call_ready(event.call)
+                return self._call_ready(event.step_id, event.call)
             case RunEnded(run=run):
                 return self._start() + self._end_message() + self._ending(run)
             case StreamFailed(error=error):
@@ -98,41 +98,40 @@ class AgUiEncoder(EventStreamEncoder):
     def _call_delta(self, event: ToolCallDelta) -> bytes:
         opening = b""
         if event.name and event.call_id not in self._open_calls:
-            opening = self._start() + self._start_call(event.call_id, event.name)
+            opening = self._start() + self._start_call(event.step_id, event.call_id, event.name)
         if not event.arguments or event.call_id not in self._open_calls:
             return opening
         return opening + _arguments(event.call_id, event.arguments)
 
-    def _call_ready(self, call: Json) -> bytes:
+    def _call_ready(self, step_id: str, call: Json) -> bytes:
         call_id, function = call["id"], call["function"]
         opening = b""
         if call_id not in self._open_calls:
-            opening = self._start() + self._start_call(call_id, function["name"])
+            opening = self._start() + self._start_call(step_id, call_id, function["name"])
             opening += _arguments(call_id, function["arguments"]) if function["arguments"] else b""
         self._open_calls.discard(call_id)
         return opening + data_frame({"type": "TOOL_CALL_END", "toolCallId": call_id})
 
-    def _start_call(self, call_id: str, name: str) -> bytes:
+    def _start_call(self, step_id: str, call_id: str, name: str) -> bytes:
         self._open_calls.add(call_id)
-        return data_frame({"type": "TOOL_CALL_START", "toolCallId": call_id, "toolCallName": name})
+        # The step as parent keeps parallel calls in one message, so that their results follow it together.
+        call = {"toolCallId": call_id, "toolCallName": name, "parentMessageId": step_id}
+        return data_frame({"type": "TOOL_CALL_START", **call})
 
     def _ending(self, run: Json) -> bytes:
         status = run["status"]
         if status in {"failed", "expired"}:
             return _error(run_error(run))
+        if status == "cancelled":
+            # 1.0 has an outcome for this, which clients just before it refuse; all of them know an error.
+            return _error({"message": "The run was cancelled.", "code": "cancelled"})
         if self._open_calls:
             # RUN_FINISHED would have to end these calls: a client would run them with half their arguments.
-            return _error(
-                {"message": f"The run is {status}; a tool call was left unfinished.", "code": status}
-            )
+            return _error({"message": "The run ended in the middle of a tool call.", "code": status})
         usage = usage_counts(run)
         result = {"thread_id": run["thread_id"], "run_id": run["id"], "status": status}
-        ending = {
-            "type": "RUN_FINISHED",
-            **self._ids,
-            "result": {**result, **({"usage": usage} if usage else {})},
-        }
-        return data_frame({**ending, "outcome": {"type": "cancelled"}} if status == "cancelled" else ending)
+        result.update({"usage": usage} if usage else {})
+        return data_frame({"type": "RUN_FINISHED", **self._ids, "result": result})
 
 
 def _arguments(call_id: str, fragment: str) -> bytes:
