@@ -1,0 +1,95 @@
+"""The command line of the embedded upstream."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app.embedded.errors import EmbeddedStartError
+from app.embedded.server import serve_forever
+from app.embedded.settings import FAULTS, RESPONDERS, EmbeddedSettings
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until a signal comes; a start that fails prints one line and exits with 1."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    bind: dict[str, Any] = (
+        {"uds": options.uds} if options.uds else {"host": options.host, "port": options.port}
+    )
+    where = options.uds or f"http://{options.host}:{options.port}/v1"
+    sys.stderr.write(f"embedded upstream ({options.responder}) on {where}\n")
+    try:
+        asyncio.run(serve_forever(settings_of(options), **bind))
+    except (EmbeddedStartError, OSError) as exc:
+        sys.exit(f"embedded upstream: {exc}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def settings_of(options: argparse.Namespace) -> EmbeddedSettings:
+    """Settings out of parsed options."""
+    return EmbeddedSettings(
+        db=options.db,
+        responder=options.responder,
+        docs=options.docs,
+        local_model=options.local_model,
+        local_threads=options.local_threads,
+        first_token_ms=options.first_token_ms,
+        token_ms=options.token_ms,
+        fault=options.fault,
+        fault_rate=options.rate,
+        fault_after=options.fault_after,
+        seed=options.seed,
+        chunk_bytes=options.chunk,
+        api_key=options.api_key,
+        shutdown_date=options.shutdown_date,
+        allow_assistants_download=options.allow_assistants_download,
+        container_seconds=options.container_seconds,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m app.embedded", description=__doc__)
+    _add_place(parser)
+    _add_answers(parser)
+    _add_faults(parser)
+    return parser
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    default = EmbeddedSettings()
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=9001)
+    parser.add_argument("--uds", metavar="PATH", help="serve on a Unix socket")
+    parser.add_argument("--db", default=default.db, help="SQLite file, or :memory: (default: %(default)s)")
+    parser.add_argument("--api-key", metavar="KEY", help="require it as a bearer token")
+
+
+def _add_answers(parser: argparse.ArgumentParser) -> None:
+    default = EmbeddedSettings()
+    parser.add_argument("--responder", choices=RESPONDERS, default=default.responder)
+    parser.add_argument("--docs", type=Path, default=default.docs, help="folder with README.md and docs/")
+    parser.add_argument("--local-model", type=Path, metavar="GGUF", help="weights of the local responder")
+    parser.add_argument("--local-threads", type=int, metavar="N", help="CPU threads of the local responder")
+    parser.add_argument("--shutdown-date", metavar="DATE", help="told by /v1/models")
+    parser.add_argument("--allow-assistants-download", action="store_true")
+    parser.add_argument("--container-seconds", type=float, default=default.container_seconds, metavar="S")
+
+
+def _add_faults(parser: argparse.ArgumentParser) -> None:
+    default = EmbeddedSettings()
+    parser.add_argument("--first-token-ms", type=float, default=0.0, metavar="MS")
+    parser.add_argument("--token-ms", type=float, default=0.0, metavar="MS")
+    parser.add_argument("--fault", choices=FAULTS)
+    parser.add_argument(
+        "--rate", type=float, default=default.fault_rate, help="share of requests with the fault"
+    )
+    parser.add_argument("--fault-after", type=int, default=default.fault_after, metavar="EVENTS")
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument(
+        "--chunk", type=int, metavar="BYTES", help="re-slice streams into writes of this size"
+    )

@@ -1,0 +1,198 @@
+"""One response in the making: its task, its event log and whoever reads along."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from app.embedded.events import EventLog
+from app.embedded.objects import usage
+from app.embedded.output import Output
+from app.embedded.responders.base import (
+    CallArguments,
+    Incomplete,
+    Responder,
+    ResponderError,
+    TextDelta,
+    Turn,
+    Usage,
+)
+from app.embedded.store.responses import now, restarted_error
+from app.embedded.wire import Json
+
+logger = logging.getLogger(__name__)
+
+# A responder that never waits would hold the event loop for its whole answer.
+_DELTAS_PER_BREATH = 128
+_CHARS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Latency that the knobs ask for, in seconds."""
+
+    first_token: float
+    token: float
+
+
+class Generation:
+    """Runs a responder and logs its events; ends in exactly one of the terminal states."""
+
+    def __init__(self, body: Json, turn: Turn, responder: Responder, pace: Pace, *, streamed: bool) -> None:
+        self.body = body
+        self.streamed = streamed
+        """Created with background and stream, so its events may be replayed."""
+        self.log = EventLog()
+        self.done = asyncio.Event()
+        self._turn = turn
+        self._responder = responder
+        self._pace = pace
+        self._output = Output(body["id"], self.log)
+        self._counted: Usage | None = None
+        self._cut: str | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._ending = False
+        self._restarting = False
+        self._announce("response.created")
+        if body["background"]:
+            self._announce("response.queued")
+
+    @property
+    def id(self) -> str:
+        """The response's id."""
+        return str(self.body["id"])
+
+    @property
+    def fresh(self) -> list[Json]:
+        """The input items of this response."""
+        return self._turn.fresh
+
+    def start(self, on_end: "Ending") -> None:
+        """Begin; `on_end` stores the outcome before any reader learns of it."""
+        self._task = asyncio.create_task(self._run(on_end))
+
+    async def cancel(self, *, restarting: bool = False) -> None:
+        """Stop and wait for the end; an answer that is already being stored still completes."""
+        # A task cancelled before its first step would never reach its own ending.
+        await asyncio.sleep(0)
+        if self._task is not None and not self._ending:
+            self._restarting = restarting
+            self._task.cancel()
+        await self.done.wait()
+
+    async def batches(self, start: int = 0) -> AsyncIterator[Sequence[bytes]]:
+        """Frames from sequence number `start` on, each batch all that is there, until the end."""
+        frames = self.log.frames
+        while True:
+            if len(frames) > start:
+                batch = frames[start:]
+                start = len(frames)
+                yield batch
+            elif self.done.is_set():
+                return
+            else:
+                await self._news()
+
+    async def _news(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _tell(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    def _announce(self, name: str) -> None:
+        self.log.add(name, {"response": self.body})
+
+    async def _run(self, on_end: "Ending") -> None:
+        event: str | None = None
+        try:
+            event = await self._produce()
+        except asyncio.CancelledError:
+            self._abandon()
+        except ResponderError as exc:
+            event = self._fail({"code": exc.code, "message": exc.message})
+        except Exception:
+            logger.exception("responder failed")
+            event = self._fail({"code": "server_error", "message": "The embedded responder failed."})
+        self._ending = True
+        await self._end(event, on_end)
+
+    async def _produce(self) -> str:
+        self.body = {**self.body, "status": "in_progress"}
+        self._announce("response.in_progress")
+        self._tell()
+        if self._pace.first_token:
+            await asyncio.sleep(self._pace.first_token)
+        async with aclosing(self._responder.answer(self._turn)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Usage):
+                    self._counted = piece
+                elif isinstance(piece, Incomplete):
+                    self._cut = piece.reason
+                    break
+                elif isinstance(piece, TextDelta | CallArguments) and not await self._may_go_on():
+                    break
+                else:
+                    self._output.add(piece)
+                    self._tell()
+        return self._succeed()
+
+    async def _may_go_on(self) -> bool:
+        """Paces a delta; false once the token limit is reached."""
+        deltas = self._output.deltas
+        limit = self._turn.max_output_tokens
+        if limit is not None and deltas >= limit:
+            self._cut = "max_output_tokens"
+            return False
+        if self._pace.token:
+            await asyncio.sleep(self._pace.token)
+        elif deltas % _DELTAS_PER_BREATH == _DELTAS_PER_BREATH - 1:
+            await asyncio.sleep(0)
+        return True
+
+    def _succeed(self) -> str:
+        status = "incomplete" if self._cut else "completed"
+        self._output.close(status)
+        counted = self._counted or Usage(_estimate(self._turn), max(1, self._output.deltas))
+        self.body |= {
+            "status": status,
+            "incomplete_details": {"reason": self._cut} if self._cut else None,
+            "completed_at": None if self._cut else now(),
+            "output": self._output.items,
+            "usage": usage(counted.input_tokens, counted.output_tokens),
+        }
+        return f"response.{status}"
+
+    def _fail(self, error: Json) -> str:
+        self.body |= {"status": "failed", "error": error, "output": []}
+        return "response.failed"
+
+    def _abandon(self) -> None:
+        if self._restarting:
+            self._fail(restarted_error())
+        else:
+            self.body |= {"status": "cancelled", "output": []}
+
+    async def _end(self, event: str | None, on_end: "Ending") -> None:
+        last = [self.log.encode(event, {"response": self.body})] if event else []
+        try:
+            await on_end(self, [*self.log.frames, *last])
+        except Exception:
+            logger.exception("could not store the end of a response")
+        self.log.frames.extend(last)
+        self.done.set()
+        self._tell()
+
+
+Ending = Callable[[Generation, Sequence[bytes]], Awaitable[None]]
+
+
+def _estimate(turn: Turn) -> int:
+    chars = sum(len(part.get("text") or "") for item in turn.items for part in item.get("content") or [])
+    return max(1, (chars + len(turn.instructions or "")) // _CHARS_PER_TOKEN)

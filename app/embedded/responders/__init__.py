@@ -1,0 +1,1 @@
+"""Who answers: one responder a module, all behind the protocol in `base`."""

@@ -1,0 +1,136 @@
+"""The guide: answers about Soloist from its own documents, without any model and without a network."""
+
+import re
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from app.embedded.documents import Document
+from app.embedded.items import text_of
+from app.embedded.responders.base import Annotation, Hit, HostedTool, Piece, TextDelta, Turn
+from app.embedded.responders.chart import chart_pieces, wants_chart
+from app.embedded.responders.memory import asked_fact, told_facts
+from app.embedded.responders.phrases import ENGLISH, KOREAN, Phrases
+from app.embedded.responders.sections import Match, SectionIndex, excerpt
+from app.embedded.responders.tokens import tokens_of
+from app.embedded.responders.vocabulary import is_korean, query_terms
+
+_GREETING = re.compile(
+    r"\s*(hi|hello|hey|hallo|good (morning|afternoon|evening)|안녕\S*|반가\S*|하이)\b[\s\w]{0,12}[\s!.~,]*",
+    re.IGNORECASE,
+)
+_FILE_HITS = 2
+_EXCERPT_CHARS = 700
+
+
+@dataclass(slots=True)
+class _Answer:
+    """Text that grows, and the annotations that point into it."""
+
+    text: str = ""
+    annotations: list[Annotation] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        self.text = f"{self.text}\n\n{text}" if self.text else text
+
+    def quote(self, passage: str, file_id: str, filename: str) -> None:
+        self.say("\n".join(f"> {line}".rstrip() for line in passage.splitlines()))
+        place = {"file_id": file_id, "filename": filename, "index": len(self.text)}
+        self.annotations.append(Annotation({"type": "file_citation", **place}))
+
+
+class GuideResponder:
+    """Useful from the first minute, and plain about being no assistant."""
+
+    model = "soloist-guide"
+
+    def __init__(self, documents: Iterable[Document]) -> None:
+        self._documents = list(documents)
+        self._index = SectionIndex(self._documents)
+
+    async def aclose(self) -> None:
+        """Drop the index."""
+        self._index.close()
+
+    async def answer(self, turn: Turn) -> AsyncGenerator[Piece, None]:
+        """A chart, a passage of an attached file, or an answer from thread and documents."""
+        phrases = KOREAN if is_korean(turn.prompt) else ENGLISH
+        if wants_chart(turn):
+            async for piece in chart_pieces(turn, phrases.chart):
+                yield piece
+            return
+        hits = await _file_hits(turn)
+        if turn.has_tool("file_search") and turn.vector_store_ids():
+            yield HostedTool("fs", {"type": "file_search_call", "queries": [turn.prompt], "results": None})
+        answer = self._answer(turn, phrases, hits)
+        for token in tokens_of(answer.text):
+            yield TextDelta(token)
+        for annotation in answer.annotations:
+            yield annotation
+
+    def _answer(self, turn: Turn, phrases: Phrases, hits: Sequence[Hit]) -> _Answer:
+        answer = _Answer()
+        if said := _from_thread(turn, phrases):
+            answer.say(said)
+        elif hits:
+            _quote_files(answer, hits, phrases)
+        elif _GREETING.fullmatch(turn.prompt):
+            answer.say(phrases.greeting)
+        else:
+            self._consult_documents(answer, turn.prompt, phrases)
+        return answer
+
+    def _consult_documents(self, answer: _Answer, question: str, phrases: Phrases) -> None:
+        if not self._documents:
+            answer.say(phrases.no_documents)
+            return
+        terms = query_terms(question)
+        matches = self._index.search(terms)
+        if not matches:
+            answer.say(phrases.miss)
+            return
+        best = matches[0].section
+        answer.say(phrases.found.format(filename=best.document.filename, heading=best.heading))
+        answer.quote(excerpt(best, terms, _EXCERPT_CHARS), best.document.file_id, best.document.filename)
+        if places := _other_places(matches):
+            answer.say(phrases.also.format(places=places))
+        answer.say(phrases.signature)
+
+
+def _other_places(matches: Sequence[Match]) -> str:
+    best = matches[0]
+    others = [match for match in matches[1:3] if match.coverage >= best.coverage]
+    return ", ".join(f"{match.section.document.filename} “{match.section.heading}”" for match in others)
+
+
+def _from_thread(turn: Turn, phrases: Phrases) -> str | None:
+    """What the thread told before, or the receipt for what it tells now."""
+    asked = asked_fact(turn.prompt)
+    texts = [text_of(item) for item in turn.items if item["type"] == "message" and item["role"] == "user"]
+    if asked is not None:
+        fact = told_facts(texts).get(asked)
+        if fact is None:
+            return phrases.not_told.format(what=asked) if asked == "name" else None
+        what = fact.korean if phrases is KOREAN else fact.what
+        return phrases.recalled.format(what=what, value=fact.value)
+    facts = list(told_facts([turn.prompt]).values())
+    if not facts or "?" in turn.prompt:
+        return None
+    fact = facts[-1]
+    what = fact.korean if phrases is KOREAN else fact.what
+    return phrases.noted.format(what=what, value=fact.value)
+
+
+async def _file_hits(turn: Turn) -> list[Hit]:
+    files, stores = turn.attached_file_ids(), turn.vector_store_ids()
+    if not files and not stores:
+        return []
+    words = [word for group in query_terms(turn.prompt) for word in group[:1]]
+    query = turn.prompt if is_korean(turn.prompt) or not words else " ".join(words)
+    return await turn.resources.search_files(query, files, stores, _FILE_HITS)
+
+
+def _quote_files(answer: _Answer, hits: Sequence[Hit], phrases: Phrases) -> None:
+    for hit in hits:
+        answer.say(phrases.found_in_file.format(filename=hit.filename))
+        answer.quote(hit.text, hit.file_id, hit.filename)
+    answer.say(phrases.signature)

@@ -1,0 +1,159 @@
+"""The ASGI app of the embedded upstream, and a server for it inside a running event loop."""
+
+import asyncio
+import secrets
+import socket
+import struct
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.embedded.errors import ApiError, on_api_error, on_http_error, on_server_error
+from app.embedded.routes import containers, conversations, files, models, responses, vector_stores
+from app.embedded.services import open_services
+from app.embedded.settings import EmbeddedSettings
+from app.embedded.streaming import RESET_EXTENSION
+from app.embedded.wire import InvalidBodyError
+
+_SHUTDOWN_SECONDS = 2
+_BACKLOG = 4096
+_UNAUTHORIZED = ApiError(
+    "Incorrect API key provided.", status=401, code="invalid_api_key", error_type="invalid_request_error"
+)
+
+
+def create_embedded_app(settings: EmbeddedSettings) -> Starlette:
+    """The app; its lifespan opens the database and the responder."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    modules = (responses, conversations, files, containers, vector_stores, models)
+    app = Starlette(
+        routes=[route for module in modules for route in module.routes],
+        exception_handlers={
+            ApiError: on_api_error,
+            InvalidBodyError: _on_invalid_body,
+            HTTPException: on_http_error,
+            Exception: on_server_error,
+        },
+        lifespan=lifespan,
+    )
+    app.add_middleware(_Gate, api_key=settings.api_key)
+    return app
+
+
+async def _on_invalid_body(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, InvalidBodyError)  # noqa: S101 - Starlette types every handler's argument as Exception
+    return ApiError(exc.message, param=exc.param, code=exc.code).response()
+
+
+class _Gate:
+    """Checks the bearer token and gives every answer an `x-request-id`."""
+
+    def __init__(self, app: ASGIApp, api_key: str | None) -> None:
+        self._app = app
+        self._bearer = f"Bearer {api_key}".encode() if api_key else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = f"req_{secrets.token_hex(16)}"
+            await send(message)
+
+        app = self._app if self._admits(scope) else _UNAUTHORIZED.response()
+        await app(scope, receive, send_with_id)
+
+    def _admits(self, scope: Scope) -> bool:
+        if self._bearer is None:
+            return True
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        return secrets.compare_digest(given, self._bearer)
+
+
+class _ResettableProtocol(HttpToolsProtocol):
+    """Lets a fault end its connection with a TCP reset."""
+
+    def on_message_begin(self) -> None:
+        """Offer the reset in the scope of every request."""
+        super().on_message_begin()
+        self.scope["extensions"] = {RESET_EXTENSION: {"reset": self._reset}}
+
+    def _reset(self) -> None:
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX:
+            # Lingering for zero seconds makes close() send RST in place of FIN.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+
+class _QuietServer(uvicorn.Server):
+    """Leaves the process's signals to whoever owns the event loop."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Capture nothing."""
+        yield
+
+
+def _server_config(app: Starlette, **options: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=_ResettableProtocol,
+        loop="uvloop",
+        ws="none",
+        # The lifespan is entered by hand: uvicorn would end the whole process where a start fails.
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_keep_alive=75,
+        backlog=_BACKLOG,
+        **options,
+    )
+
+
+@asynccontextmanager
+async def serve_embedded(
+    settings: EmbeddedSettings, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[str]:
+    """Serve inside the running event loop; yields the base URL, `http://127.0.0.1:PORT/v1`.
+
+    Raises EmbeddedStartError when the settings ask for what is not there, OSError when the port is taken.
+    """
+    app = create_embedded_app(settings)
+    with socket.create_server((host, port), backlog=_BACKLOG) as listener:
+        async with app.router.lifespan_context(app):
+            server = _QuietServer(_server_config(app))
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                while not (server.started or serving.done()):
+                    await asyncio.sleep(0.002)
+                yield f"http://{host}:{listener.getsockname()[1]}/v1"
+            finally:
+                await app.state.services.engine.aclose()
+                server.should_exit = True
+                await serving
+
+
+async def serve_forever(settings: EmbeddedSettings, **bind: Any) -> None:
+    """Serve until a signal comes; `bind` is uvicorn's `host` and `port`, or `uds`."""
+    app = create_embedded_app(settings)
+    async with app.router.lifespan_context(app):
+        await uvicorn.Server(_server_config(app, **bind)).serve()

@@ -1,0 +1,1 @@
+"""What the embedded upstream keeps: one SQLite file, one module a resource."""
