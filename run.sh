@@ -98,7 +98,7 @@ build_web() {
     fingerprint=$(web_fingerprint)
     if [ -f "$stamp" ] && [ "$fingerprint" = "$(cat "$stamp")" ]; then return; fi
     say "building web/"
-    if (cd web && npm ci --no-audit --no-fund && npm run build) >"$log" 2>&1 </dev/null; then
+    if (cd web && npm ci --no-audit --no-fund --fetch-retries=1 && npm run build) >"$log" 2>&1 </dev/null; then
         printf '%s\n' "$fingerprint" >"$stamp"
     else
         say "web/ could not be built, so its pages are missing or old (the reason is in $log); the API serves all the same."
