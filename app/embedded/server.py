@@ -139,6 +139,8 @@ async def serve_embedded(
     """
     app = create_embedded_app(settings)
     with socket.create_server((host, port), backlog=_BACKLOG) as listener:
+        # Accepted sockets inherit this; asyncio itself sets it only where the protocol number says TCP.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         async with app.router.lifespan_context(app):
             server = _QuietServer(_server_config(app))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
