@@ -16,7 +16,7 @@ from app.embedded.settings import FAULTS, RESPONDERS, EmbeddedSettings
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until a signal comes; a start that fails prints one line and exits with 1."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     bind: dict[str, Any] = (
         {"uds": options.uds} if options.uds else {"host": options.host, "port": options.port}
     )

@@ -42,7 +42,7 @@ class EmbeddedStartError(RuntimeError):
 
 
 def not_found(kind: str, object_id: str, param: str | None = None) -> ApiError:
-    """404 in OpenAI's words: `Conversation with id 'conv_…' not found.`"""
+    """404 in OpenAI's words, as in `Conversation with id 'conv_…' not found`."""
     return ApiError(f"{kind} with id '{object_id}' not found.", status=404, param=param)
 
 

@@ -145,8 +145,7 @@ async def serve_embedded(
             server = _QuietServer(_server_config(app))
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
-                while not (server.started or serving.done()):
-                    await asyncio.sleep(0.002)
+                # The listener queues connections until the server takes them, a moment from now.
                 yield f"http://{host}:{listener.getsockname()[1]}/v1"
             finally:
                 await app.state.services.engine.aclose()

@@ -16,7 +16,7 @@ class EmbeddedSettings:
     """How one embedded upstream answers, stores and misbehaves."""
 
     db: str = "data/embedded.db"
-    """Path of the SQLite file; uploaded files lie in the folder `<db>.files` beside it. `:memory:` keeps nothing."""
+    """Path of the SQLite file; uploads lie in the folder `<db>.files` beside it. `:memory:` keeps nothing."""
     responder: ResponderName = "guide"
     docs: Path = Path()
     """Folder that holds README.md and docs/, which the guide answers from and serves as files."""

@@ -53,7 +53,7 @@ class ConversationRef(Body):
 
 
 class ResponseCreate(Body):
-    """`POST /v1/responses`: every parameter of openai 3.52; those without effect here are stored and told back."""
+    """`POST /v1/responses`: every parameter of openai 3.52; those without effect here are told back."""
 
     model: str | None = None
     input: str | list[Json] | None = None

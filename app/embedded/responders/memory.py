@@ -6,23 +6,23 @@ from dataclasses import dataclass
 
 _TOLD = (
     re.compile(
-        r"\bmy (?P<what>(?!\w+ (?:question|problem|issue)\b)[a-z][a-z -]{0,30}?)(?: is|'s|’s| are) (?P<value>[^.!?,;\n]{1,80})",
-        re.I,
+        r"\bmy (?P<what>[a-z][a-z -]{0,30}?)(?: is|'s|’s| are) (?P<value>[^.!?,;\n]{1,80})", re.IGNORECASE
     ),
-    re.compile(r"\b(?:i am called|i'm called|call me) (?P<value>[^.!?,;\n]{1,40})", re.I),
+    re.compile(r"\b(?:i am called|i'm called|call me) (?P<value>[^.!?,;\n]{1,40})", re.IGNORECASE),
 )
+_MY_KOREAN = r"(?:내|제|나의|저의)\s*(?P<what>[가-힣]{1,8}?)\s?"
 _TOLD_KOREAN = re.compile(
-    r"(?:내|제|나의|저의)\s*(?P<what>[가-힣]{1,8}?)\s?(?:은|는|이|가)\s+(?P<value>[^.!?,\n]{1,40}?)"
-    r"(?:이라고 합니다|라고 합니다|이라고 해요|라고 해요|이라고 해|라고 해|입니다|이에요|예요|에요|이야|야|다|요)?\s*(?:[.!,\n]|$)"
+    _MY_KOREAN + r"(?:은|는|이|가)\s+(?P<value>[^.!?,\n]{1,40}?)"
+    r"(?:(?:이)?라고 (?:합니다|해요|해)|입니다|이에요|예요|에요|이야|야|다|요)?\s*(?:[.!,\n]|$)"
 )
 _ASKED = re.compile(
-    r"(?:\b(?:what|who|where|when|which|tell me|remind me|remember|know|say)\b|\bhow old\b).*?\bmy (?P<what>[a-z][a-z -]{0,30}?)"
-    r"(?: is| are| was| again)*\s*[?.!]*\s*$",
-    re.I,
+    r"(?:\b(?:what|who|where|when|which|tell me|remind me|remember|know|say)\b|\bhow old\b).*?"
+    r"\bmy (?P<what>[a-z][a-z -]{0,30}?)(?: is| are| was| again)*\s*[?.!]*\s*$",
+    re.IGNORECASE,
 )
-_ASKED_WHO = re.compile(r"\bwho am i\b|\bdo you (?:know|remember) me\b", re.I)
+_ASKED_WHO = re.compile(r"\bwho am i\b|\bdo you (?:know|remember) me\b", re.IGNORECASE)
 _ASKED_KOREAN = re.compile(
-    r"(?:내|제|나의|저의)\s*(?P<what>[가-힣]{1,8}?)\s?(?:은|는|이|가|을|를)?\s*(?:뭐|뭔|무엇|누구|어디|언제|몇|기억|알고|아니\?|알아|말해)"
+    _MY_KOREAN + r"(?:은|는|이|가|을|를)?\s*(?:뭐|뭔|무엇|누구|어디|언제|몇|기억|알고|아니\?|알아|말해)"
 )
 _ENGLISH = {
     "이름": "name", "성함": "name", "나이": "age", "직업": "job", "도시": "city", "생일": "birthday",

@@ -22,7 +22,8 @@ class Phrases:
 
 ENGLISH = Phrases(
     greeting=(
-        "Hello! I am Soloist's offline guide: I answer from its README and docs, and no language model is behind me. "
+        "Hello! I am Soloist's offline guide: I answer from its README and docs, "
+        "and no language model is behind me. "
         "Set `OPENAI_API_KEY` and restart to talk to the real assistant. "
         "Until then, try “How do I set my key?” or “How do I stream?”"
     ),
@@ -46,7 +47,8 @@ ENGLISH = Phrases(
 
 KOREAN = Phrases(
     greeting=(
-        "안녕하세요! 저는 Soloist의 오프라인 안내입니다. README와 문서에서 찾아 답하며, 뒤에 언어 모델은 없습니다. "
+        "안녕하세요! 저는 Soloist의 오프라인 안내입니다. "
+        "README와 문서에서 찾아 답하며, 뒤에 언어 모델은 없습니다. "
         "`OPENAI_API_KEY`를 설정하고 다시 시작하면 실제 어시스턴트가 답합니다. "
         "우선 “API 키는 어떻게 설정해?”나 “스트리밍은 어떻게 해?”라고 물어보세요."
     ),

@@ -1,9 +1,9 @@
 """The scripted responder: deterministic answers for tests, steered by the prompt.
 
-`slow:` 400 words at 20 ms each · `long:N` N words at once · `sleep:MS text` waits first · `fail:CODE` fails ·
-`fail-late:CODE` fails after some words · `refuse:` refuses · `incomplete:` stops early · `cite:` or `files:` cites
-an attached file · `rounds:N` calls the first function N times, one after the other · the word "tool" calls it once,
-"tools" or "parallel" twice at once · "chart" draws one when code interpreter is offered · all else is echoed.
+`slow:` 400 words at 20 ms each, `long:N` N words at once, `sleep:MS text` waits first, `fail:CODE` fails,
+`fail-late:CODE` fails after some words, `refuse:` refuses, `incomplete:` stops early, `cite:` or `files:`
+cites an attached file, `rounds:N` calls the first function N times in turn, the word "tool" calls it once, "tools" or
+"parallel" twice at once, "chart" draws one when code interpreter is offered; all else is echoed.
 """
 
 import asyncio

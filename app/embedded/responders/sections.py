@@ -118,7 +118,7 @@ def _section(document: Document, trail: Sequence[str], lines: Sequence[str]) -> 
 
 
 def excerpt(section: Section, terms: Sequence[tuple[str, ...]], limit: int = 700) -> str:
-    """The paragraphs of a section from the best matching one on, whole ones, up to some `limit` characters."""
+    """Whole paragraphs of a section from the best matching one on, up to some `limit` characters."""
     paragraphs = _paragraphs(section.body)
     words = {word for group in terms for word in group}
     scores = [sum(word in paragraph.lower() for word in words) for paragraph in paragraphs]

@@ -3,13 +3,14 @@
 import re
 
 _STOP_TEXT = """
-a about again all also am an and any anything are as ask at be because been before being but by came can come could
-did do does doing done each else even every few find first for from get gets give go goes going good got had has
-have having he her here him his how i if in into is it its just know let like ll look made make many may me mean
-might more most much must my need no not now of off on one only or other our out over own please re really reply
-right said same say see she should show since so some still such sure take tell than thank thanks that the their
-them then there these they thing think this those through to too try under up us use used using ve very want was way
-we well were what when where which while who why will with without work works would yes you your explain help soloist
+a about again all also am an and any anything are as ask at be because been before being but by came can
+come could did do does doing done each else even every few find first for from get gets give go goes going
+good got had has have having he her here him his how i if in into is it its just know let like ll look made
+make many may me mean might more most much must my need no not now of off on one only or other our out over
+own please re really reply right said same say see she should show since so some still such sure take tell
+than thank thanks that the their them then there these they thing think this those through to too try under
+up us use used using ve very want was way we well were what when where which while who why will with without
+work works would yes you your explain help soloist
 """
 STOP_WORDS = frozenset(_STOP_TEXT.split())
 

@@ -94,7 +94,7 @@ async def _resume(services: Services, response_id: str, starting_after: int) -> 
 def _require_streamed(*, streamed: bool) -> None:
     if not streamed:
         raise ApiError(
-            "This response cannot be streamed because it was not created with background=true and stream=true.",
+            "This response cannot be streamed: it was not created with background=true and stream=true.",
             param="stream",
         )
 

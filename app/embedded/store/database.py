@@ -10,9 +10,11 @@ from typing import Any
 import aiosqlite
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS conversations (id TEXT PRIMARY KEY, created_at INTEGER NOT NULL, metadata BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS conversations (
+    id TEXT PRIMARY KEY, created_at INTEGER NOT NULL, metadata BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS items (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, conversation_id TEXT NOT NULL, id TEXT NOT NULL, body BLOB NOT NULL);
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, conversation_id TEXT NOT NULL, id TEXT NOT NULL,
+    body BLOB NOT NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS items_by_id ON items (conversation_id, id);
 CREATE INDEX IF NOT EXISTS items_by_seq ON items (conversation_id, seq);
 CREATE TABLE IF NOT EXISTS responses (
@@ -20,13 +22,15 @@ CREATE TABLE IF NOT EXISTS responses (
     body BLOB NOT NULL, input BLOB NOT NULL, events BLOB);
 CREATE INDEX IF NOT EXISTS responses_by_conversation ON responses (conversation_id);
 CREATE TABLE IF NOT EXISTS files (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, filename TEXT NOT NULL, purpose TEXT NOT NULL,
-    bytes INTEGER NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER, indexed INTEGER NOT NULL DEFAULT 0);
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, filename TEXT NOT NULL,
+    purpose TEXT NOT NULL, bytes INTEGER NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER,
+    indexed INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS container_files (
     id TEXT PRIMARY KEY, container_id TEXT NOT NULL, path TEXT NOT NULL, created_at INTEGER NOT NULL,
     expires_at REAL NOT NULL, content BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS vector_stores (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL, body BLOB NOT NULL);
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL,
+    body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS vector_store_files (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, vector_store_id TEXT NOT NULL, file_id TEXT NOT NULL,
     status TEXT NOT NULL, body BLOB NOT NULL);
@@ -92,7 +96,7 @@ class Transaction:
 async def open_database(path: str) -> AsyncIterator[Database]:
     """Open or create the file (and its folder) with WAL, so that a killed process loses nothing committed."""
     if path != ":memory:":
-        Path(path).parent.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, before anything is served
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     async with aiosqlite.connect(path, isolation_level=None) as connection:
         for pragma in _PRAGMAS:
             await connection.execute(f"PRAGMA {pragma}")

@@ -34,7 +34,8 @@ class ResponseStore:
         """Record a response that begins, so that a restart can tell what became of it."""
         conversation = body["conversation"]
         await self._database.write(
-            "INSERT INTO responses (id, conversation_id, status, streamed, body, input) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO responses (id, conversation_id, status, streamed, body, input)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             (
                 body["id"],
                 conversation and conversation["id"],
