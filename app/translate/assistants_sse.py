@@ -20,6 +20,7 @@ from app.translate.events import (
     TextDelta,
     ThreadCreated,
     ToolCallDelta,
+    ToolCallReady,
 )
 
 _MESSAGE_DELTA = (
@@ -77,6 +78,8 @@ class AssistantsEncoder(EventStreamEncoder):
                 return _twice(b"thread.run.step.created", b"thread.run.step.in_progress", step)
             case ToolCallDelta():
                 return self._tool_call(event)
+            case ToolCallReady(call={"type": "function"}) if self._with_ids and event.sequence is not None:
+                return self._call_mark(event)
             case StepEnded(step=step):
                 status = step["status"] if step["status"] in _FINISHED_STEPS else "failed"
                 return event_frame(b"thread.run.step." + status.encode(), step)
@@ -109,6 +112,13 @@ class AssistantsEncoder(EventStreamEncoder):
         details = {"type": "tool_calls", "tool_calls": [call]}
         delta = {"id": event.step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
         return event_frame(b"thread.run.step.delta", delta)
+
+    def _call_mark(self, event: ToolCallReady) -> bytes:
+        # An empty fragment to carry the id: without it a reader would resume before arguments that it has already.
+        self._calls.add(event.call["id"])
+        return self._tool_call(
+            ToolCallDelta(event.step_id, event.index, event.call["id"], "function", "", "")
+        )
 
 
 def _annotation(event: AnnotationAdded) -> bytes:

@@ -182,7 +182,6 @@ def test_resumed_stream_numbers_the_last_frame_of_an_event():
     frames = encode(
         TextDelta("msg_1", 0, "you", sequence=7),
         StepStarted(STEP, sequence=8),
-        ToolCallReady("step_1", 0, {"type": "function"}, sequence=9),
         MessageEnded({"id": "msg_1", "status": "completed"}),
         with_ids=True,
     )
@@ -192,6 +191,15 @@ def test_resumed_stream_numbers_the_last_frame_of_an_event():
         b'id: 8\nevent: thread.run.step.in_progress\ndata: {"id":"step_1","status":"in_progress"}\n\n'
         b'event: thread.message.completed\ndata: {"id":"msg_1","status":"completed"}\n\n' + DONE
     )
+
+
+def test_complete_call_marks_how_far_a_resuming_reader_got():
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    whole, ready = call_delta(0, "call_1", "function", "", "{}"), ToolCallReady("step_1", 0, call, sequence=9)
+    delta = call_frame(b'{"index":0,"type":"function","function":{"arguments":"{}"}}')
+    mark = call_frame(b'{"index":0,"type":"function","function":{"arguments":""}}')
+    assert encode(whole, ready, with_ids=True) == delta + b"id: 9\n" + mark + DONE
+    assert encode(whole, ready) == delta + DONE
 
 
 def test_plain_assistants_stream_carries_no_ids():
