@@ -114,7 +114,7 @@ class AssistantsEncoder(EventStreamEncoder):
         return event_frame(b"thread.run.step.delta", delta)
 
     def _call_mark(self, event: ToolCallReady) -> bytes:
-        # An empty fragment to carry the id: without it a reader would resume before arguments that it has already.
+        # An empty fragment carries the id: else a reader would resume before arguments that it has already.
         self._calls.add(event.call["id"])
         return self._tool_call(
             ToolCallDelta(event.step_id, event.index, event.call["id"], "function", "", "")
