@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app.embedded.server import serve_embedded
-from app.embedded.settings import EmbeddedSettings
 from openai import AsyncOpenAI
 
-DOCS = Path(__file__).parent / "documents"
+from app.embedded.server import serve_embedded
+from app.embedded.settings import EmbeddedSettings
 
-ClientFactory = Callable[..., AbstractAsyncContextManager[AsyncOpenAI]]
+DOCUMENTS = Path(__file__).parent / "documents"
+
+Serve = Callable[..., AbstractAsyncContextManager[AsyncOpenAI]]
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> EmbeddedSettings:
-    return EmbeddedSettings(db=str(tmp_path / "embedded.db"), responder="scripted", docs=DOCS)
+    return EmbeddedSettings(db=str(tmp_path / "embedded.db"), responder="scripted", docs=DOCUMENTS)
 
 
 @pytest.fixture
-def serve(settings: EmbeddedSettings) -> ClientFactory:
+def serve(settings: EmbeddedSettings) -> Serve:
     """Serve with some settings changed; the client that speaks to it."""
 
     @asynccontextmanager
@@ -38,6 +39,6 @@ def serve(settings: EmbeddedSettings) -> ClientFactory:
 
 
 @pytest.fixture
-async def client(serve: ClientFactory) -> AsyncIterator[AsyncOpenAI]:
+async def client(serve: Serve) -> AsyncIterator[AsyncOpenAI]:
     async with serve() as client:
         yield client

@@ -2,8 +2,8 @@
 
 `slow:` 400 words at 20 ms each, `long:N` N words at once, `sleep:MS text` waits first, `fail:CODE` fails,
 `fail-late:CODE` fails after some words, `refuse:` refuses, `incomplete:` stops early, `cite:` or `files:`
-cites an attached file, `rounds:N` calls the first function N times in turn, the word "tool" calls it once, "tools" or
-"parallel" twice at once, "chart" draws one when code interpreter is offered; all else is echoed.
+cites an attached file, `rounds:N` calls the first function N times in turn, the word "tool" calls it once,
+"tools" or "parallel" twice at once, "chart" draws one when code interpreter is offered; all else is echoed.
 """
 
 import asyncio

@@ -1,0 +1,84 @@
+"""Bad input is a 400 that names its field, never a 500."""
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"model": 3, "input": "x"}, "model"),
+        ({"input": "x"}, "model"),
+        ({"model": "m"}, "input"),
+        ({"model": "m", "input": "x", "colour": "red"}, "colour"),
+        ({"model": "m", "input": 5}, "input"),
+        ({"model": "m", "input": [3]}, "input[0]"),
+        ({"model": "m", "input": [{}]}, "input[0].type"),
+        ({"model": "m", "input": [{"role": "robot", "content": "x"}]}, "input[0].role"),
+        ({"model": "m", "input": [{"role": "user", "content": 3}]}, "input[0].content"),
+        ({"model": "m", "input": [{"role": "user", "content": [3]}]}, "input[0].content[0].type"),
+        (
+            {"model": "m", "input": [{"role": "user", "content": [{"type": "output_text", "text": "x"}]}]},
+            "input[0].content[0].type",
+        ),
+        ({"model": "m", "input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
+        ({"model": "m", "input": "x", "temperature": 3}, "temperature"),
+        ({"model": "m", "input": "x", "max_output_tokens": 1}, "max_output_tokens"),
+        ({"model": "m", "input": "x", "stream": "yes"}, "stream"),
+        ({"model": "m", "input": "x", "tools": [{}]}, "tools[0].type"),
+        ({"model": "m", "input": "x", "truncation": "some"}, "truncation"),
+        ({"model": "m", "input": "x", "conversation": {"id": 3}}, "conversation.id"),
+        (
+            {"model": "m", "input": "x", "conversation": "conv_x", "previous_response_id": "resp_x"},
+            "previous_response_id",
+        ),
+        ({"model": "m", "input": "x", "metadata": {str(at): "v" for at in range(17)}}, "metadata"),
+        (
+            {"model": "m", "input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            "input",
+        ),
+    ],
+)
+async def test_a_bad_response_request_names_its_field(client: AsyncOpenAI, body, param):
+    with pytest.raises(openai.BadRequestError) as refused:
+        await client.post("/responses", body=body, cast_to=object)
+    assert refused.value.param == param
+    assert set(refused.value.body) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b'"x"', b"\xff\xfe", b"null"])
+async def test_what_is_no_json_object_is_refused(client: AsyncOpenAI, raw):
+    with pytest.raises(openai.BadRequestError):
+        await client.post(
+            "/conversations",
+            content=raw,
+            cast_to=object,
+            options={"headers": {"content-type": "application/json"}},
+        )
+
+
+async def test_an_unknown_route_has_the_envelope(client: AsyncOpenAI):
+    with pytest.raises(openai.NotFoundError) as refused:
+        await client.get("/nope", cast_to=object)
+    assert refused.value.body["message"] == "Invalid URL (GET /v1/nope)"
+    with pytest.raises(openai.APIStatusError) as wrong_method:
+        await client.delete("/models", cast_to=object)
+    assert wrong_method.value.status_code == 405
+
+
+async def test_the_key_is_checked_when_one_is_set(serve):
+    async with serve(api_key="sesame") as client:
+        assert (await client.models.list()).data
+        with pytest.raises(openai.AuthenticationError) as refused:
+            await client.with_options(api_key="wrong").models.list()
+        assert refused.value.code == "invalid_api_key"
+
+
+async def test_models_tell_who_answers(serve):
+    async with serve(shutdown_date="2027-01-14") as client:
+        (model,) = (await client.models.list()).data
+        assert model.id == "soloist-scripted"
+        assert (await client.models.retrieve(model.id)).shutdown_date == "2027-01-14"
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve("gpt-6-luna")
