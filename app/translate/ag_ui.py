@@ -17,6 +17,7 @@ from app.translate.events import (
     Json,
     MessageEnded,
     RunCreated,
+    RunResumed,
     RunEnded,
     RunInProgress,
     StreamFailed,
@@ -51,7 +52,7 @@ class AgUiEncoder(EventStreamEncoder):
         if isinstance(event, TextDelta):
             return self._text(event)
         match event:
-            case RunCreated() | RunInProgress():
+            case RunCreated() | RunResumed() | RunInProgress():
                 return self._start()
             case MessageEnded():
                 return self._end_message()

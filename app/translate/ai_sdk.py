@@ -24,6 +24,7 @@ from app.translate.events import (
     Json,
     MessageEnded,
     RunCreated,
+    RunResumed,
     RunEnded,
     RunInProgress,
     StreamFailed,
@@ -80,7 +81,7 @@ class AiSdkEncoder(EventStreamEncoder):
         if isinstance(event, TextDelta):
             return self._text(event)
         match event:
-            case RunCreated(run=run) | RunInProgress(run=run):
+            case RunCreated(run=run) | RunResumed(run=run) | RunInProgress(run=run):
                 return self._start(run)
             case MessageEnded():
                 return self._end_part()

@@ -12,6 +12,7 @@ from app.translate.events import (
     MessageEnded,
     MessageStarted,
     RunCreated,
+    RunResumed,
     RunEnded,
     RunInProgress,
     StepEnded,
@@ -70,6 +71,8 @@ class AssistantsEncoder(EventStreamEncoder):
         match event:
             case ThreadCreated(thread=thread):
                 return event_frame(b"thread.created", thread)
+            case RunResumed(run=run):
+                return event_frame(b"thread.run.queued", run)
             case RunCreated(run=run):
                 return _twice(b"thread.run.created", b"thread.run.queued", run)
             case RunInProgress(run=run):

@@ -15,6 +15,7 @@ from app.translate.events import (
     DomainEvent,
     Json,
     RunCreated,
+    RunResumed,
     RunEnded,
     StreamFailed,
     TextDelta,
@@ -39,7 +40,7 @@ class ChatEncoder(EventStreamEncoder):
         match event:
             case TextDelta():
                 return b'event: delta\ndata: {"text":' + dump_json(self._paragraphs.text(event)) + b"}\n\n"
-            case RunCreated(run=run):
+            case RunCreated(run=run) | RunResumed(run=run):
                 return event_frame(b"thread", {"thread_id": run["thread_id"], "run_id": run["id"]})
             case AnnotationAdded(source=source):
                 return event_frame(b"annotation", source)

@@ -1,0 +1,1 @@
+"""Soloist: one fixed assistant behind one small API."""

@@ -1,0 +1,118 @@
+"""The chat surface: one call for a turn, in the protocol that the request speaks."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app.api.dependencies import ClientDep, RegistryDep, ScopeDep, SettingsDep
+from app.api.responses import answer, errors
+from app.api.run_streams import opened, run_response
+from app.api.streaming import ClientWatch, StreamRegistry
+from app.core.callers import Scope
+from app.core.chat import last_event
+from app.core.errors import BadRequestError, ClientGoneError, ServiceError
+from app.core.openai_client import OpenAIClient
+from app.core.upstream.failures import UpstreamError
+from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
+from app.translate.ag_ui import AgUiEncoder
+from app.translate.ai_sdk import AiSdkEncoder
+from app.translate.chat_input import continued_message_id
+from app.translate.chat_sse import ChatEncoder, chat_answer
+from app.translate.encoding import Encoder, run_error
+from app.translate.events import Json, RunEnded, StreamFailed
+from app.translate.plain_text import TextEncoder
+
+router = APIRouter(tags=["chat"])
+_ANSWERS = {
+    200: {
+        "description": "The answer, or with `stream: true` or `messages` an event stream, or with `Accept: text/plain` bare text.",
+        "content": {"text/event-stream": {}, "text/plain": {}},
+    }
+}
+_STREAMS = {200: {"description": "AG-UI events.", "content": {"text/event-stream": {}}}}
+
+
+@router.post(
+    "/chat", summary="Say something", response_model=ChatAnswer, responses=_ANSWERS | errors(404, 409, 429, 502, 503, 504)
+)
+async def chat(
+    request: Request, body: ChatRequest, client: ClientDep, scope: ScopeDep, registry: RegistryDep, settings: SettingsDep
+) -> Response:
+    cancels = (body.on_disconnect or settings.on_disconnect_chat) == "cancel"
+    encoder = _encoder(request, body)
+    if encoder is None:
+        return answer(scope, await _whole_answer(request, body, client, scope, registry, cancels=cancels))
+    opening = client.chat.open(scope, body, wants_deltas=True, cancels=cancels)
+    stream = await opened(request, registry, opening)
+    return run_response(stream, encoder, client, registry, scope, cancels=cancels)
+
+
+@router.get(
+    "/chat/{chat_id}/stream",
+    summary="Nothing to resume: AI SDK clients ask this when a page loads",
+    status_code=204,
+    response_class=Response,
+    responses=errors(429),
+)
+async def resume_chat(chat_id: str, _scope: ScopeDep) -> Response:
+    return Response(status_code=204)
+
+
+@router.post(
+    "/ag-ui",
+    summary="A chat turn for AG-UI clients",
+    response_class=Response,
+    responses=_STREAMS | errors(404, 409, 429, 502, 503, 504),
+)
+async def ag_ui(
+    request: Request, body: AgUiRequest, client: ClientDep, scope: ScopeDep, registry: RegistryDep, settings: SettingsDep
+) -> Response:
+    thread_id = (body.forwardedProps or {}).get("thread_id")
+    if thread_id is not None and not isinstance(thread_id, str):
+        raise BadRequestError("'forwardedProps.thread_id' must be a string.", param="forwardedProps.thread_id")
+    before, items = client.chat.history(body.messages, thread_id)
+    cancels = settings.on_disconnect_chat == "cancel"
+    opening = client.chat.open_turn(scope, thread_id, before, items, wants_deltas=True, cancels=cancels)
+    stream = await opened(request, registry, opening)
+    encoder = AgUiEncoder(body.threadId, body.runId)
+    return run_response(stream, encoder, client, registry, scope, cancels=cancels)
+
+
+def _encoder(request: Request, body: ChatRequest) -> Encoder | None:
+    """Choose the protocol: by the body's shape, because AI SDK and curl send the same `Accept`."""
+    if "text/plain" in request.headers.get("accept", "") and body.stream is not False:
+        return TextEncoder()
+    if body.messages is not None and body.stream is not False:
+        return AiSdkEncoder(continued_message_id(body.messages))
+    return ChatEncoder() if body.stream else None
+
+
+async def _whole_answer(
+    request: Request, body: ChatRequest, client: OpenAIClient, scope: Scope, registry: StreamRegistry, *, cancels: bool
+) -> Json:
+    registry.enter()
+    stream = None
+    try:
+        async with ClientWatch(request.receive):
+            stream = await client.chat.open(scope, body, wants_deltas=False, cancels=cancels)
+            ended = await last_event(stream)
+        await stream.aclose()
+    except ClientGoneError:
+        if stream is not None:
+            leaving = client.starter.cancel_and_close if cancels else client.starter.leave_and_close
+            client.background.spawn(leaving(stream))
+        raise
+    finally:
+        registry.leave()
+    return _answer_of(ended)
+
+
+def _answer_of(ended: RunEnded | StreamFailed) -> Json:
+    """Return the JSON answer; a run that failed or expired is an error with a status."""
+    if isinstance(ended, RunEnded) and ended.run["status"] not in {"failed", "expired"}:
+        return chat_answer(ended)
+    error = run_error(ended.run) if isinstance(ended, RunEnded) else ended.error
+    raise _failure(error)
+
+
+def _failure(error: Json) -> ServiceError:
+    return UpstreamError(error["message"], code=error["code"], headers={"x-should-retry": "false"})

@@ -1,0 +1,59 @@
+"""Messages of a thread."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+
+from app.api.dependencies import ClientDep, CursorDep, ScopeDep
+from app.api.responses import answer, errors
+from app.core.errors import BadRequestError
+from app.models.common import Deleted
+from app.models.messages import Message, MessageCreate, MessagePage, MetadataUpdate
+
+router = APIRouter(prefix="/threads/{thread_id}/messages", tags=["messages"])
+
+
+@router.post("", summary="Add a message", response_model=Message, responses=errors(404, 429, 502, 504))
+async def create_message(thread_id: str, body: MessageCreate, client: ClientDep, scope: ScopeDep) -> Response:
+    return answer(scope, await client.messages.create(scope, thread_id, body))
+
+
+@router.get("", summary="List messages", response_model=MessagePage, responses=errors(404, 429, 502, 504))
+async def list_messages(
+    thread_id: str,
+    client: ClientDep,
+    scope: ScopeDep,
+    cursor: CursorDep,
+    run_id: Annotated[str | None, Query(description="Only the messages that this run wrote.")] = None,
+) -> Response:
+    return answer(scope, await client.messages.list_page(scope, thread_id, cursor, run_id))
+
+
+@router.get("/{message_id}", summary="Read a message", response_model=Message, responses=errors(404, 429, 502, 504))
+async def get_message(thread_id: str, message_id: str, client: ClientDep, scope: ScopeDep) -> Response:
+    return answer(scope, await client.messages.get(scope, thread_id, message_id))
+
+
+@router.post(
+    "/{message_id}",
+    summary="Refused: a message's metadata cannot be stored",
+    response_model=Message,
+    responses=errors(404, 429, 502, 504),
+)
+async def update_message(
+    thread_id: str, message_id: str, _body: MetadataUpdate, client: ClientDep, scope: ScopeDep
+) -> Response:
+    await client.messages.get(scope, thread_id, message_id)
+    raise BadRequestError(
+        "The upstream stores no metadata of messages. Keep it in the thread's metadata.",
+        param="metadata",
+        code="message_metadata_not_stored",
+    )
+
+
+@router.delete(
+    "/{message_id}", summary="Delete a message", response_model=Deleted, responses=errors(404, 429, 502, 504)
+)
+async def delete_message(thread_id: str, message_id: str, client: ClientDep, scope: ScopeDep) -> Response:
+    return answer(scope, await client.messages.delete(scope, thread_id, message_id))

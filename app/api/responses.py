@@ -1,0 +1,45 @@
+"""JSON responses from ready objects: the public objects are built whole, so nothing validates them again."""
+
+from typing import Any
+
+import orjson
+from fastapi.responses import Response
+
+from app.core.callers import Scope
+from app.models.common import ErrorBody
+
+
+class JsonResponse(Response):
+    """A response with an orjson body."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Encode the body."""
+        return orjson.dumps(content)
+
+
+def answer(scope: Scope, content: Any, *, headers: dict[str, str] | None = None) -> JsonResponse:
+    """Return an object with what the scope has to say in headers."""
+    return JsonResponse(content, headers=scope.headers | (headers or {}))
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe error answers for the OpenAPI document."""
+    return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in sorted({400, *statuses})}
+
+
+_DESCRIPTIONS = {
+    400: "The request is wrong; `param` names the field.",
+    401: "No valid credential.",
+    403: "The credential does not reach this far.",
+    404: "Unknown, or somebody else's.",
+    409: "The thread is busy; see `Retry-After`.",
+    410: "It existed and is gone for good.",
+    413: "The body is over the limit.",
+    422: "The idempotency key was used with another body.",
+    429: "Over a limit, ours or the upstream's; see `Retry-After`.",
+    502: "The upstream failed or cannot be reached.",
+    503: "Overloaded, or shutting down.",
+    504: "The upstream did not answer in time.",
+}

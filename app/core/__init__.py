@@ -1,0 +1,1 @@
+"""Services and the concerns they share; the only package that performs I/O."""

@@ -1,0 +1,173 @@
+"""The one assistant: built from settings or from an exported Assistants API object, sent with every call."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.core.config import Settings
+from app.translate.events import Json
+from app.translate.tools import to_responses_choice, to_responses_tools, to_text_format
+
+DEFAULT_MODEL = "gpt-6-luna"
+DEFAULT_INSTRUCTIONS = "You are a helpful assistant. Answer in the language of the question, briefly and to the point."
+_CREATED_AT = 1_767_225_600
+"""2026-01-01: clients want an integer, and a configuration has no birthday of its own."""
+
+OVERRIDES = {
+    "model": "model",
+    "instructions": "instructions",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "max_completion_tokens": "max_output_tokens",
+    "tools": "tools",
+    "tool_choice": "tool_choice",
+    "parallel_tool_calls": "parallel_tool_calls",
+    "response_format": "text",
+    "reasoning_effort": "reasoning",
+}
+"""Run fields that override the assistant, and the response parameter that each becomes."""
+
+
+class AssistantFile(BaseModel):
+    """An Assistants API assistant object as people exported it; other keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str | None = None
+    description: str | None = None
+    model: str | None = None
+    instructions: str | None = None
+    tools: list[dict[str, Any]] = Field(default_factory=list)
+    tool_resources: dict[str, Any] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    response_format: str | dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    metadata: dict[str, str] | None = None
+    created_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    """The assistant in Assistants form, with its translation to response parameters."""
+
+    id: str
+    name: str
+    model: str
+    instructions: str
+    description: str | None = None
+    created_at: int = _CREATED_AT
+    tools: list[Json] = field(default_factory=list)
+    tool_resources: Json = field(default_factory=dict)
+    temperature: float | None = None
+    top_p: float | None = None
+    response_format: str | Json = "auto"
+    reasoning_effort: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    max_output_tokens: int | None = None
+
+    def object(self, *, reveals_instructions: bool, model: str | None = None) -> Json:
+        """Return the Assistant of the public wire, every key; `model` names what really answers."""
+        return {
+            "id": self.id,
+            "object": "assistant",
+            "created_at": self.created_at,
+            "name": self.name,
+            "description": self.description,
+            "model": model or self.model,
+            "instructions": self.instructions if reveals_instructions else None,
+            "tools": self.tools,
+            "tool_resources": self.tool_resources,
+            "metadata": self.metadata,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "response_format": self.response_format,
+            "reasoning_effort": self.reasoning_effort,
+        }
+
+    def response_params(self, overrides: Mapping[str, Any], tool_resources: Json | None = None) -> Json:
+        """Return the parameters of a response: the assistant's own, then a run's `overrides` in Assistants form.
+
+        `tool_resources` are the thread's; they come on top of the assistant's. Unset values are left out, because
+        newer models refuse parameters that they do not know.
+        """
+        resources = merged_resources(self.tool_resources, tool_resources or {})
+        own = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "reasoning_effort": self.reasoning_effort,
+            "response_format": None if self.response_format == "auto" else self.response_format,
+            "max_completion_tokens": self.max_output_tokens,
+            "tools": self.tools or None,
+        }
+        chosen = {"model": self.model, "instructions": self.instructions, **own, **overrides}
+        if self.max_output_tokens and chosen.get("max_completion_tokens"):
+            chosen["max_completion_tokens"] = min(chosen["max_completion_tokens"], self.max_output_tokens)
+        params: Json = {}
+        for name, value in chosen.items():
+            if value is not None and name in OVERRIDES:
+                params[OVERRIDES[name]] = _translated(name, value, resources)
+        return params
+
+
+def merged_resources(own: Json, thread: Json) -> Json:
+    """Return tool resources with the thread's ids after the assistant's."""
+    merged: Json = {}
+    for tool, key in (("file_search", "vector_store_ids"), ("code_interpreter", "file_ids")):
+        ids = [*((own.get(tool) or {}).get(key) or []), *((thread.get(tool) or {}).get(key) or [])]
+        if ids:
+            merged[tool] = {key: list(dict.fromkeys(ids))}
+    return merged
+
+
+def _translated(name: str, value: Any, resources: Json) -> Any:
+    if name == "tools":
+        return to_responses_tools(value, resources)
+    if name == "tool_choice":
+        return to_responses_choice(value)
+    if name == "response_format":
+        return {"format": to_text_format(value)}
+    if name == "reasoning_effort":
+        return {"effort": value}
+    return value
+
+
+def load_assistant(settings: Settings) -> Assistant:
+    """Build the assistant; a setting wins over the file. Raises `ValueError` in one line for a file that is none."""
+    read = _read_file(settings) if settings.assistant_file else AssistantFile()
+    return Assistant(
+        id=settings.assistant_id,
+        name=settings.assistant_name or read.name or "Soloist",
+        description=settings.assistant_description or read.description,
+        created_at=read.created_at or _CREATED_AT,
+        model=settings.assistant_model or read.model or DEFAULT_MODEL,
+        instructions=_first(settings.assistant_instructions, read.instructions, DEFAULT_INSTRUCTIONS),
+        tools=_first(settings.assistant_tools, read.tools, []),
+        tool_resources=merged_resources(read.tool_resources or {}, {}),
+        temperature=_first(settings.assistant_temperature, read.temperature),
+        top_p=_first(settings.assistant_top_p, read.top_p),
+        response_format=read.response_format or "auto",
+        reasoning_effort=settings.assistant_reasoning_effort or read.reasoning_effort,
+        metadata=read.metadata or {},
+        max_output_tokens=settings.max_output_tokens,
+    )
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _read_file(settings: Settings) -> AssistantFile:
+    try:
+        text = settings.assistant_file.read_text(encoding="utf-8") if settings.assistant_file else "{}"
+        return AssistantFile.model_validate(json.loads(text))
+    except OSError as exc:
+        raise ValueError(f"ASSISTANT_FILE cannot be read: {exc.strerror}") from exc
+    except json.JSONDecodeError as exc:
+        raise ValueError(f"ASSISTANT_FILE is no JSON: {exc.msg} in line {exc.lineno}") from exc
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        raise ValueError(f"ASSISTANT_FILE: {'.'.join(map(str, first['loc']))}: {first['msg']}") from exc

@@ -1,0 +1,74 @@
+"""Who calls, and what a request carries through the services."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from app.core.errors import NotFoundError, unknown
+from app.core.upstream.failures import UpstreamMissingError
+from app.utils.ids import BadIdError, IdCodec
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One authenticated party.
+
+    `owner` names whose threads these are; it goes into signatures and never leaves. A trusted caller holds an API
+    key, or sits on this machine; a browser is never trusted, because what it sends, its user can write.
+    """
+
+    kind: Literal["anonymous", "api_key", "session", "user"] = "anonymous"
+    owner: str = ""
+    is_trusted: bool = True
+    thread_id: str | None = None
+    """The one thread that a session is bound to."""
+
+
+@dataclass(slots=True)
+class Scope:
+    """A request's caller, its ids, and what the response's headers shall say."""
+
+    caller: Caller
+    ids: IdCodec
+    safety_identifier: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def conversation(self, thread_id: str) -> str:
+        """Return the upstream conversation of a thread; a foreign thread is an unknown one."""
+        if self.caller.thread_id is not None and self.caller.thread_id != thread_id:
+            raise unknown("thread", param="thread_id")
+        return self._opened(self.ids.conversation, thread_id, "thread")
+
+    def response(self, run_id: str) -> str:
+        """Return the upstream response that a run began as."""
+        return self._opened(self.ids.response, run_id, "run")
+
+    def item(self, message_id: str) -> str:
+        """Return the upstream item of a message."""
+        return self._opened(self.ids.item, message_id, "message")
+
+    def ignore(self, names: list[str]) -> None:
+        """Say in `x-ignored-params` that these were not heeded."""
+        before = self.headers.get("x-ignored-params")
+        self.headers["x-ignored-params"] = ", ".join([*([before] if before else []), *names])
+
+    def _opened(self, opener: Callable[[str], str], client_id: str, what: str) -> str:
+        try:
+            return opener(client_id)
+        except BadIdError:
+            raise unknown(what, param=f"{what}_id") from None
+
+
+def missing(what: str) -> NotFoundError:
+    """Build the answer for an id that is well-formed and leads nowhere; the same as for a foreign one."""
+    return unknown(what, param=f"{what}_id")
+
+
+@contextmanager
+def missing_as(what: str) -> Iterator[None]:
+    """Answer the upstream's 404 inside the block as an unknown `what`."""
+    try:
+        yield
+    except UpstreamMissingError as exc:
+        raise missing(what) from exc

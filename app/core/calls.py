@@ -1,0 +1,59 @@
+"""Habits that all upstream calls share: reading JSON, retrying reads, waiting for a busy conversation."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import orjson
+
+from app.core.upstream.failures import (
+    ConversationLockedError,
+    UpstreamBrokenError,
+    UpstreamServerError,
+    UpstreamUnreachableError,
+)
+from app.core.upstream.port import Query, Upstream
+
+T = TypeVar("T")
+_READ_BACKOFF_SECONDS = (0.1, 0.4)
+_FIRST_LOCK_WAIT_SECONDS = 0.05
+_LONGEST_LOCK_WAIT_SECONDS = 1.0
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in a 2xx body; raises `UpstreamBrokenError` for anything else."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise UpstreamBrokenError from exc
+    if not isinstance(found, dict):
+        raise UpstreamBrokenError
+    return found
+
+
+async def read(upstream: Upstream, path: str, query: Query | None = None) -> dict[str, Any]:
+    """GET a JSON object; a read can be repeated, so it is retried twice where that may help."""
+    for pause in _READ_BACKOFF_SECONDS:
+        try:
+            return parsed(await upstream.request("GET", path, query=query))
+        except (UpstreamUnreachableError, UpstreamServerError, UpstreamBrokenError):
+            await asyncio.sleep(pause)
+    return parsed(await upstream.request("GET", path, query=query))
+
+
+async def when_unlocked(call: Callable[[], Awaitable[T]], wait_seconds: float) -> T:
+    """Repeat a call that the upstream refused because the conversation is busy, for at most `wait_seconds`.
+
+    A refusal means that nothing was started, so repeating cannot run a turn twice. Raises
+    `ConversationLockedError` when the time is over.
+    """
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    pause = _FIRST_LOCK_WAIT_SECONDS
+    while True:
+        try:
+            return await call()
+        except ConversationLockedError:
+            if asyncio.get_running_loop().time() + pause > deadline:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LONGEST_LOCK_WAIT_SECONDS)

@@ -1,0 +1,136 @@
+"""The chat surface: a thread, a message and a run in one call."""
+
+from collections.abc import Callable
+
+from app.core.callers import Scope
+from app.core.config import Settings
+from app.core.conversations import Conversations
+from app.core.errors import BadRequestError, ConflictError
+from app.core.run_params import RunParams
+from app.core.run_reader import RunReader
+from app.core.run_starter import RunStarter
+from app.core.run_stream import RunStream
+from app.core.runs import Runs
+from app.core.upstream.failures import ConversationLockedError
+from app.models.chat import ChatRequest
+from app.models.runs import ToolOutputsSubmit
+from app.translate.chat_input import InputError, history_items, last_user_items
+from app.translate.events import Json, RunEnded, StreamFailed
+from app.translate.objects import thread_object
+
+_LOG_DELAY_SECONDS = 2.0
+"""Chats of one thread within this time share one write of its run history; see `RunLog`."""
+
+
+class Chat:
+    """The service behind `/chat` and `/ag-ui`: every turn is a run, followed to its end."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        starter: RunStarter,
+        reader: RunReader,
+        runs: Runs,
+        params: RunParams,
+        settings: Settings,
+    ) -> None:
+        self._conversations = conversations
+        self._starter = starter
+        self._reader = reader
+        self._runs = runs
+        self._params = params
+        self._max_chars = settings.max_message_chars
+
+    async def open(self, scope: Scope, body: ChatRequest, *, wants_deltas: bool, cancels: bool) -> RunStream:
+        """Start a turn and return its stream. Upstream: POST conversations for a new thread, POST responses."""
+        try:
+            if body.tool_outputs is not None and body.run_id and body.thread_id:
+                outputs = ToolOutputsSubmit(tool_outputs=body.tool_outputs)
+                return await self._runs.submit_stream(scope, body.thread_id, body.run_id, outputs, cancels=cancels)
+            before, items = self._input(body)
+            return await self.open_turn(
+                scope, body.thread_id, before, items, wants_deltas=wants_deltas, cancels=cancels
+            )
+        except ConversationLockedError as exc:
+            raise _busy() from exc
+
+    async def open_turn(
+        self,
+        scope: Scope,
+        thread_id: str | None,
+        before: list[Json],
+        items: list[Json],
+        *,
+        wants_deltas: bool,
+        cancels: bool,
+    ) -> RunStream:
+        """Start a turn with ready input items; `before` are what a new thread begins with."""
+        if thread_id is None:
+            conversation = await self._conversations.create(before, {})
+            conversation_id = str(conversation["id"])
+            thread_id = thread_object(conversation, scope.ids.thread(conversation_id))["id"]
+        else:
+            conversation_id = scope.conversation(thread_id)
+        params = self._params.for_chat(scope, {})
+        if resources := await self._runs.resources(conversation_id, scope, params.get("tools") or []):
+            params = self._params.for_chat(scope, resources)
+        return await self._starter.open(
+            scope,
+            self._reader.context(scope, thread_id),
+            params | {"conversation": conversation_id, "input": items},
+            wants_deltas=wants_deltas,
+            log_delay_seconds=_LOG_DELAY_SECONDS,
+            cancels=cancels,
+        )
+
+    def history(self, messages: list[Json], thread_id: str | None) -> tuple[list[Json], list[Json]]:
+        """Split a frontend's history into what a new thread begins with and this turn's input.
+
+        With a thread, only what is new since the assistant spoke last counts.
+        """
+        try:
+            items = last_user_items(messages) if thread_id else history_items(messages)
+        except InputError as exc:
+            raise BadRequestError(exc.message, param=exc.param) from exc
+        _each_text(items, lambda text: self._check_length(text, "messages"))
+        if thread_id or items[-1].get("role") != "user":
+            return [], items
+        return items[:-1], items[-1:]
+
+    def _input(self, body: ChatRequest) -> tuple[list[Json], list[Json]]:
+        if body.messages is not None:
+            return self.history(body.messages, body.thread_id)
+        text = body.message or ""
+        self._check_length(text, "message")
+        return [], [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]
+
+    def _check_length(self, text: str, param: str) -> None:
+        if len(text) > self._max_chars:
+            raise BadRequestError(
+                f"The text is longer than {self._max_chars} characters. Shorten it or attach a file.",
+                param=param,
+                code="string_above_max_length",
+            )
+
+
+async def last_event(stream: RunStream) -> RunEnded | StreamFailed:
+    """Follow a stream to its terminal event."""
+    async for events in stream:
+        if isinstance(last := events[-1], RunEnded | StreamFailed):
+            return last
+    raise RuntimeError("a run stream ended without its terminal event")
+
+
+def _each_text(items: list[Json], check: Callable[[str], None]) -> None:
+    for item in items:
+        for part in item.get("content") or []:
+            check(part.get("text") or "")
+
+
+def _busy() -> ConflictError:
+    return ConflictError(
+        "The thread is busy with another message. Retry when that has been answered.",
+        param="thread_id",
+        code="thread_busy",
+        headers={"retry-after": "2"},
+    )

@@ -1,0 +1,49 @@
+"""What opens with the process and closes with it, in reverse order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+from app.core.config import PROJECT_ROOT, Settings
+from app.core.upstream.direct import DirectUpstream
+from app.core.upstream.port import Upstream
+from app.core.upstream.sdk import SdkUpstream
+from app.core.upstream.target import UpstreamTarget, target_of
+
+
+
+@asynccontextmanager
+async def opened_target(settings: Settings) -> AsyncIterator[UpstreamTarget]:
+    """Yield the upstream to speak to; without a key that is the embedded one, served on a loopback port meanwhile."""
+    if settings.upstream_kind != "embedded":
+        yield target_of(settings)
+        return
+    # Imported here: with a key, nothing of the embedded upstream is loaded.
+    from app.embedded.server import serve_embedded  # noqa: PLC0415 - see above
+    from app.embedded.settings import EmbeddedSettings  # noqa: PLC0415 - see above
+
+    embedded = EmbeddedSettings(
+        db=settings.embedded_db,
+        responder=settings.embedded_responder,
+        docs=PROJECT_ROOT,
+        local_model=settings.local_model_path,
+    )
+    async with serve_embedded(embedded) as base_url:
+        yield target_of(settings, base_url)
+
+
+def open_upstream(target: UpstreamTarget, settings: Settings) -> Upstream:
+    """Return the adapter that the settings choose."""
+    return SdkUpstream(target, settings) if settings.upstream_adapter == "sdk" else DirectUpstream(target, settings)
+
+
+async def stop_task(task: "asyncio.Task[None]") -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def model_name(settings: Settings, model: str) -> str:
+    """Return the model that really answers."""
+    return f"soloist-{settings.embedded_responder}" if settings.upstream_kind == "embedded" else model

@@ -1,0 +1,94 @@
+"""Logs: structlog, JSON lines unless a terminal reads them, never any content.
+
+The request's fields are bound once by the middleware; events name what happened, in snake case.
+"""
+
+import logging
+import logging.handlers
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+
+from app.core.config import Settings
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_BACKUPS = 5
+
+
+def configure_logging(settings: Settings) -> None:
+    """Set up structlog and, behind it, one handler for the console and one for `LOG_FILE`."""
+    level = logging.DEBUG if settings.debug else _LEVELS[settings.log_level]
+    is_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if getattr(handler, "is_soloist", False):
+            root.removeHandler(handler)
+            handler.close()
+    for handler in _handlers(settings, is_console=is_console):
+        root.addHandler(handler)
+    root.setLevel(level)
+    # Libraries log addresses and bodies at lower levels.
+    for name in ("httpx2", "httpcore2", "openai", "aiohttp", "asyncio", "urllib3", "slowapi"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _as_arguments,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _as_arguments(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
+    return (str(event.get("event")),), {"extra": {"fields": dict(event)}}
+
+
+def _handlers(settings: Settings, *, is_console: bool) -> list[logging.Handler]:
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(_ConsoleFormatter() if is_console else _JsonFormatter())
+    handlers: list[logging.Handler] = [stream]
+    if settings.log_file:
+        settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+        rotating = logging.handlers.RotatingFileHandler(
+            settings.log_file, maxBytes=settings.log_file_max_bytes, backupCount=_BACKUPS, encoding="utf-8"
+        )
+        rotating.setFormatter(_JsonFormatter())
+        handlers.append(rotating)
+    for handler in handlers:
+        handler.is_soloist = True  # type: ignore[attr-defined]  # told apart from handlers of a host program or test
+    return handlers
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return a record's fields; a library's record has only its text, and its failure by name."""
+    fields = getattr(record, "fields", None)
+    if isinstance(fields, dict):
+        return fields
+    plain = {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
+    if record.exc_info and record.exc_info[0]:
+        plain["error"] = record.exc_info[0].__name__
+    return plain
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line; control characters are escaped, so that no value can forge a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return orjson.dumps(_fields(record), default=str).decode()
+
+
+class _ConsoleFormatter(logging.Formatter):
+    """Short lines for a person."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = dict(_fields(record))
+        head = f"{fields.pop('level', ''):7} {fields.pop('event', '')}"
+        fields.pop("timestamp", None)
+        return " ".join([head, *(f"{key}={value!r}" for key, value in fields.items())])

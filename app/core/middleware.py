@@ -1,0 +1,110 @@
+"""The one middleware, pure ASGI: request id, access line, security headers, and the last net for failures.
+
+One pass over each message of a response; streams cost nothing more per chunk (see docs/decisions.md on middleware).
+"""
+
+import re
+import time
+import uuid
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.errors import ServiceError
+
+_log = structlog.get_logger("access")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+_SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+_STAINLESS = {
+    b"x-stainless-retry-count": "retry_count",
+    b"x-stainless-stream-helper": "stream_helper",
+    b"x-stainless-poll-helper": "poll_helper",
+}
+
+
+class RequestMiddleware:
+    """Wraps every HTTP request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        fields: dict[str, Any] = {}
+        scope.setdefault("state", {})["log"] = fields
+        scope["state"]["request_id"] = request_id
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(message, request_id)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as exc:  # noqa: BLE001 - the last net: whatever it is, the client gets the envelope
+            _log.error("unhandled_error", error=type(exc).__name__, where=_where(exc))
+            if not status:
+                await _send_error(answer, ServiceError("The service failed. The failure has been logged."))
+        finally:
+            _log_access(scope, fields, status, started)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            return text if _REQUEST_ID.match(text) else f"req_{uuid.uuid4().hex}"
+    return f"req_{uuid.uuid4().hex}"
+
+
+def _add_headers(message: MutableMapping[str, Any], request_id: str) -> None:
+    headers = message.setdefault("headers", [])
+    names = {name for name, _ in headers}
+    headers.append((b"x-request-id", request_id.encode()))
+    headers += [header for header in _SECURITY_HEADERS if header[0] not in names]
+
+
+def _log_access(scope: Scope, fields: dict[str, Any], status: int, started: float) -> None:
+    route = scope.get("route")
+    helpers = {_STAINLESS[name]: value.decode("latin-1")[:40] for name, value in scope["headers"] if name in _STAINLESS}
+    parameters = {key: str(value)[:200] for key, value in (scope.get("path_params") or {}).items()}
+    _log.info(
+        "request",
+        method=scope["method"],
+        route=getattr(route, "path", None),
+        status=status or 499,
+        ms=round((time.perf_counter() - started) * 1000, 1),
+        **(parameters | helpers | fields),
+    )
+
+
+def _where(exc: BaseException) -> str:
+    """Name the innermost place of a failure: file and line, without values."""
+    trace = exc.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else "?"
+
+
+async def _send_error(send: Send, error: ServiceError) -> None:
+    body = orjson.dumps(error.body())
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": error.status_code, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

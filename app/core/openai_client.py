@@ -1,0 +1,55 @@
+"""The service that the routers call: everything that happens upstream, in the words of the public wire."""
+
+from app.core.assistant import Assistant
+from app.core.background import BackgroundTasks
+from app.core.chat import Chat
+from app.core.config import Settings
+from app.core.conversations import Conversations
+from app.core.messages import Messages
+from app.core.responses import BackgroundSupport, Responses
+from app.core.run_events import RunEvents
+from app.core.run_log import RunLog
+from app.core.run_params import RunParams
+from app.core.run_reader import RunReader
+from app.core.run_starter import RunStarter
+from app.core.runs import Runs
+from app.core.threads import Threads
+from app.core.tool_rounds import ToolRounds
+from app.core.upstream.port import Upstream
+
+
+class OpenAIClient:
+    """One upstream behind the services `chat`, `threads`, `messages` and `runs`.
+
+    Holds nothing that it cannot lose, but for history writes that `aclose` finishes.
+    """
+
+    def __init__(self, upstream: Upstream, assistant: Assistant, settings: Settings) -> None:
+        wait = settings.lock_wait_seconds
+        deadline = settings.run_expires_seconds
+        self.background = BackgroundTasks()
+        self._upstream = upstream
+        self._run_log = RunLog(conversations := Conversations(upstream, lock_wait_seconds=wait))
+        responses = Responses(
+            upstream,
+            BackgroundSupport(settings.upstream_background),
+            lock_wait_seconds=wait,
+            deadline_seconds=deadline,
+        )
+        params = RunParams(assistant, settings)
+        reader = RunReader(conversations, responses, self._run_log, settings)
+        rounds = ToolRounds(conversations, self._run_log)
+        self.starter = RunStarter(responses, self._run_log, rounds, self.background, deadline_seconds=deadline)
+        self.messages = Messages(conversations, self._run_log, params, settings)
+        self.threads = Threads(conversations, self._run_log, self.messages, params)
+        self.runs = Runs(
+            conversations, responses, self.starter, reader, rounds, self.threads, self.messages, params
+        )
+        self.run_events = RunEvents(responses, self.runs, deadline_seconds=deadline)
+        self.chat = Chat(conversations, self.starter, reader, self.runs, params, settings)
+
+    async def aclose(self, grace_seconds: float) -> None:
+        """Finish what is left over from requests, then close the upstream."""
+        await self.background.drain(grace_seconds)
+        await self._run_log.drain()
+        await self._upstream.aclose()

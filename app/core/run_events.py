@@ -1,0 +1,116 @@
+"""Following a run again, from its start or from an event on, without any state of our own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from app.core.callers import Scope
+from app.core.responses import Responses
+from app.core.run_reader import RunView
+from app.core.run_stream import RunStream
+from app.core.runs import Runs
+from app.core.upstream.failures import UpstreamMissingError, UpstreamRefusedError
+from app.translate.events import DomainEvent, Json
+from app.translate.run_events import RunTranslator
+
+_POLL_SECONDS = 0.5
+
+
+class ResumedRun:
+    """A followed run without the events up to a sequence number.
+
+    The upstream is always read from the run's first event: only so are open parts known, and what a client gets
+    does not depend on where another one left off.
+    """
+
+    def __init__(self, stream: RunStream, starting_after: int | None) -> None:
+        self._stream = stream
+        self._starting_after = starting_after
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the terminal event was produced."""
+        return self._stream.is_ended
+
+    async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
+        async for events in self._stream:
+            if left := self._later(events):
+                yield left
+
+    def fail(self, error: Json) -> list[DomainEvent]:
+        """End the stream from this side."""
+        return self._stream.fail(error)
+
+    async def aclose(self) -> None:
+        """Stop following; the run goes on."""
+        await self._stream.aclose()
+
+    def _later(self, events: list[DomainEvent]) -> list[DomainEvent]:
+        """Drop events of upstream events that were seen; an event without a number belongs to the next that has one."""
+        if self._starting_after is None:
+            return events
+        last_seen = max(
+            (n for n, event in enumerate(events) if event.sequence is not None and event.sequence <= self._starting_after),
+            default=-1,
+        )
+        return events[last_seen + 1 :]
+
+
+class PolledRun:
+    """A run that cannot be followed upstream: polled until it ends, then told from its response."""
+
+    def __init__(self, translator: RunTranslator, responses: Responses, view: RunView, deadline: float) -> None:
+        self._translator = translator
+        self._responses = responses
+        self._view = view
+        self._deadline = deadline
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the terminal event was produced."""
+        return self._translator.is_ended
+
+    async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
+        response = self._view.response
+        yield self._translator.announce(response)
+        while response.get("status") in {"queued", "in_progress"}:
+            if asyncio.get_running_loop().time() > self._deadline:
+                yield self._translator.fail({}, status="expired")
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+            response = await self._responses.get(response["id"])
+        yield self._translator.retell(response, status=None if self._view.is_live else self._view.status)
+
+    def fail(self, error: Json) -> list[DomainEvent]:
+        """End the stream from this side."""
+        return self._translator.fail(error)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class RunEvents:
+    """The service behind `/threads/{thread_id}/runs/{run_id}/events`."""
+
+    def __init__(self, responses: Responses, runs: Runs, *, deadline_seconds: float) -> None:
+        self._responses = responses
+        self._runs = runs
+        self._deadline_seconds = deadline_seconds
+
+    async def open(
+        self, scope: Scope, thread_id: str, run_id: str, starting_after: int | None
+    ) -> ResumedRun | PolledRun:
+        """Follow a run's current round. Upstream: GET responses/{r}?stream=true, else GET responses/{r} until it ends."""
+        view = await self._runs.view(scope, thread_id, run_id)
+        deadline = asyncio.get_running_loop().time() + self._deadline_seconds
+        translator = RunTranslator(view.context, resumed=view.response["id"] != view.first_id)
+        try:
+            upstream = await self._responses.follow(view.response["id"])
+        except (UpstreamRefusedError, UpstreamMissingError):
+            return PolledRun(translator, self._responses, view, deadline)
+        stream = RunStream(self._responses, translator, upstream, in_background=True, deadline=deadline)
+        try:
+            await stream.prime([])
+        except BaseException:
+            await stream.aclose()
+            raise
+        return ResumedRun(stream, starting_after)

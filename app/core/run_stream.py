@@ -1,0 +1,166 @@
+"""One run's upstream stream, followed to its end whatever happens to the connection."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+
+from app.core.errors import ServiceError
+from app.core.responses import Responses
+from app.core.upstream.failures import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
+from app.core.upstream.port import UpstreamStream
+from app.translate.events import DomainEvent, Json, StreamFailed
+from app.translate.objects import LIVE
+from app.translate.run_events import MalformedEventError, RunTranslator
+from app.utils.sse import SSEDecoder
+
+_log = structlog.get_logger(__name__)
+_MAX_RECONNECTS = 20
+
+
+class RunStream:
+    """Batches of domain events, one batch for what one upstream read brought.
+
+    A background response lives on when its stream breaks, so the stream is opened again after the last event seen; a
+    foreground one is looked up once. Whatever happens, the last event is `RunEnded` or `StreamFailed`.
+    """
+
+    def __init__(
+        self,
+        responses: Responses,
+        translator: RunTranslator,
+        stream: UpstreamStream,
+        *,
+        in_background: bool,
+        deadline: float,
+        on_expired: Callable[[str], None] | None = None,
+    ) -> None:
+        self._responses = responses
+        self._translator = translator
+        self._in_background = in_background
+        self._deadline = deadline
+        self._on_expired = on_expired
+        self._reconnects = 0
+        self._seen_before_reconnect: int | None = None
+        self._first: list[DomainEvent] = []
+        self._attach(stream)
+
+    @property
+    def response_id(self) -> str | None:
+        """The upstream response, once the upstream named it."""
+        return self._translator.response["id"] if self._translator.response else None
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the terminal event was produced."""
+        return self._translator.is_ended
+
+    async def prime(self, before: list[DomainEvent]) -> None:
+        """Read on until the run exists; raises the failure that kept it from existing.
+
+        `before` are events that go ahead of the upstream's.
+        """
+        while not self._first:
+            self._first = await self._next()
+        if isinstance(failed := self._first[0], StreamFailed):
+            raise self._failure or _restored(failed.error)
+        self._first = before + self._first
+
+    async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
+        if self._first:
+            yield self._first
+            self._first = []
+        while not self._translator.is_ended:
+            if events := await self._next():
+                yield events
+
+    def fail(self, error: Json) -> list[DomainEvent]:
+        """End the stream from this side with an error; the run itself is not touched."""
+        self._translator.is_ended = True
+        return [StreamFailed(error)]
+
+    async def cancel(self) -> None:
+        """Stop the run upstream; closing a foreground stream is all that can be done for one."""
+        if self.response_id and self._in_background and not self.is_ended:
+            try:
+                await self._responses.cancel(self.response_id)
+            except UpstreamError as exc:
+                _log.warning("run_not_cancelled", code=exc.code)
+
+    async def leave(self) -> None:
+        """Stop reading and let the run go on: a foreground response is read to its end, or its turn is lost."""
+        if not self._in_background:
+            async for _ in self:
+                continue
+
+    async def aclose(self) -> None:
+        """Give the upstream connection up."""
+        await self._stream.aclose()
+
+    def _attach(self, stream: UpstreamStream) -> None:
+        self._stream = stream
+        self._reads = aiter(stream)
+        self._decoder = SSEDecoder()
+        self._failure: UpstreamError | None = None
+
+    async def _next(self) -> list[DomainEvent]:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                chunk = await anext(self._reads)
+        except StopAsyncIteration:
+            return await self._recover(UpstreamBrokenError())
+        except TimeoutError:
+            return await self._expire()
+        except UpstreamError as exc:
+            return await self._recover(exc)
+        events: list[DomainEvent] = []
+        try:
+            for name, data in self._decoder.feed(chunk):
+                events += self._translator.feed(name, data)
+        except (MalformedEventError, ValueError):
+            events += await self._recover(UpstreamBrokenError())
+        return events
+
+    async def _recover(self, failure: UpstreamError) -> list[DomainEvent]:
+        await self._stream.aclose()
+        self._failure = failure
+        translator = self._translator
+        if translator.is_ended:
+            return []
+        if self.response_id is None:
+            return translator.fail(failure.detail())
+        try:
+            response = await self._responses.get(self.response_id)
+            if response.get("status") not in LIVE:
+                return translator.finish(response)
+            if self._may_reconnect():
+                self._attach(await self._responses.follow(self.response_id, starting_after=translator.last_sequence))
+                return []
+        except UpstreamError as exc:
+            _log.warning("stream_not_recovered", code=exc.code)
+        await self.cancel()
+        _log.warning("run_failed_by_upstream", code=failure.code)
+        return translator.fail(failure.detail())
+
+    def _may_reconnect(self) -> bool:
+        """Allow another try in the background while the last one brought anything new."""
+        seen = self._translator.last_sequence
+        has_progress = self._reconnects == 0 or seen != self._seen_before_reconnect
+        self._reconnects += 1
+        self._seen_before_reconnect = seen
+        return self._in_background and has_progress and self._reconnects <= _MAX_RECONNECTS
+
+    async def _expire(self) -> list[DomainEvent]:
+        response_id = self.response_id
+        await self._stream.aclose()
+        await self.cancel()
+        if response_id is None:
+            self._failure = UpstreamTimeoutError()
+            return self._translator.fail(self._failure.detail())
+        if self._on_expired:
+            self._on_expired(response_id)
+        return self._translator.fail({}, status="expired")
+
+
+def _restored(error: Json) -> ServiceError:
+    return UpstreamBrokenError(str(error.get("message") or "The upstream's answer broke off."))

@@ -1,0 +1,1 @@
+"""The upstream port and its adapters: the only code that opens an upstream connection."""

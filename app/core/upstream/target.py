@@ -1,0 +1,39 @@
+"""Where the upstream is and how to sign in to it, from the settings alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from app.core.config import Settings
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTarget:
+    """An upstream's address and credentials."""
+
+    kind: str
+    base_url: str
+    api_key: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def auth_headers(self) -> dict[str, str]:
+        """Every header that signs a call in."""
+        return {"authorization": f"Bearer {self.api_key}", **self.headers}
+
+
+def target_of(settings: Settings, embedded_url: str | None = None) -> UpstreamTarget:
+    """Return the upstream that the settings choose; `embedded_url` is where the embedded one listens."""
+    if settings.azure_openai_endpoint and settings.azure_openai_key:
+        key = settings.azure_openai_key.get_secret_value()
+        base = settings.azure_openai_endpoint.rstrip("/")
+        base = base if base.endswith("/openai/v1") else base + "/openai/v1"
+        return UpstreamTarget("azure", base, key, {"api-key": key})
+    named = {"OpenAI-Organization": settings.openai_organization, "OpenAI-Project": settings.openai_project}
+    headers = {name: value for name, value in named.items() if value}
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "none"
+    kind = settings.upstream_kind
+    if kind == "embedded":
+        return UpstreamTarget(kind, embedded_url or "", "embedded")
+    return UpstreamTarget(kind, (settings.openai_base_url or OPENAI_BASE_URL).rstrip("/"), key, headers)

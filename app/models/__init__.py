@@ -1,0 +1,1 @@
+"""The public wire as Pydantic schemas."""

@@ -1,0 +1,76 @@
+"""The chat surface: one message in, one answer out."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from app.models.common import RequestModel, Usage
+from app.models.runs import OnDisconnect, RunStatus, ToolOutput
+
+
+class ChatRequest(RequestModel):
+    """A chat turn: `message`, or `tool_outputs` for a run that waits, or a whole history in `messages`.
+
+    `messages` speaks the AI SDK, react-data-stream and deep-chat dialects and answers in the AI SDK's stream.
+    """
+
+    message: str | None = Field(None, min_length=1, description="What the user says.", examples=["Hello"])
+    thread_id: str | None = Field(None, description="Go on with this thread; absent: a new one.")
+    stream: bool | None = Field(None, description="Answer as server-sent events.")
+    on_disconnect: OnDisconnect = None
+    run_id: str | None = Field(None, description="The run that `tool_outputs` answer.")
+    tool_outputs: list[ToolOutput] | None = Field(None, min_length=1, max_length=128)
+    messages: list[dict[str, Any]] | None = Field(None, description="A history of UI messages; see docs/streaming.md.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        given = [name for name in ("message", "tool_outputs", "messages") if getattr(self, name) is not None]
+        if not given:
+            raise ValueError("send 'message', 'messages' or 'tool_outputs'")
+        if len(given) > 1:
+            raise ValueError(f"send '{given[0]}' or '{given[1]}', not both")
+        if self.tool_outputs is not None and not (self.thread_id and self.run_id):
+            raise ValueError("'tool_outputs' need the 'thread_id' and 'run_id' that the answer gave")
+        return self
+
+
+class Source(BaseModel):
+    """Where a piece of the answer comes from."""
+
+    type: str = Field(description="file_citation, url_citation or file_path.")
+    index: int = Field(description="Character position in the message that the source backs up.")
+    file_id: str | None = None
+    filename: str | None = None
+    url: str | None = None
+    title: str | None = None
+
+
+class ToolCall(BaseModel):
+    """A function that the model asks the client to carry out."""
+
+    id: str
+    name: str
+    arguments: str = Field(description="A JSON object as text.")
+
+
+class ChatAnswer(BaseModel):
+    """The whole answer."""
+
+    message: str
+    thread_id: str
+    role: Literal["assistant"]
+    created_at: int
+    run_id: str
+    status: RunStatus
+    annotations: list[Source]
+    usage: Usage | None
+    tool_calls: list[ToolCall] | None = Field(None, description="Only where status is requires_action.")
+
+
+class AgUiRequest(RequestModel):
+    """AG-UI's run input; other keys are ignored."""
+
+    threadId: str = Field(min_length=1)  # noqa: N815 - AG-UI's name
+    runId: str = Field(min_length=1)  # noqa: N815 - AG-UI's name
+    messages: list[dict[str, Any]] = Field(min_length=1)
+    forwardedProps: dict[str, Any] | None = None  # noqa: N815 - AG-UI's name

@@ -1,0 +1,81 @@
+"""What all schemas share."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MAX_METADATA_KEYS = 13
+"""The upstream takes sixteen; three are ours."""
+
+_PRIVATE_PREFIX = "soloist_"
+
+
+def _check_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    if len(metadata) > MAX_METADATA_KEYS:
+        raise ValueError(f"at most {MAX_METADATA_KEYS} keys")
+    for key, value in metadata.items():
+        if not key or len(key) > 64 or len(value) > 512:
+            raise ValueError("keys have 1 to 64 and values at most 512 characters")
+        if key.startswith(_PRIVATE_PREFIX):
+            raise ValueError("keys that begin with soloist_ are reserved")
+    return metadata
+
+
+Metadata = Annotated[
+    dict[str, str],
+    AfterValidator(_check_metadata),
+    Field(description=f"Up to {MAX_METADATA_KEYS} keys of 64 characters, with values of 512.", examples=[{"topic": "billing"}]),
+]
+
+
+class RequestModel(BaseModel):
+    """A request body. Fields it does not know are kept aside, to be named in `x-ignored-params` or refused."""
+
+    model_config = ConfigDict(extra="allow")
+
+    def unknown_fields(self) -> list[str]:
+        """Return the names of the fields that this service does not take."""
+        return sorted(self.__pydantic_extra__ or {})
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str = Field(description="What is wrong and what to do about it.")
+    type: str = Field(description="The class of the error, such as invalid_request_error.")
+    param: str | None = Field(description="The offending field.")
+    code: str | None = Field(description="A stable code for programs.")
+
+
+class ErrorBody(BaseModel):
+    """The one error envelope, OpenAI's."""
+
+    error: ErrorDetail
+
+
+class Deleted(BaseModel):
+    """Says that an object is gone."""
+
+    id: str
+    object: str
+    deleted: Literal[True]
+
+
+class Usage(BaseModel):
+    """Tokens of a run, over all its rounds."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class PageModel(BaseModel):
+    """One page of a list; ask on with `after=last_id` while `has_more`."""
+
+    object: Literal["list"]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+JsonObject = dict[str, Any]

@@ -1,0 +1,69 @@
+"""Upstream annotations in the Assistants shape and in the chat surface's flat shape."""
+
+from typing import Any
+
+from app.translate.events import Json
+from app.utils.ids import IdCodec
+
+
+def annotation_object(upstream: Json, text: str, ids: IdCodec) -> Json | None:
+    """Return the Assistants annotation, every key, for an upstream one over `text`; None for an unknown kind.
+
+    `quote` of a file citation is empty: the upstream does not give the passage.
+    """
+    builder = _BUILDERS.get(str(upstream.get("type")))
+    return builder(upstream, text, ids) if builder else None
+
+
+def source_object(annotation: Json, upstream: Json) -> Json:
+    """Return the flat form `{type, index, file_id?, filename?, url?, title?}` of an annotation.
+
+    `index` is the character position in the text that the source backs up.
+    """
+    kind = annotation["type"]
+    flat: Json = {"type": kind, "index": annotation["end_index"]}
+    inner = annotation[kind]
+    flat.update({key: inner[key] for key in ("file_id", "url", "title") if inner.get(key)})
+    if upstream.get("filename"):
+        flat["filename"] = upstream["filename"]
+    return flat
+
+
+def _span(upstream: Json, text: str) -> Json:
+    start, end = _position(upstream, "start_index", text), _position(upstream, "end_index", text)
+    return {"text": text[start:end], "start_index": start, "end_index": end}
+
+
+def _position(upstream: Json, key: str, text: str) -> int:
+    value = upstream.get(key, upstream.get("index"))
+    return max(0, min(value, len(text))) if isinstance(value, int) else len(text)
+
+
+def _file_citation(upstream: Json, text: str, ids: IdCodec) -> Json:
+    cited = {"file_id": _file_id(upstream, ids), "quote": str(upstream.get("quote") or "")}
+    return {"type": "file_citation", **_span(upstream, text), "file_citation": cited}
+
+
+def _url_citation(upstream: Json, text: str, _ids: IdCodec) -> Json:
+    cited = {"url": str(upstream.get("url") or ""), "title": str(upstream.get("title") or "")}
+    return {"type": "url_citation", **_span(upstream, text), "url_citation": cited}
+
+
+def _file_path(upstream: Json, text: str, ids: IdCodec) -> Json:
+    span = _span(upstream, text)
+    if not span["text"] and upstream.get("filename"):
+        span["text"] = f"sandbox:/mnt/data/{upstream['filename']}"
+    return {"type": "file_path", **span, "file_path": {"file_id": _file_id(upstream, ids)}}
+
+
+def _file_id(upstream: Json, ids: IdCodec) -> str:
+    container: Any = upstream.get("container_id")
+    return ids.file(str(upstream.get("file_id") or ""), str(container) if container else None)
+
+
+_BUILDERS = {
+    "file_citation": _file_citation,
+    "url_citation": _url_citation,
+    "container_file_citation": _file_path,
+    "file_path": _file_path,
+}

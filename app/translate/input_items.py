@@ -1,0 +1,45 @@
+"""The public wire's messages as upstream input items."""
+
+from typing import Any
+
+from app.translate.events import Json
+from app.utils.ids import IdCodec
+
+
+def message_item(message: Json, ids: IdCodec) -> Json:
+    """Return the input item for a message `{role, content, attachments?}` of the public wire.
+
+    Raises `BadIdError` for a file that is not the owner's.
+    """
+    kind = "output_text" if message["role"] == "assistant" else "input_text"
+    content = message["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return {
+        "type": "message",
+        "role": message["role"],
+        "content": [_part(part, kind, ids) for part in parts],
+    }
+
+
+def text_length(message: Json) -> int:
+    """Return how many characters of text a message holds."""
+    content: Any = message["content"]
+    if isinstance(content, str):
+        return len(content)
+    return sum(len(part.get("text") or "") for part in content)
+
+
+def output_item(call_id: str, output: str) -> Json:
+    """Return the input item that answers a function call."""
+    return {"type": "function_call_output", "call_id": call_id, "output": output}
+
+
+def _part(part: Json, text_kind: str, ids: IdCodec) -> Json:
+    if part["type"] == "text":
+        return {"type": text_kind, "text": part["text"]}
+    if part["type"] == "image_file":
+        image = part["image_file"]
+        file_id, _ = ids.upstream_file(image["file_id"])
+        return {"type": "input_image", "file_id": file_id, "detail": image.get("detail") or "auto"}
+    image = part["image_url"]
+    return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail") or "auto"}

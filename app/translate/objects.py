@@ -1,0 +1,188 @@
+"""Upstream objects as the public wire's objects, every key present (WIRE: models are built unvalidated)."""
+
+from typing import Any
+
+from app.translate.annotations import annotation_object, source_object
+from app.translate.context import RunContext, public_metadata
+from app.translate.events import Json
+from app.translate.rounds import RunRounds, moment_of, usage_object
+from app.translate.tools import to_assistants_choice, to_assistants_tools, to_response_format
+from app.utils.ids import IdCodec, created_at_of
+
+LIVE = frozenset({"queued", "in_progress"})
+_LAST_ERRORS = {
+    "rate_limit_exceeded": "The upstream's rate limit was reached during the run.",
+    "invalid_prompt": "The model refused the prompt.",
+    "server_error": "The model failed during the run.",
+}
+_TERMINAL_AT = {"completed": "completed_at", "incomplete": "completed_at", "failed": "failed_at", "cancelled": "cancelled_at"}
+
+
+def page(objects: list[Json], *, has_more: bool) -> Json:
+    """Return a list page; its cursors are the ids of its ends."""
+    ends = (objects[0]["id"], objects[-1]["id"]) if objects else (None, None)
+    return {"object": "list", "data": objects, "first_id": ends[0], "last_id": ends[1], "has_more": has_more}
+
+
+def thread_object(conversation: Json, thread_id: str, tool_resources: Json | None = None) -> Json:
+    """Return a Thread for an upstream conversation."""
+    return {
+        "id": thread_id,
+        "object": "thread",
+        "created_at": moment_of(conversation.get("created_at")) or created_at_of(str(conversation.get("id"))) or 0,
+        "metadata": public_metadata(conversation.get("metadata")),
+        "tool_resources": tool_resources or {},
+    }
+
+
+def run_status(response: Json) -> str:
+    """Return the Assistants status that the upstream response alone tells."""
+    status = str(response.get("status") or "in_progress")
+    if status == "completed" and pending_calls(response):
+        return "requires_action"
+    return status if status in LIVE or status in _TERMINAL_AT else "failed"
+
+
+def pending_calls(response: Json) -> list[Json]:
+    """Return the function calls that the response leaves to the client, in the Assistants shape."""
+    return [
+        {
+            "id": item.get("call_id"),
+            "type": "function",
+            "function": {"name": item.get("name"), "arguments": item.get("arguments") or ""},
+        }
+        for item in _items(response)
+        if item.get("type") == "function_call"
+    ]
+
+
+def run_object(response: Json, context: RunContext, *, status: str | None = None) -> Json:
+    """Return a Run for an upstream response; `status` overrides what the response alone tells."""
+    status = status or run_status(response)
+    rounds = RunRounds.read(response)
+    first = context.first_response_id or rounds.first or response["id"]
+    created = rounds.created_at or moment_of(response.get("created_at")) or created_at_of(first) or 0
+    live = status in LIVE or status in {"requires_action", "cancelling"}
+    run: Json = {
+        "id": context.ids.run(first),
+        "object": "thread.run",
+        "created_at": created,
+        "thread_id": context.thread_id,
+        "assistant_id": context.assistant_id,
+        "status": status,
+        "required_action": _required_action(response) if status == "requires_action" else None,
+        "last_error": _last_error(response) if status == "failed" else None,
+        "expires_at": created + context.lifetime_seconds if live else None,
+        "started_at": None if status == "queued" else created,
+        "cancelled_at": None,
+        "failed_at": None,
+        "completed_at": None,
+        "incomplete_details": _incomplete_details(response) if status == "incomplete" else None,
+        "usage": None if live else usage_object(response, rounds.tokens),
+        "metadata": public_metadata(response.get("metadata")),
+    }
+    if status in _TERMINAL_AT:
+        run[_TERMINAL_AT[status]] = moment_of(response.get("completed_at")) or _last_moment(response) or created
+    return run | _run_settings(response, context)
+
+
+def _run_settings(response: Json, context: RunContext) -> Json:
+    instructions = response.get("instructions") if context.reveals_instructions else ""
+    reasoning = response.get("reasoning")
+    return {
+        "model": str(response.get("model") or ""),
+        "instructions": instructions if isinstance(instructions, str) else "",
+        "tools": to_assistants_tools(response.get("tools")),
+        "parallel_tool_calls": response.get("parallel_tool_calls") is not False,
+        "temperature": response.get("temperature"),
+        "top_p": response.get("top_p"),
+        "max_completion_tokens": response.get("max_output_tokens"),
+        "max_prompt_tokens": None,
+        "truncation_strategy": {"type": "auto", "last_messages": None},
+        "response_format": to_response_format(response.get("text")),
+        "tool_choice": to_assistants_choice(response.get("tool_choice")),
+        "reasoning_effort": reasoning.get("effort") if isinstance(reasoning, dict) else None,
+    }
+
+
+def message_object(item: Json, ids: IdCodec, *, thread_id: str, assistant_id: str, run_id: str | None, created_at: int) -> Json:
+    """Return a Message for a conversation item; `created_at` is used where the item's id holds no time."""
+    status = item.get("status") if item.get("status") in {"completed", "incomplete", "in_progress"} else "completed"
+    made = created_at_of(str(item.get("id"))) or created_at
+    is_answer = item.get("role") == "assistant"
+    return {
+        "id": ids.message(str(item.get("id"))),
+        "object": "thread.message",
+        "created_at": made,
+        "thread_id": thread_id,
+        "role": "assistant" if is_answer else "user",
+        "status": status,
+        "content": [part for raw in item.get("content") or [] if (part := content_part(raw, ids))],
+        "assistant_id": assistant_id if is_answer else None,
+        "run_id": run_id,
+        "attachments": [],
+        "metadata": {},
+        "completed_at": made if status == "completed" else None,
+        "incomplete_at": made if status == "incomplete" else None,
+        "incomplete_details": {"reason": "run_cancelled"} if status == "incomplete" else None,
+    }
+
+
+def content_part(raw: object, ids: IdCodec) -> Json | None:
+    """Return the Assistants content part for an upstream one; None for kinds that are no content there."""
+    if not isinstance(raw, dict):
+        return None
+    kind = raw.get("type")
+    if kind in {"input_text", "output_text", "text"}:
+        text = str(raw.get("text") or "")
+        found = (annotation_object(a, text, ids) for a in raw.get("annotations") or [] if isinstance(a, dict))
+        return {"type": "text", "text": {"value": text, "annotations": [a for a in found if a]}}
+    if kind == "refusal":
+        return {"type": "refusal", "refusal": str(raw.get("refusal") or "")}
+    if kind == "input_image":
+        return _image_part(raw, ids)
+    return None
+
+
+def message_sources(item: Json, ids: IdCodec) -> list[Json]:
+    """Return the flat sources of an upstream message item."""
+    sources = []
+    for raw in item.get("content") or []:
+        for upstream in (raw.get("annotations") or []) if isinstance(raw, dict) else []:
+            annotation = annotation_object(upstream, str(raw.get("text") or ""), ids)
+            if annotation:
+                sources.append(source_object(annotation, upstream))
+    return sources
+
+
+def _image_part(raw: Json, ids: IdCodec) -> Json:
+    detail = raw.get("detail") or "auto"
+    if raw.get("file_id"):
+        return {"type": "image_file", "image_file": {"file_id": ids.file(str(raw["file_id"])), "detail": detail}}
+    return {"type": "image_url", "image_url": {"url": str(raw.get("image_url") or ""), "detail": detail}}
+
+
+def _required_action(response: Json) -> Json:
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": pending_calls(response)}}
+
+
+def _last_error(response: Json) -> Json:
+    error = response.get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    code = code if code in _LAST_ERRORS else "server_error"
+    return {"code": code, "message": _LAST_ERRORS[code]}
+
+
+def _incomplete_details(response: Json) -> Json:
+    details = response.get("incomplete_details")
+    reason = details.get("reason") if isinstance(details, dict) else None
+    return {"reason": "max_completion_tokens" if reason in {None, "max_output_tokens"} else reason}
+
+
+def _items(response: Json) -> list[Json]:
+    output: Any = response.get("output")
+    return [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+
+
+def _last_moment(response: Json) -> int | None:
+    return max((moment for item in _items(response) if (moment := created_at_of(str(item.get("id"))))), default=None)

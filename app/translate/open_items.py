@@ -1,0 +1,233 @@
+"""The output items of a running response, while they grow: which step and message is open, and what it holds so far."""
+
+from app.translate.annotations import annotation_object, source_object
+from app.translate.context import RunContext
+from app.translate.events import (
+    AnnotationAdded,
+    DomainEvent,
+    Json,
+    MessageEnded,
+    MessageStarted,
+    StepEnded,
+    StepStarted,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallReady,
+)
+from app.translate.objects import message_object
+from app.translate.steps import message_details, step_object, tool_call, tool_details
+
+_CALL_KINDS = {
+    "function_call": "function",
+    "code_interpreter_call": "code_interpreter",
+    "file_search_call": "file_search",
+}
+_TEXT = "response.output_text.delta"
+_REFUSAL = "response.refusal.delta"
+
+
+class _OpenMessage:
+    """A message whose text still grows."""
+
+    __slots__ = ("annotation_counts", "item_id", "message_id", "texts")
+
+    def __init__(self, item_id: str, message_id: str) -> None:
+        self.item_id = item_id
+        self.message_id = message_id
+        self.texts: dict[int, list[str]] = {}
+        self.annotation_counts: dict[int, int] = {}
+
+    def item(self) -> Json:
+        content = [{"type": "output_text", "text": "".join(parts), "annotations": []} for _, parts in sorted(self.texts.items())]
+        return {"type": "message", "id": self.item_id, "role": "assistant", "status": "incomplete", "content": content}
+
+
+class _OpenStep:
+    """The one step that is open."""
+
+    __slots__ = ("calls", "details", "grown", "index", "is_function")
+
+    def __init__(self, index: int, details: Json, *, is_function: bool = False) -> None:
+        self.index = index
+        self.details = details
+        self.is_function = is_function
+        self.calls: dict[int, int] = {}
+        self.grown: set[int] = set()
+
+
+class OpenItems:
+    """Turns the life of output items into steps and messages, at most one step and one message open at a time."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._step: _OpenStep | None = None
+        self._messages: dict[int, _OpenMessage] = {}
+        self._finished: dict[int, Json] = {}
+        self._run: Json = {}
+        self._response_id = ""
+
+    def begin(self, response_id: str, run: Json) -> None:
+        """Name the response and run that the items belong to."""
+        self._response_id = response_id
+        self._run = run
+
+    def finished(self) -> list[Json]:
+        """Return the whole items seen so far, in output order, for upstreams whose last event holds none."""
+        return [item for _, item in sorted(self._finished.items())]
+
+    def start(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
+        """An item opened."""
+        self._run = run
+        kind = item.get("type")
+        if kind == "message":
+            return self._start_message(index, str(item.get("id")))
+        if kind in _CALL_KINDS:
+            return self._start_call(index, item, _CALL_KINDS[kind])
+        return []
+
+    def grow(self, kind: str, index: int, part: int, item_id: str, delta: str) -> list[DomainEvent]:
+        """An item's text, arguments or code grew."""
+        if kind in {_TEXT, _REFUSAL}:
+            message = self._messages.get(index)
+            started = [] if message else self._start_message(index, item_id)
+            message = message or self._messages[index]
+            message.texts.setdefault(part, []).append(delta)
+            event = TextDelta(message.message_id, part, delta, "refusal" if kind == _REFUSAL else "text")
+            return [*started, event] if started else [event]
+        return self._grow_call(index, delta)
+
+    def retell_text(self, index: int, part: int, content: Json) -> list[DomainEvent]:
+        """A finished text part, told as one piece with its sources."""
+        kind = _REFUSAL if content.get("type") == "refusal" else _TEXT
+        text = str(content.get("text") or content.get("refusal") or "")
+        events = self.grow(kind, index, part, "", text) if text else []
+        for upstream in content.get("annotations") or []:
+            events += self.annotate(index, part, "", upstream)
+        return events
+
+    def annotate(self, index: int, part: int, item_id: str, upstream: Json) -> list[DomainEvent]:
+        """A message's text got a source."""
+        started = [] if index in self._messages else self._start_message(index, item_id)
+        message = self._messages[index]
+        text = "".join(message.texts.get(part, ()))
+        annotation = annotation_object(upstream, text, self._context.ids)
+        if annotation is None:
+            return started
+        number = message.annotation_counts.get(part, 0)
+        message.annotation_counts[part] = number + 1
+        added = AnnotationAdded(message.message_id, part, number, annotation, source_object(annotation, upstream))
+        return [*started, added]
+
+    def end(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
+        """An item is whole."""
+        self._run = run
+        self._finished[index] = item
+        kind = item.get("type")
+        if kind == "message":
+            started = [] if index in self._messages else self._start_message(index, str(item.get("id")))
+            return [*started, *self._end_message(index, item)]
+        if kind in _CALL_KINDS:
+            return self._end_call(index, item, _CALL_KINDS[kind])
+        return []
+
+    def close(self, run: Json, response: Json) -> list[DomainEvent]:
+        """The run ended: close what is still open, in the state that fits the run's."""
+        self._run = run
+        events: list[DomainEvent] = []
+        output = response.get("output") or []
+        for index, message in list(self._messages.items()):
+            whole = output[index] if index < len(output) and output[index].get("type") == "message" else message.item()
+            if run["status"] not in {"completed", "requires_action"}:
+                whole = {**whole, "status": "incomplete"}
+            events += self._end_message(index, whole)
+        waits = run["status"] == "requires_action" and self._step is not None and self._step.is_function
+        return events if waits else [*events, *self._close_step(_step_status(run["status"]), run["usage"])]
+
+    def _start_message(self, index: int, item_id: str) -> list[DomainEvent]:
+        events = self._close_step("completed")
+        message = _OpenMessage(item_id, self._context.ids.message(item_id))
+        self._messages[index] = message
+        events.append(self._open_step(_OpenStep(index, message_details(message.message_id))))
+        empty = {"id": item_id, "role": "assistant", "status": "in_progress", "content": []}
+        events.append(MessageStarted(self._message(empty)))
+        return events
+
+    def _end_message(self, index: int, item: Json) -> list[DomainEvent]:
+        del self._messages[index]
+        return [MessageEnded(self._message(item))]
+
+    def _start_call(self, index: int, item: Json, kind: str) -> list[DomainEvent]:
+        events: list[DomainEvent] = []
+        joins = self._step is not None and self._step.is_function and kind == "function"
+        if not joins:
+            events += self._close_step("completed")
+            events.append(self._open_step(_OpenStep(index, tool_details([]), is_function=kind == "function")))
+        step = self._current_step()
+        step.calls[index] = number = len(step.calls)
+        call_id = str(item.get("call_id") if kind == "function" else item.get("id"))
+        name = str(item.get("name") or "") if kind == "function" else ""
+        events.append(ToolCallDelta(self._step_id(), number, call_id, kind, name, ""))
+        step.details["tool_calls"].append({"id": call_id, "type": kind})
+        return events
+
+    def _grow_call(self, index: int, delta: str) -> list[DomainEvent]:
+        step = self._step
+        if step is None or index not in step.calls:
+            return []
+        step.grown.add(index)
+        number = step.calls[index]
+        call = step.details["tool_calls"][number]
+        return [ToolCallDelta(self._step_id(), number, call["id"], call["type"], "", delta)]
+
+    def _end_call(self, index: int, item: Json, kind: str) -> list[DomainEvent]:
+        events: list[DomainEvent] = []
+        if self._step is None or index not in self._step.calls:
+            events += self._start_call(index, item, kind)
+        step = self._current_step()
+        whole = item.get("arguments") if kind == "function" else item.get("code")
+        if whole and index not in step.grown:
+            events += self._grow_call(index, str(whole))
+        call = tool_call(item, self._context) or {}
+        number = step.calls[index]
+        step.details["tool_calls"][number] = call
+        events.append(ToolCallReady(self._step_id(), number, call))
+        return events if kind == "function" else [*events, *self._close_step("completed")]
+
+    def _open_step(self, step: _OpenStep) -> DomainEvent:
+        self._step = step
+        return StepStarted(self._step_object("in_progress"))
+
+    def _close_step(self, status: str, usage: Json | None = None) -> list[DomainEvent]:
+        if self._step is None:
+            return []
+        ended = StepEnded(self._step_object(status, usage))
+        self._step = None
+        return [ended]
+
+    def _current_step(self) -> _OpenStep:
+        if self._step is None:
+            raise ValueError("no step is open")
+        return self._step
+
+    def _step_id(self) -> str:
+        return self._context.ids.step(self._response_id, self._current_step().index)
+
+    def _step_object(self, status: str, usage: Json | None = None) -> Json:
+        step = self._current_step()
+        details = {**step.details, "tool_calls": list(step.details["tool_calls"])} if "tool_calls" in step.details else step.details
+        return step_object(self._context, self._run, self._response_id, step.index, details=details, status=status, usage=usage)
+
+    def _message(self, item: Json) -> Json:
+        context = self._context
+        return message_object(
+            item,
+            context.ids,
+            thread_id=context.thread_id,
+            assistant_id=context.assistant_id,
+            run_id=self._run["id"],
+            created_at=self._run["created_at"],
+        )
+
+
+def _step_status(run_status: str) -> str:
+    return "completed" if run_status in {"completed", "incomplete", "requires_action"} else run_status

@@ -1,0 +1,199 @@
+"""Upstream stream events to domain events: the one reader of the upstream's event names.
+
+Only the fields that are needed are parsed, into one flat struct: building the SDK's event models costs ten times the
+rest of the work on a token.
+"""
+
+from typing import Any
+
+import msgspec
+
+from app.translate.context import RunContext
+from app.translate.events import (
+    DomainEvent,
+    Json,
+    MessageEnded,
+    RunCreated,
+    RunEnded,
+    RunInProgress,
+    RunResumed,
+    StreamFailed,
+)
+from app.translate.objects import message_object, message_sources, run_object, run_status
+from app.translate.open_items import OpenItems
+
+
+class UpstreamEvent(msgspec.Struct):
+    """The fields of the upstream's stream events that we need, all optional."""
+
+    type: str = ""
+    sequence_number: int | None = None
+    output_index: int = 0
+    content_index: int = 0
+    item_id: str = ""
+    delta: str = ""
+    annotation: dict[str, Any] | None = None
+    item: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
+
+
+_DECODER = msgspec.json.Decoder(UpstreamEvent)
+_NAME_DECODER = msgspec.json.Decoder(type("_Named", (msgspec.Struct,), {"__annotations__": {"type": str}}))
+_TERMINAL = {"response.completed", "response.failed", "response.incomplete", "response.cancelled"}
+_DELTAS = {
+    "response.output_text.delta",
+    "response.refusal.delta",
+    "response.function_call_arguments.delta",
+    "response.code_interpreter_call_code.delta",
+}
+_STATES = {"response.created", "response.queued", "response.in_progress"}
+_ITEMS = {"response.output_item.added", "response.output_item.done", "response.output_text.annotation.added"}
+_KNOWN = _TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}
+_KNOWN_NAMES = {name.encode(): name for name in _KNOWN}
+
+
+class MalformedEventError(ValueError):
+    """The upstream sent something that is no event of its API."""
+
+
+class RunTranslator:
+    """Follows one response's stream and says what happens in domain events.
+
+    Args:
+        context: how the run is named and shown.
+        resumed: the stream continues a run after tool outputs, so it is requeued and not created.
+        wants_deltas: false skips parsing what only a live reader needs.
+
+    """
+
+    def __init__(self, context: RunContext, *, resumed: bool = False, wants_deltas: bool = True) -> None:
+        self._context = context
+        self._resumed = resumed
+        self._skipped = set() if wants_deltas else _DELTAS
+        self._is_announced = False
+        self._is_running = False
+        self._items = OpenItems(context)
+        self.response: Json | None = None
+        """The latest snapshot of the response that the upstream sent."""
+        self.last_sequence: int | None = None
+        self.is_ended = False
+
+    def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
+        """Translate one upstream event; raises `MalformedEventError`, and then the stream cannot be trusted."""
+        kind = _KNOWN_NAMES.get(name) if name else _name_of(data)
+        if kind is None or self.is_ended or kind in self._skipped:
+            return []
+        try:
+            event = _DECODER.decode(data)
+            events = self._translate(kind, event)
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError) as exc:
+            raise MalformedEventError(kind) from exc
+        if event.sequence_number is not None:
+            self.last_sequence = event.sequence_number
+            if events:
+                events[-1].sequence = event.sequence_number
+        return events
+
+    def announce(self, response: Json) -> list[DomainEvent]:
+        """Say that the run exists, from a response that was looked up."""
+        return self._announce(response)
+
+    def retell(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
+        """Tell a whole run from its finished response, as if it had been followed."""
+        events = [*self._announce(response), *self._ensure_running()]
+        run = self._run("in_progress")
+        for index, item in enumerate(response.get("output") or []):
+            events += self._items.start(index, item, run)
+            for part, content in enumerate(item.get("content") or []):
+                events += self._items.retell_text(index, part, content)
+            events += self._items.end(index, item, run)
+        return [*events, *self._end(response, status)]
+
+    def finish(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
+        """End the run from a response that was looked up, after its stream broke off; `status` overrides its own."""
+        if self.is_ended:
+            return []
+        return [*self._announce(response), *self._end(response, status)]
+
+    def fail(self, error: Json, *, status: str = "failed") -> list[DomainEvent]:
+        """End the run without the upstream's word: close what is open, then say what is known.
+
+        `error` is the inside of the error envelope, sent as it is when no run ever came about.
+        """
+        if self.is_ended:
+            return []
+        if self.response is None:
+            self.is_ended = True
+            return [StreamFailed(error)]
+        return self._end({**self.response, "output": [], "status": status}, status)
+
+    def _translate(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
+        if kind in _DELTAS:
+            return [*self._ensure_running(), *self._items.grow(kind, event.output_index, event.content_index, event.item_id, event.delta)]
+        if kind in _ITEMS:
+            return [*self._ensure_running(), *self._item_event(kind, event)]
+        if kind == "error":
+            return self.fail({"message": "The upstream failed.", "type": "upstream_error", "param": None, "code": "upstream_failed"})
+        if event.response is None or "id" not in event.response:
+            raise MalformedEventError(kind)
+        if kind in _TERMINAL:
+            return [*self._announce(event.response), *self._end(event.response, None)]
+        announced = self._announce(event.response)
+        return announced + (self._ensure_running() if kind == "response.in_progress" else [])
+
+    def _item_event(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
+        if kind == "response.output_text.annotation.added":
+            return self._items.annotate(event.output_index, event.content_index, event.item_id, event.annotation or {})
+        if event.item is None:
+            raise MalformedEventError(kind)
+        if kind == "response.output_item.added":
+            return self._items.start(event.output_index, event.item, self._run("in_progress"))
+        return self._items.end(event.output_index, event.item, self._run("in_progress"))
+
+    def _announce(self, response: Json) -> list[DomainEvent]:
+        self.response = response
+        if self._is_announced:
+            return []
+        self._is_announced = True
+        run = self._run("queued")
+        self._items.begin(response["id"], run)
+        return [RunResumed(run) if self._resumed else RunCreated(run)]
+
+    def _ensure_running(self) -> list[DomainEvent]:
+        if self._is_running or self.response is None:
+            return []
+        self._is_running = True
+        return [RunInProgress(self._run("in_progress"))]
+
+    def _end(self, response: Json, status: str | None) -> list[DomainEvent]:
+        whole = response if response.get("output") else {**response, "output": self._items.finished()}
+        self.response = whole
+        status = status or run_status(whole)
+        run = run_object(whole, self._context, status=status)
+        before = self._ensure_running()
+        closing = self._items.close(run, whole)
+        self.is_ended = True
+        messages, sources = self._messages(whole, run)
+        known = {message["id"] for message in messages}
+        messages += [e.message for e in closing if isinstance(e, MessageEnded) and e.message["id"] not in known]
+        return [*before, *closing, RunEnded(run, messages, sources)]
+
+    def _messages(self, response: Json, run: Json) -> tuple[list[Json], list[Json]]:
+        context = self._context
+        items = [item for item in response["output"] if item.get("type") == "message"]
+        named = {"thread_id": context.thread_id, "assistant_id": context.assistant_id, "run_id": run["id"]}
+        messages = [message_object(item, context.ids, created_at=run["created_at"], **named) for item in items]
+        return messages, [source for item in items for source in message_sources(item, context.ids)]
+
+    def _run(self, status: str) -> Json:
+        if self.response is None:
+            raise MalformedEventError("an item before its response")
+        return run_object({**self.response, "output": []}, self._context, status=status)
+
+
+def _name_of(data: bytes) -> str | None:
+    try:
+        named = _NAME_DECODER.decode(data)
+    except msgspec.DecodeError as exc:
+        raise MalformedEventError("an event without a type") from exc
+    return named.type if named.type in _KNOWN else None

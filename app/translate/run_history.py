@@ -1,0 +1,117 @@
+"""What a conversation's metadata remembers of its runs; DESIGN: the upstream lists no responses of a conversation.
+
+Two keys, each within the upstream's 512 characters: `soloist_runs` names the latest runs, newest first, and
+`soloist_run` says for a run what its own response cannot: the response of its current round of tool calls
+(`first>current`), or how it ended here (`first>!expired`, `first>!cancelled`).
+"""
+
+from collections.abc import Mapping
+from typing import Self
+
+from app.translate.context import PRIVATE_PREFIX
+from app.utils.ids import created_at_of, is_same_origin
+
+RUNS_KEY = "soloist_runs"
+STATES_KEY = "soloist_run"
+_MAX_RUNS = 10
+_MAX_CHARS = 512
+_PREFIX = "resp_"
+
+
+class RunHistory:
+    """The remembered runs of one conversation; ids are upstream response ids."""
+
+    def __init__(self, runs: list[tuple[str, int]], states: dict[str, str]) -> None:
+        self._runs = runs
+        self._states = states
+
+    @classmethod
+    def read(cls, metadata: object) -> Self:
+        """Read both keys from conversation metadata; what cannot be read counts as absent."""
+        found = metadata if isinstance(metadata, Mapping) else {}
+        runs = [_parse_run(part) for part in str(found.get(RUNS_KEY) or "").split(",") if part]
+        pairs = [part.partition(">") for part in str(found.get(STATES_KEY) or "").split(",") if ">" in part]
+        return cls(runs, {_long(first): state if state.startswith("!") else _long(state) for first, _, state in pairs})
+
+    @property
+    def run_ids(self) -> list[str]:
+        """First response ids of the runs, newest first."""
+        return [run_id for run_id, _ in self._runs]
+
+    def add_run(self, response_id: str, created_at: int) -> None:
+        """Remember a new run; the oldest beyond what fits is forgotten."""
+        if response_id not in self.run_ids:
+            self._runs = [(response_id, created_at), *self._runs][:_MAX_RUNS]
+
+    def set_round(self, first_id: str, current_id: str) -> None:
+        """Remember which response a run's current round is."""
+        self._states = {first_id: current_id, **{k: v for k, v in self._states.items() if k != first_id}}
+
+    def set_ended(self, first_id: str, status: str) -> None:
+        """Remember how a run ended where the upstream does not know it; the current round is not needed any more."""
+        self.set_round(first_id, "!" + status)
+
+    def current_of(self, first_id: str) -> str:
+        """Return the response of the run's current round."""
+        state = self._states.get(first_id, first_id)
+        return first_id if state.startswith("!") else state
+
+    def ended_as(self, first_id: str) -> str | None:
+        """Return how the run ended here, if that was remembered."""
+        state = self._states.get(first_id, "")
+        return state[1:] if state.startswith("!") else None
+
+    def run_of_message(self, item_id: str) -> str | None:
+        """Return the run that most likely wrote an assistant's message, None if it began before all remembered ones."""
+        for first_id in self.run_ids:
+            if is_same_origin(first_id, item_id) or is_same_origin(self.current_of(first_id), item_id):
+                return first_id
+        moment = created_at_of(item_id)
+        if moment is None:
+            return None
+        return next((run_id for run_id, began in self._runs if began and began <= moment), None)
+
+    def metadata(self) -> dict[str, str]:
+        """Return both keys as they are stored; empty ones are left out."""
+        runs = _fit([_format_run(run_id, began) for run_id, began in self._runs])
+        states = _fit([f"{_short(first)}>{_short(state)}" for first, state in self._states.items()])
+        return {key: value for key, value in ((RUNS_KEY, runs), (STATES_KEY, states)) if value}
+
+
+def without_history(metadata: object) -> dict[str, str]:
+    """Return metadata without the two keys, our other private ones and the client's kept."""
+    found = metadata if isinstance(metadata, Mapping) else {}
+    return {key: value for key, value in found.items() if key not in {RUNS_KEY, STATES_KEY}}
+
+
+def private_metadata(metadata: object) -> dict[str, str]:
+    """Return only what is ours."""
+    found = metadata if isinstance(metadata, Mapping) else {}
+    return {key: value for key, value in found.items() if key.startswith(PRIVATE_PREFIX)}
+
+
+def _fit(parts: list[str]) -> str:
+    while parts and len(",".join(parts)) > _MAX_CHARS:
+        parts = parts[:-1]
+    return ",".join(parts)
+
+
+def _format_run(run_id: str, began: int) -> str:
+    return _short(run_id) if created_at_of(run_id) else f"{_short(run_id)}@{began:x}"
+
+
+def _parse_run(part: str) -> tuple[str, int]:
+    name, _, began = part.partition("@")
+    run_id = _long(name)
+    try:
+        return run_id, int(began, 16) if began else created_at_of(run_id) or 0
+    except ValueError:
+        return run_id, 0
+
+
+def _short(run_id: str) -> str:
+    return run_id[len(_PREFIX) :] if run_id.startswith(_PREFIX) else run_id if run_id.startswith("!") else "~" + run_id
+
+
+def _long(name: str) -> str:
+    return name[1:] if name.startswith("~") else _PREFIX + name

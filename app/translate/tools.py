@@ -1,0 +1,83 @@
+"""Tools, tool choice and answer formats: Assistants form to Responses form and back."""
+
+from app.translate.events import Json
+
+
+def to_responses_tools(tools: list[Json], resources: Json) -> list[Json]:
+    """Translate Assistants `tools` and `tool_resources` into Responses tools.
+
+    Function tools are flattened, `file_search` gets its vector store ids, `code_interpreter` an automatic container
+    with its file ids. Other types pass as they are. Source: OpenAI's Assistants migration guide.
+    """
+    return [_to_responses_tool(tool, resources) for tool in tools]
+
+
+def _to_responses_tool(tool: Json, resources: Json) -> Json:
+    kind = tool.get("type")
+    if kind == "function" and isinstance(tool.get("function"), dict):
+        return {"type": "function", "parameters": {"type": "object", "properties": {}}, "strict": False, **tool["function"]}
+    if kind == "file_search":
+        stores = (resources.get("file_search") or {}).get("vector_store_ids") or []
+        return {**_file_search_options(tool), "vector_store_ids": tool.get("vector_store_ids") or list(stores)}
+    if kind == "code_interpreter":
+        files = (resources.get("code_interpreter") or {}).get("file_ids") or []
+        container = tool.get("container") or {"type": "auto", **({"file_ids": list(files)} if files else {})}
+        return {"type": "code_interpreter", "container": container}
+    return dict(tool)
+
+
+def _file_search_options(tool: Json) -> Json:
+    options = {"type": "file_search"}
+    inner = tool.get("file_search")
+    if isinstance(inner, dict):
+        options.update({key: inner[key] for key in ("max_num_results", "ranking_options") if key in inner})
+    return options
+
+
+def to_assistants_tools(tools: object) -> list[Json]:
+    """Translate Responses tools back, nested as the Assistants API had them."""
+    return [_to_assistants_tool(tool) for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+
+
+def _to_assistants_tool(tool: Json) -> Json:
+    kind = tool.get("type")
+    if kind == "function":
+        return {"type": "function", "function": {key: value for key, value in tool.items() if key != "type"}}
+    if kind in {"file_search", "code_interpreter"}:
+        return {"type": kind}
+    return dict(tool)
+
+
+def to_responses_choice(choice: str | Json) -> str | Json:
+    """Translate `tool_choice`; a function is named flat."""
+    if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
+        return {"type": "function", "name": choice["function"].get("name", "")}
+    return choice
+
+
+def to_assistants_choice(choice: object) -> str | Json:
+    """Translate `tool_choice` back; absent means `auto`."""
+    if isinstance(choice, dict):
+        if choice.get("type") == "function" and "name" in choice:
+            return {"type": "function", "function": {"name": choice["name"]}}
+        return choice
+    return choice if isinstance(choice, str) else "auto"
+
+
+def to_text_format(response_format: str | Json) -> Json:
+    """Translate `response_format` into `text.format`; `auto` is plain text."""
+    if isinstance(response_format, str):
+        return {"type": "text"}
+    if response_format.get("type") == "json_schema" and isinstance(response_format.get("json_schema"), dict):
+        return {"type": "json_schema", **response_format["json_schema"]}
+    return dict(response_format)
+
+
+def to_response_format(text: object) -> str | Json:
+    """Translate `text.format` back; plain text is `auto`."""
+    found = text.get("format") if isinstance(text, dict) else None
+    if not isinstance(found, dict) or found.get("type") in {None, "text"}:
+        return "auto"
+    if found["type"] == "json_schema":
+        return {"type": "json_schema", "json_schema": {k: v for k, v in found.items() if k != "type"}}
+    return found

@@ -1,0 +1,1 @@
+"""Pure helpers. No FastAPI, no openai, no settings."""

@@ -1,0 +1,147 @@
+"""Ids: the one module that looks inside them.
+
+Clients see the Assistants prefixes, the upstream has its own; both share the suffix. With secrets set, every id
+that leaves carries a signature over (kind, owner, suffix), so that a foreign or forged id is told apart without
+any upstream call and without a table.
+"""
+
+import base64
+import hmac
+import re
+import time
+from collections.abc import Sequence
+
+_SUFFIX = re.compile(r"[A-Za-z0-9~][A-Za-z0-9_.\-~]{0,159}\Z")
+_HEX_TIME = re.compile(r"(?=([0-9a-f]{8}))")
+_SIGNATURE_BYTES = 15
+_SIGNATURE_CHARS = 24
+_FOREIGN = "~"
+"""Marks a suffix that is a whole upstream id, for upstreams with other prefixes than OpenAI's."""
+
+_EARLIEST = 1_704_067_200
+"""2024-01-01: OpenAI's Responses are younger than that, so an earlier reading is no time."""
+
+_DAY_SECONDS = 86_400
+_ENTROPY_CHARS = 16
+"""OpenAI's newer ids share these leading characters between a response and the items it made."""
+
+
+class BadIdError(ValueError):
+    """The id is malformed, forged, or belongs to somebody else; callers answer as for an unknown one."""
+
+
+def created_at_of(upstream_id: str, *, now: float | None = None) -> int | None:
+    """Read the unix time, in seconds, that OpenAI writes into its ids; None where the id holds none.
+
+    Undocumented upstream: both known layouts (time first, or after 16 + 2 hex digits) are tried, and a reading
+    counts only when it lies between 2024 and tomorrow.
+    """
+    suffix = upstream_id.partition("_")[2] or upstream_id
+    latest = (now if now is not None else time.time()) + _DAY_SECONDS
+    for start in (_ENTROPY_CHARS + 2, 0):
+        match = _HEX_TIME.match(suffix, start)
+        if match and _EARLIEST <= (moment := int(match.group(1), 16)) <= latest:
+            return moment
+    return None
+
+
+def is_same_origin(one_id: str, other_id: str) -> bool:
+    """Tell whether two upstream ids come from one response, as far as their shared leading digits say so."""
+    one, other = (an_id.partition("_")[2][: _ENTROPY_CHARS + 2] for an_id in (one_id, other_id))
+    return one == other and len(one) == _ENTROPY_CHARS + 2 and one.endswith("00")
+
+
+class IdCodec:
+    """Turns upstream ids into what one owner sees, and back; every way back raises `BadIdError`.
+
+    Args:
+        keys: secrets of at least 32 characters; the first signs, all verify; none means unsigned ids.
+        owner: who the ids belong to; part of the signature, never of the id.
+
+    """
+
+    __slots__ = ("_keys", "_owner")
+
+    def __init__(self, keys: Sequence[bytes] = (), owner: str = "") -> None:
+        self._keys = tuple(keys)
+        self._owner = owner.encode()
+
+    def thread(self, conversation_id: str) -> str:
+        """Name a conversation as a thread."""
+        return "thread_" + self._seal("thread", _strip(conversation_id, "conv_"))
+
+    def conversation(self, thread_id: str) -> str:
+        """Find the conversation that a thread id names."""
+        return _restore(self._open("thread", thread_id), "conv_")
+
+    def run(self, response_id: str) -> str:
+        """Name a response as a run."""
+        return "run_" + self._seal("run", _strip(response_id, "resp_"))
+
+    def response(self, run_id: str) -> str:
+        """Find the response that a run id names."""
+        return _restore(self._open("run", run_id), "resp_")
+
+    def step(self, response_id: str, index: int) -> str:
+        """Name the output item at `index` of a response as a run step."""
+        return "step_" + self._seal("step", f"{_strip(response_id, 'resp_')}.{index}")
+
+    def output(self, step_id: str) -> tuple[str, int]:
+        """Find the response and output index that a step id names."""
+        suffix, _, index = self._open("step", step_id).rpartition(".")
+        if not suffix or not index.isdigit():
+            raise BadIdError(step_id)
+        return _restore(suffix, "resp_"), int(index)
+
+    def message(self, item_id: str) -> str:
+        """Name a conversation item as a message: the same id, signed when ids are signed."""
+        return self._seal("message", item_id)
+
+    def item(self, message_id: str) -> str:
+        """Find the conversation item that a message id names."""
+        return self._open_whole("message", message_id)
+
+    def file(self, file_id: str, container_id: str | None = None) -> str:
+        """Name an upstream file; a container's file carries its container's id."""
+        return self._seal("file", f"{file_id}.{container_id}" if container_id else file_id)
+
+    def upstream_file(self, file_id: str) -> tuple[str, str | None]:
+        """Find the upstream file, and its container if it lives in one, that a file id names."""
+        name, _, container = self._open_whole("file", file_id).partition(".")
+        return name, container or None
+
+    def _seal(self, kind: str, suffix: str) -> str:
+        return f"{suffix}_{_sign(self._keys[0], kind, self._owner, suffix)}" if self._keys else suffix
+
+    def _open(self, kind: str, client_id: str) -> str:
+        prefix, _, rest = client_id.partition("_")
+        if prefix != kind:
+            raise BadIdError(client_id)
+        return self._open_whole(kind, rest)
+
+    def _open_whole(self, kind: str, sealed: str) -> str:
+        if not _SUFFIX.match(sealed) or ".." in sealed:
+            raise BadIdError(sealed)
+        if not self._keys:
+            return sealed
+        suffix, _, signature = sealed.rpartition("_")
+        valid = len(signature) == _SIGNATURE_CHARS and any(
+            hmac.compare_digest(_sign(key, kind, self._owner, suffix), signature) for key in self._keys
+        )
+        if not suffix or not valid:
+            raise BadIdError(sealed)
+        return suffix
+
+
+def _sign(key: bytes, kind: str, owner: bytes, suffix: str) -> str:
+    message = b"\0".join((kind.encode(), owner, suffix.encode()))
+    digest = hmac.digest(key, message, "sha256")[:_SIGNATURE_BYTES]
+    return base64.b32encode(digest).decode().lower()
+
+
+def _strip(upstream_id: str, prefix: str) -> str:
+    return upstream_id[len(prefix) :] if upstream_id.startswith(prefix) else _FOREIGN + upstream_id
+
+
+def _restore(suffix: str, prefix: str) -> str:
+    return suffix[1:] if suffix.startswith(_FOREIGN) else prefix + suffix
