@@ -116,8 +116,7 @@ class Engine:
             if file_id not in known:
                 raise ApiError(f"File '{file_id}' was not found.", param="input", code="file_not_found")
 
-    async def _store_end(self, generation: Generation, frames: Sequence[bytes]) -> None:
-        body = generation.body
+    async def _store_end(self, generation: Generation, body: Json, frames: Sequence[bytes]) -> None:
         whole = body["status"] in ("completed", "incomplete")
         items = [*generation.fresh, *(body["output"] if whole else [])]
         log = frames if generation.streamed else None

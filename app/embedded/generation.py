@@ -110,20 +110,22 @@ class Generation:
         self.log.add(name, {"response": self.body})
 
     async def _run(self, on_end: "Ending") -> None:
-        event: str | None = None
         try:
-            event = await self._produce()
+            await self._produce()
+            changes = self._success()
         except asyncio.CancelledError:
-            self._abandon()
+            changes = (
+                _failure(restarted_error()) if self._restarting else {"status": "cancelled", "output": []}
+            )
         except ResponderError as exc:
-            event = self._fail({"code": exc.code, "message": exc.message})
+            changes = _failure({"code": exc.code, "message": exc.message})
         except Exception:
             logger.exception("responder failed")
-            event = self._fail({"code": "server_error", "message": "The embedded responder failed."})
+            changes = _failure({"code": "server_error", "message": "The embedded responder failed."})
         self._ending = True
-        await self._end(event, on_end)
+        await self._end({**self.body, **changes}, on_end)
 
-    async def _produce(self) -> str:
+    async def _produce(self) -> None:
         self.body = {**self.body, "status": "in_progress"}
         self._announce("response.in_progress")
         self._tell()
@@ -141,7 +143,6 @@ class Generation:
                 else:
                     self._output.add(piece)
                     self._tell()
-        return self._succeed()
 
     async def _may_go_on(self) -> bool:
         """Paces a delta; false once the token limit is reached."""
@@ -156,41 +157,38 @@ class Generation:
             await asyncio.sleep(0)
         return True
 
-    def _succeed(self) -> str:
+    def _success(self) -> Json:
         status = "incomplete" if self._cut else "completed"
         self._output.close(status)
         counted = self._counted or Usage(_estimate(self._turn), max(1, self._output.deltas))
-        self.body |= {
+        return {
             "status": status,
             "incomplete_details": {"reason": self._cut} if self._cut else None,
             "completed_at": None if self._cut else now(),
             "output": self._output.items,
             "usage": usage(counted.input_tokens, counted.output_tokens),
         }
-        return f"response.{status}"
 
-    def _fail(self, error: Json) -> str:
-        self.body |= {"status": "failed", "error": error, "output": []}
-        return "response.failed"
-
-    def _abandon(self) -> None:
-        if self._restarting:
-            self._fail(restarted_error())
-        else:
-            self.body |= {"status": "cancelled", "output": []}
-
-    async def _end(self, event: str | None, on_end: "Ending") -> None:
-        last = [self.log.encode(event, {"response": self.body})] if event else []
+    async def _end(self, body: Json, on_end: "Ending") -> None:
+        # OpenAI has no event for a cancelled response: its streams just end.
+        ends = body["status"] != "cancelled"
+        last = [self.log.encode(f"response.{body['status']}", {"response": body})] if ends else []
         try:
-            await on_end(self, [*self.log.frames, *last])
+            await on_end(self, body, [*self.log.frames, *last])
         except Exception:
             logger.exception("could not store the end of a response")
+        # Only now may anyone learn of the end: the conversation holds the turn and is free.
+        self.body = body
         self.log.frames.extend(last)
         self.done.set()
         self._tell()
 
 
-Ending = Callable[[Generation, Sequence[bytes]], Awaitable[None]]
+Ending = Callable[[Generation, Json, Sequence[bytes]], Awaitable[None]]
+
+
+def _failure(error: Json) -> Json:
+    return {"status": "failed", "error": error, "output": []}
 
 
 def _estimate(turn: Turn) -> int:

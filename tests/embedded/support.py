@@ -1,9 +1,12 @@
 """Small helpers of the embedded upstream's tests."""
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import openai
+import pytest
 from openai import AsyncOpenAI
 
 MODEL = "gpt-6-luna"
@@ -30,6 +33,18 @@ def names(events: EventList) -> list[str]:
     return [name for at, name in enumerate(short) if not (name.endswith("delta") and short[at - 1] == name)]
 
 
+@contextmanager
+def refused(status: int = 400) -> Iterator[dict[str, Any]]:
+    """Expect an error of this status; filled with its envelope."""
+    envelope: dict[str, Any] = {}
+    with pytest.raises(openai.APIStatusError) as caught:
+        yield envelope
+    assert caught.value.status_code == status
+    body = caught.value.body
+    assert isinstance(body, dict)
+    envelope.update(body)
+
+
 async def stats(client: AsyncOpenAI) -> dict[str, Any]:
     address = str(client.base_url).replace("/v1/", "/_stats")
     found: dict[str, Any] = await client.get(address, cast_to=dict[str, Any])
@@ -38,7 +53,9 @@ async def stats(client: AsyncOpenAI) -> dict[str, Any]:
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for a condition; the test's own timeout is the limit."""
-    while not await condition():
+    while True:
+        if await condition():
+            return
         await asyncio.sleep(0.01)
 
 
