@@ -75,7 +75,9 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             responder = settings.embedded_responder if target.kind == "embedded" else None
             found = Health(upstream, target, model_name(settings, assistant.model), responder)
             _log.info("started", version=VERSION, upstream=found.describe(), assistant=assistant.id)
-            yield State(settings=settings, assistant=assistant, client=client, registry=registry, health=found)
+            yield State(
+                settings=settings, assistant=assistant, client=client, registry=registry, health=found
+            )
 
     return lifespan
 
@@ -95,7 +97,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 
 def _include_routers(app: FastAPI) -> None:
     app.include_router(health.root_router)
-    for module in (health, chat, threads, messages, runs, assistants):
+    for module in (health, chat, runs, threads, messages, assistants):
         app.include_router(module.router, prefix="/api/v1")
 
 

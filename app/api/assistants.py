@@ -53,7 +53,9 @@ async def list_assistants(
     return answer(scope, page([_seen(assistant, settings, health, scope)] if is_here else [], has_more=False))
 
 
-@router.get("/{assistant_id}", summary="Read the assistant", response_model=AssistantRead, responses=errors(404, 429))
+@router.get(
+    "/{assistant_id}", summary="Read the assistant", response_model=AssistantRead, responses=errors(404, 429)
+)
 async def get_assistant(
     assistant_id: str, assistant: AssistantDep, settings: SettingsDep, health: HealthDep, scope: ScopeDep
 ) -> Response:
@@ -63,8 +65,12 @@ async def get_assistant(
 
 
 @router.post("", summary="Refused: the assistant is configured by its operator", responses=errors(429))
-@router.post("/{assistant_id}", summary="Refused: the assistant is configured by its operator", responses=errors(429))
-@router.delete("/{assistant_id}", summary="Refused: the assistant is configured by its operator", responses=errors(429))
+@router.post(
+    "/{assistant_id}", summary="Refused: the assistant is configured by its operator", responses=errors(429)
+)
+@router.delete(
+    "/{assistant_id}", summary="Refused: the assistant is configured by its operator", responses=errors(429)
+)
 async def change_assistant(_scope: ScopeDep) -> Response:
     raise BadRequestError(
         "This service has one assistant, set by its operator (ASSISTANT_FILE). It cannot be changed over the API.",

@@ -1,5 +1,7 @@
 """The chat surface: one call for a turn, in the protocol that the request speaks."""
 
+from collections.abc import Callable
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
@@ -32,18 +34,26 @@ _STREAMS = {200: {"description": "AG-UI events.", "content": {"text/event-stream
 
 
 @router.post(
-    "/chat", summary="Say something", response_model=ChatAnswer, responses=_ANSWERS | errors(404, 409, 429, 502, 503, 504)
+    "/chat",
+    summary="Say something",
+    response_model=ChatAnswer,
+    responses=_ANSWERS | errors(404, 409, 429, 502, 503, 504),
 )
 async def chat(
-    request: Request, body: ChatRequest, client: ClientDep, scope: ScopeDep, registry: RegistryDep, settings: SettingsDep
+    request: Request,
+    body: ChatRequest,
+    client: ClientDep,
+    scope: ScopeDep,
+    registry: RegistryDep,
+    settings: SettingsDep,
 ) -> Response:
     cancels = (body.on_disconnect or settings.on_disconnect_chat) == "cancel"
-    encoder = _encoder(request, body)
-    if encoder is None:
+    new_encoder = _protocol(request, body)
+    if new_encoder is None:
         return answer(scope, await _whole_answer(request, body, client, scope, registry, cancels=cancels))
     opening = client.chat.open(scope, body, wants_deltas=True, cancels=cancels)
     stream = await opened(request, registry, opening)
-    return run_response(stream, encoder, client, registry, scope, cancels=cancels)
+    return run_response(stream, new_encoder(), client, registry, scope, cancels=cancels)
 
 
 @router.get(
@@ -64,11 +74,18 @@ async def resume_chat(chat_id: str, _scope: ScopeDep) -> Response:
     responses=_STREAMS | errors(404, 409, 429, 502, 503, 504),
 )
 async def ag_ui(
-    request: Request, body: AgUiRequest, client: ClientDep, scope: ScopeDep, registry: RegistryDep, settings: SettingsDep
+    request: Request,
+    body: AgUiRequest,
+    client: ClientDep,
+    scope: ScopeDep,
+    registry: RegistryDep,
+    settings: SettingsDep,
 ) -> Response:
     thread_id = (body.forwardedProps or {}).get("thread_id")
     if thread_id is not None and not isinstance(thread_id, str):
-        raise BadRequestError("'forwardedProps.thread_id' must be a string.", param="forwardedProps.thread_id")
+        raise BadRequestError(
+            "'forwardedProps.thread_id' must be a string.", param="forwardedProps.thread_id"
+        )
     before, items = client.chat.history(body.messages, thread_id)
     cancels = settings.on_disconnect_chat == "cancel"
     opening = client.chat.open_turn(scope, thread_id, before, items, wants_deltas=True, cancels=cancels)
@@ -77,17 +94,25 @@ async def ag_ui(
     return run_response(stream, encoder, client, registry, scope, cancels=cancels)
 
 
-def _encoder(request: Request, body: ChatRequest) -> Encoder | None:
-    """Choose the protocol: by the body's shape, because AI SDK and curl send the same `Accept`."""
-    if "text/plain" in request.headers.get("accept", "") and body.stream is not False:
-        return TextEncoder()
-    if body.messages is not None and body.stream is not False:
-        return AiSdkEncoder(continued_message_id(body.messages))
-    return ChatEncoder() if body.stream else None
+def _protocol(request: Request, body: ChatRequest) -> Callable[[], Encoder] | None:
+    """Choose the protocol: by the body's shape, because AI SDK and curl send the same `Accept`; None is JSON."""
+    if body.stream is False:
+        return None
+    if "text/plain" in request.headers.get("accept", ""):
+        return TextEncoder
+    if body.messages is not None:
+        return lambda: AiSdkEncoder(continued_message_id(body.messages))
+    return ChatEncoder if body.stream else None
 
 
 async def _whole_answer(
-    request: Request, body: ChatRequest, client: OpenAIClient, scope: Scope, registry: StreamRegistry, *, cancels: bool
+    request: Request,
+    body: ChatRequest,
+    client: OpenAIClient,
+    scope: Scope,
+    registry: StreamRegistry,
+    *,
+    cancels: bool,
 ) -> Json:
     registry.enter()
     stream = None

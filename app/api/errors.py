@@ -53,10 +53,14 @@ def validation_error_of(first: Any) -> BadRequestError:
     param = field_path(first.get("loc") or ())
     kind = str(first.get("type") or "")
     if kind == "json_invalid":
-        return BadRequestError("The body is no valid JSON. Check quotes, commas and brackets.", param="body", code="invalid_json")
+        return BadRequestError(
+            "The body is no valid JSON. Check quotes, commas and brackets.", param="body", code="invalid_json"
+        )
     if kind == "missing":
         name = param or "body"
-        return BadRequestError(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+        return BadRequestError(
+            f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
+        )
     reason = str(first.get("msg") or "it cannot be understood").removeprefix("Value error, ")
     return BadRequestError(f"Invalid '{param or 'body'}': {reason}.", param=param or "body")
 
@@ -96,7 +100,9 @@ def _error_for(status: int, request: Request) -> ServiceError:
     if status == 405:
         return MethodNotAllowedError(f"This route does not take {request.method}. See /docs.")
     if status == 413:
-        return TooLargeError("The body is over the limit (MAX_BODY_BYTES). Send less, or upload a file.", param="body")
+        return TooLargeError(
+            "The body is over the limit (MAX_BODY_BYTES). Send less, or upload a file.", param="body"
+        )
     if status == 403:
         return ForbiddenError("Not allowed.")
     if 400 <= status < 500:

@@ -52,7 +52,13 @@ async def read_root(assistant: AssistantDep, health: HealthDep, settings: Settin
     }
     named = {"id": assistant.id, "name": assistant.name, "description": assistant.description}
     return JsonResponse(
-        {"name": "Soloist", "version": VERSION, "assistant": named, "upstream": health.describe(), "links": links}
+        {
+            "name": "Soloist",
+            "version": VERSION,
+            "assistant": named,
+            "upstream": health.describe(),
+            "links": links,
+        }
     )
 
 

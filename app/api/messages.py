@@ -30,7 +30,9 @@ async def list_messages(
     return answer(scope, await client.messages.list_page(scope, thread_id, cursor, run_id))
 
 
-@router.get("/{message_id}", summary="Read a message", response_model=Message, responses=errors(404, 429, 502, 504))
+@router.get(
+    "/{message_id}", summary="Read a message", response_model=Message, responses=errors(404, 429, 502, 504)
+)
 async def get_message(thread_id: str, message_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.messages.get(scope, thread_id, message_id))
 

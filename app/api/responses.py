@@ -26,7 +26,10 @@ def answer(scope: Scope, content: Any, *, headers: dict[str, str] | None = None)
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe error answers for the OpenAPI document."""
-    return {status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]} for status in sorted({400, *statuses})}
+    return {
+        status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]}
+        for status in sorted({400, *statuses})
+    }
 
 
 _DESCRIPTIONS = {

@@ -34,7 +34,13 @@ async def opened(request: Request, registry: StreamRegistry, opening: Awaitable[
 
 
 def run_response(
-    stream: RunStream, encoder: Encoder, client: OpenAIClient, registry: StreamRegistry, scope: Scope, *, cancels: bool
+    stream: RunStream,
+    encoder: Encoder,
+    client: OpenAIClient,
+    registry: StreamRegistry,
+    scope: Scope,
+    *,
+    cancels: bool,
 ) -> EventStreamResponse:
     """Return the response that sends an opened run stream."""
 
@@ -46,7 +52,9 @@ def run_response(
         if stream.is_ended:
             await stream.aclose()
 
-    return EventStreamResponse(stream, encoder, registry, on_gone=on_gone, on_end=on_end, headers=scope.headers)
+    return EventStreamResponse(
+        stream, encoder, registry, on_gone=on_gone, on_end=on_end, headers=scope.headers
+    )
 
 
 async def assistants_stream(
@@ -73,4 +81,6 @@ async def followed_stream(
         """Leave the run alone: this client only watched it."""
 
     encoder = AssistantsEncoder(with_ids=True)
-    return EventStreamResponse(source, encoder, registry, on_gone=on_gone, on_end=source.aclose, headers=scope.headers)
+    return EventStreamResponse(
+        source, encoder, registry, on_gone=on_gone, on_end=source.aclose, headers=scope.headers
+    )

@@ -15,7 +15,10 @@ from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, Threa
 
 router = APIRouter(prefix="/threads", tags=["runs"])
 _STREAMED = {
-    200: {"description": "A Run, or with `stream: true` the Assistants event stream.", "content": {"text/event-stream": {}}}
+    200: {
+        "description": "A Run, or with `stream: true` the Assistants event stream.",
+        "content": {"text/event-stream": {}},
+    }
 }
 _FOLLOWED = {200: {"description": "The run's events with ids.", "content": {"text/event-stream": {}}}}
 
@@ -27,7 +30,12 @@ _FOLLOWED = {200: {"description": "The run's events with ids.", "content": {"tex
     responses=_STREAMED | errors(403, 404, 429, 502, 503, 504),
 )
 async def create_thread_and_run(
-    request: Request, body: ThreadRunCreate, client: ClientDep, scope: ScopeDep, registry: RegistryDep, settings: SettingsDep
+    request: Request,
+    body: ThreadRunCreate,
+    client: ClientDep,
+    scope: ScopeDep,
+    registry: RegistryDep,
+    settings: SettingsDep,
 ) -> Response:
     if not body.stream:
         return answer(scope, await client.runs.create_with_thread(scope, body))
@@ -59,13 +67,21 @@ async def create_run(
 
 
 @router.get(
-    "/{thread_id}/runs", summary="List the latest runs", response_model=RunPage, responses=errors(404, 429, 502, 504)
+    "/{thread_id}/runs",
+    summary="List the latest runs",
+    response_model=RunPage,
+    responses=errors(404, 429, 502, 504),
 )
 async def list_runs(thread_id: str, client: ClientDep, scope: ScopeDep, cursor: CursorDep) -> Response:
     return answer(scope, await client.runs.list_page(scope, thread_id, cursor))
 
 
-@router.get("/{thread_id}/runs/{run_id}", summary="Read a run", response_model=Run, responses=errors(404, 429, 502, 504))
+@router.get(
+    "/{thread_id}/runs/{run_id}",
+    summary="Read a run",
+    response_model=Run,
+    responses=errors(404, 429, 502, 504),
+)
 async def get_run(
     thread_id: str, run_id: str, client: ClientDep, scope: ScopeDep, settings: SettingsDep
 ) -> Response:
@@ -142,7 +158,9 @@ async def list_run_steps(
     response_model=RunStep,
     responses=errors(404, 429, 502, 504),
 )
-async def get_run_step(thread_id: str, run_id: str, step_id: str, client: ClientDep, scope: ScopeDep) -> Response:
+async def get_run_step(
+    thread_id: str, run_id: str, step_id: str, client: ClientDep, scope: ScopeDep
+) -> Response:
     return answer(scope, await client.runs.get_step(scope, thread_id, run_id, step_id))
 
 
@@ -160,7 +178,9 @@ async def follow_run(
     scope: ScopeDep,
     registry: RegistryDep,
     starting_after: Annotated[int | None, Query(ge=0, description="Only events after this id.")] = None,
-    last_event_id: Annotated[str | None, Header(description="What EventSource sends when it reconnects.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="What EventSource sends when it reconnects.")
+    ] = None,
 ) -> Response:
     after = starting_after if starting_after is not None else _event_number(last_event_id)
     opening = client.run_events.open(scope, thread_id, run_id, after)
@@ -171,5 +191,7 @@ def _event_number(last_event_id: str | None) -> int | None:
     if not last_event_id:
         return None
     if not last_event_id.isdecimal():
-        raise BadRequestError("'Last-Event-ID' is no id of this stream. Send a number.", param="Last-Event-ID")
+        raise BadRequestError(
+            "'Last-Event-ID' is no id of this stream. Send a number.", param="Last-Event-ID"
+        )
     return int(last_event_id)

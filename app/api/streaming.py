@@ -33,7 +33,9 @@ class StreamRegistry:
     One timer instead of one per stream: at ten thousand streams that is the difference between a tick and a flood.
     """
 
-    def __init__(self, *, max_streams: int, keepalive_seconds: float, slow_reader_seconds: float, max_seconds: float) -> None:
+    def __init__(
+        self, *, max_streams: int, keepalive_seconds: float, slow_reader_seconds: float, max_seconds: float
+    ) -> None:
         self._max_streams = max_streams
         self._keepalive_seconds = keepalive_seconds
         self._slow_reader_seconds = slow_reader_seconds
@@ -138,7 +140,9 @@ class EventStreamResponse(Response):
         self._registry.add(self)
         try:
             async with ClientWatch(receive):
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await send(
+                    {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+                )
                 await self._pump()
         except ClientGoneError:
             await self._on_gone()

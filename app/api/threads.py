@@ -16,12 +16,16 @@ async def create_thread(client: ClientDep, scope: ScopeDep, body: ThreadCreate |
     return answer(scope, await client.threads.create(scope, body or ThreadCreate()))
 
 
-@router.get("/{thread_id}", summary="Read a thread", response_model=Thread, responses=errors(404, 429, 502, 504))
+@router.get(
+    "/{thread_id}", summary="Read a thread", response_model=Thread, responses=errors(404, 429, 502, 504)
+)
 async def get_thread(thread_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.threads.get(scope, thread_id))
 
 
-@router.post("/{thread_id}", summary="Change a thread", response_model=Thread, responses=errors(404, 429, 502, 504))
+@router.post(
+    "/{thread_id}", summary="Change a thread", response_model=Thread, responses=errors(404, 429, 502, 504)
+)
 async def update_thread(thread_id: str, body: ThreadUpdate, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.threads.update(scope, thread_id, body))
 

@@ -12,7 +12,9 @@ from app.translate.events import Json
 from app.translate.tools import to_responses_choice, to_responses_tools, to_text_format
 
 DEFAULT_MODEL = "gpt-6-luna"
-DEFAULT_INSTRUCTIONS = "You are a helpful assistant. Answer in the language of the question, briefly and to the point."
+DEFAULT_INSTRUCTIONS = (
+    "You are a helpful assistant. Answer in the language of the question, briefly and to the point."
+)
 _CREATED_AT = 1_767_225_600
 """2026-01-01: clients want an integer, and a configuration has no birthday of its own."""
 

@@ -46,7 +46,9 @@ class Chat:
         try:
             if body.tool_outputs is not None and body.run_id and body.thread_id:
                 outputs = ToolOutputsSubmit(tool_outputs=body.tool_outputs)
-                return await self._runs.submit_stream(scope, body.thread_id, body.run_id, outputs, cancels=cancels)
+                return await self._runs.submit_stream(
+                    scope, body.thread_id, body.run_id, outputs, cancels=cancels
+                )
             before, items = self._input(body)
             return await self.open_turn(
                 scope, body.thread_id, before, items, wants_deltas=wants_deltas, cancels=cancels

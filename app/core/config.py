@@ -25,27 +25,48 @@ class Settings(BaseSettings):
     port: int = Field(8010, ge=0, le=65_535, description="Port to listen on.")
     debug: bool = Field(False, description="Verbose logs; never shows content or secrets.")
     docs_enabled: bool = Field(True, description="Serve Swagger UI at /docs and the OpenAPI document.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
-    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON.")
-    log_file: Path | None = Field(None, description="Also log JSON lines to this rotating file, e.g. logs/app.log.")
-    log_file_max_bytes: int = Field(10_000_000, ge=10_000, description="Size at which LOG_FILE rotates; five are kept.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, else JSON."
+    )
+    log_file: Path | None = Field(
+        None, description="Also log JSON lines to this rotating file, e.g. logs/app.log."
+    )
+    log_file_max_bytes: int = Field(
+        10_000_000, ge=10_000, description="Size at which LOG_FILE rotates; five are kept."
+    )
     max_body_bytes: int = Field(2_000_000, ge=1_000, description="Largest JSON request body, in bytes.")
     max_message_chars: int = Field(256_000, ge=1, description="Longest message text, in characters.")
     shutdown_grace_seconds: Seconds = Field(20, description="How long open streams may finish after SIGTERM.")
 
     # The assistant
-    assistant_id: str = Field("asst_soloist", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="The label clients see.")
+    assistant_id: str = Field(
+        "asst_soloist", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="The label clients see."
+    )
     assistant_name: str | None = Field(None, description="Its name; default: the file's, else Soloist.")
     assistant_description: str | None = Field(None, description="What it is for, in a sentence.")
-    assistant_model: str | None = Field(None, description="Upstream model; default: the file's, else gpt-6-luna.")
+    assistant_model: str | None = Field(
+        None, description="Upstream model; default: the file's, else gpt-6-luna."
+    )
     assistant_instructions: str | None = Field(None, description="System instructions, sent with every call.")
-    assistant_temperature: float | None = Field(None, ge=0, le=2, description="Unset: the model's own (newer refuse it).")
+    assistant_temperature: float | None = Field(
+        None, ge=0, le=2, description="Unset: the model's own (newer refuse it)."
+    )
     assistant_top_p: float | None = Field(None, ge=0, le=1, description="Unset: the model's own.")
-    assistant_reasoning_effort: str | None = Field(None, description="none, minimal, low, medium, high, xhigh.")
-    assistant_tools: list[dict[str, Any]] | None = Field(None, description="Tools as a JSON list, in Assistants form.")
-    assistant_file: Path | None = Field(None, description="An exported Assistants API assistant object (JSON file).")
+    assistant_reasoning_effort: str | None = Field(
+        None, description="none, minimal, low, medium, high, xhigh."
+    )
+    assistant_tools: list[dict[str, Any]] | None = Field(
+        None, description="Tools as a JSON list, in Assistants form."
+    )
+    assistant_file: Path | None = Field(
+        None, description="An exported Assistants API assistant object (JSON file)."
+    )
     allow_run_overrides: Literal["trusted", "all", "none"] = Field(
-        "trusted", description="Who may override model, instructions, tools per run: API keys only, everybody, nobody."
+        "trusted",
+        description="Who may override model, instructions, tools per run: API keys only, everybody, nobody.",
     )
     expose_instructions: bool = Field(False, description="Show the instructions to browser callers too.")
     max_output_tokens: int | None = Field(None, ge=16, description="Cap on the output tokens of any run.")
@@ -55,39 +76,63 @@ class Settings(BaseSettings):
 
     # Upstream: OpenAI, Azure, another server that speaks its wire, or, with none of these set, the embedded one
     openai_api_key: SecretStr | None = Field(None, description="Brings the real assistant.")
-    openai_base_url: str | None = Field(None, description="Another server speaking Responses and Conversations.")
+    openai_base_url: str | None = Field(
+        None, description="Another server speaking Responses and Conversations."
+    )
     openai_organization: str | None = Field(None, description="OpenAI organisation id.")
     openai_project: str | None = Field(None, description="OpenAI project id.")
     azure_openai_endpoint: str | None = Field(None, description="https://NAME.openai.azure.com")
     azure_openai_key: SecretStr | None = Field(None, description="Azure's api-key.")
     openai_timeout_seconds: Seconds = Field(60, description="Longest silence of the upstream before 504.")
-    openai_connect_timeout_seconds: Seconds = Field(5, description="Longest wait for a connection to the upstream.")
-    upstream_adapter: Literal["direct", "sdk"] = Field("direct", description="How calls travel: aiohttp or openai SDK.")
+    openai_connect_timeout_seconds: Seconds = Field(
+        5, description="Longest wait for a connection to the upstream."
+    )
+    upstream_adapter: Literal["direct", "sdk"] = Field(
+        "direct", description="How calls travel: aiohttp or openai SDK."
+    )
     upstream_max_connections: int = Field(12_000, ge=1, description="Connections to the upstream at most.")
     upstream_background: Literal["auto", "stream", "poll", "off"] = Field(
         "auto", description="Background mode of the upstream; auto finds out from its answers."
     )
-    lock_wait_seconds: float = Field(5, ge=0, le=120, description="Longest wait for a busy thread before giving up.")
-    run_expires_seconds: Seconds = Field(600, description="Deadline of a run; then it is cancelled and expired.")
-    poll_after_ms: int = Field(500, ge=50, le=5_000, description="What openai-poll-after-ms tells pollers of a live run.")
+    lock_wait_seconds: float = Field(
+        5, ge=0, le=120, description="Longest wait for a busy thread before giving up."
+    )
+    run_expires_seconds: Seconds = Field(
+        600, description="Deadline of a run; then it is cancelled and expired."
+    )
+    poll_after_ms: int = Field(
+        500, ge=50, le=5_000, description="What openai-poll-after-ms tells pollers of a live run."
+    )
 
     # Embedded upstream
     embedded_db: str = Field("data/embedded.db", description="SQLite file of the embedded upstream.")
-    embedded_responder: Literal["guide", "scripted", "local"] = Field("guide", description="Who answers without a key.")
+    embedded_responder: Literal["guide", "scripted", "local"] = Field(
+        "guide", description="Who answers without a key."
+    )
     local_model_path: Path | None = Field(None, description="GGUF file for EMBEDDED_RESPONDER=local.")
 
     # Streams
-    sse_keepalive_seconds: Seconds = Field(15, description="Silence after which a stream gets a comment line.")
+    sse_keepalive_seconds: Seconds = Field(
+        15, description="Silence after which a stream gets a comment line."
+    )
     stream_max_seconds: Seconds = Field(3_600, description="Longest life of one stream.")
-    slow_reader_seconds: Seconds = Field(30, description="A reader that takes nothing for so long is dropped.")
+    slow_reader_seconds: Seconds = Field(
+        30, description="A reader that takes nothing for so long is dropped."
+    )
     max_streams: int = Field(10_000, ge=1, description="Runs and streams served at a time; more answer 503.")
-    on_disconnect_chat: OnDisconnect = Field("cancel", description="What a chat does when its client goes away.")
-    on_disconnect_runs: OnDisconnect = Field("detach", description="What a run does when its client goes away.")
+    on_disconnect_chat: OnDisconnect = Field(
+        "cancel", description="What a chat does when its client goes away."
+    )
+    on_disconnect_runs: OnDisconnect = Field(
+        "detach", description="What a run does when its client goes away."
+    )
 
     # Callers
     auth_mode: Literal["none", "api_key", "jwt"] = Field("none", description="Who may call.")
     allow_anonymous: bool = Field(False, description="Allow AUTH_MODE=none on other than loopback addresses.")
-    secret_keys: list[SecretStr] = Field([], description="JSON list of 32+ characters each; the first signs, all verify.")
+    secret_keys: list[SecretStr] = Field(
+        [], description="JSON list of 32+ characters each; the first signs, all verify."
+    )
     cors_origins: list[str] = Field([], description="JSON list of exact origins that browsers may call from.")
 
     @model_validator(mode="after")

@@ -30,7 +30,9 @@ def is_loopback(host: str) -> bool:
 
 def _check_upstream(settings: Settings) -> None:
     if settings.azure_openai_endpoint and (settings.openai_api_key or settings.openai_base_url):
-        raise ValueError("AZURE_OPENAI_ENDPOINT and OPENAI_API_KEY or OPENAI_BASE_URL are set: keep one upstream")
+        raise ValueError(
+            "AZURE_OPENAI_ENDPOINT and OPENAI_API_KEY or OPENAI_BASE_URL are set: keep one upstream"
+        )
     if bool(settings.azure_openai_endpoint) != bool(settings.azure_openai_key):
         raise ValueError("AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_KEY belong together: set both or none")
     for name in ("azure_openai_endpoint", "openai_base_url"):
@@ -48,13 +50,19 @@ def _check_embedded(settings: Settings) -> None:
 
 def _check_callers(settings: Settings) -> None:
     if any(len(key.get_secret_value()) < _MIN_SECRET_CHARS for key in settings.secret_keys):
-        raise ValueError("SECRET_KEYS: every key needs at least 32 characters; make one with: openssl rand -hex 32")
+        raise ValueError(
+            "SECRET_KEYS: every key needs at least 32 characters; make one with: openssl rand -hex 32"
+        )
     if settings.auth_mode == "none" and not is_loopback(settings.host) and not settings.allow_anonymous:
-        raise ValueError("AUTH_MODE=none serves strangers on HOST: set AUTH_MODE=api_key, or ALLOW_ANONYMOUS=true")
+        raise ValueError(
+            "AUTH_MODE=none serves strangers on HOST: set AUTH_MODE=api_key, or ALLOW_ANONYMOUS=true"
+        )
 
 
 def _check_origins(settings: Settings) -> None:
     for origin in settings.cors_origins:
         parts = urlsplit(origin)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path or parts.query:
-            raise ValueError(f"CORS_ORIGINS: {origin!r} is no origin; write https://example.com without a path")
+            raise ValueError(
+                f"CORS_ORIGINS: {origin!r} is no origin; write https://example.com without a path"
+            )

@@ -71,7 +71,12 @@ class Conversations:
         await self._upstream.request("DELETE", f"/conversations/{conversation_id}/items/{item_id}")
 
     async def items(
-        self, conversation_id: str, *, order: str = "desc", after: str | None = None, page_items: int = _PAGE_ITEMS
+        self,
+        conversation_id: str,
+        *,
+        order: str = "desc",
+        after: str | None = None,
+        page_items: int = _PAGE_ITEMS,
     ) -> AsyncIterator[Json]:
         """Yield items of every type, page by page as they are needed."""
         path = f"/conversations/{conversation_id}/items"

@@ -33,7 +33,12 @@ class ServiceError(Exception):
     code: str | None = "internal_error"
 
     def __init__(
-        self, message: str, *, param: str | None = None, code: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -66,7 +71,9 @@ class UnauthorizedError(ServiceError):
     code = "invalid_api_key"
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message, code=code, headers={"www-authenticate": "Bearer", "x-should-retry": "false"})
+        super().__init__(
+            message, code=code, headers={"www-authenticate": "Bearer", "x-should-retry": "false"}
+        )
 
 
 class ForbiddenError(ServiceError):
@@ -172,4 +179,6 @@ class ClientGoneError(ServiceError):
 
 def unknown(what: str, *, param: str | None = None) -> NotFoundError:
     """Build the one answer for an id that leads nowhere; the id itself is not echoed."""
-    return NotFoundError(f"No {what} found with this id.", param=param, code=f"{what.replace(' ', '_')}_not_found")
+    return NotFoundError(
+        f"No {what} found with this id.", param=param, code=f"{what.replace(' ', '_')}_not_found"
+    )

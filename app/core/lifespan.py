@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-
 from app.core.config import PROJECT_ROOT, Settings
 from app.core.upstream.direct import DirectUpstream
 from app.core.upstream.port import Upstream
 from app.core.upstream.sdk import SdkUpstream
 from app.core.upstream.target import UpstreamTarget, target_of
-
 
 
 @asynccontextmanager
@@ -20,8 +18,8 @@ async def opened_target(settings: Settings) -> AsyncIterator[UpstreamTarget]:
         yield target_of(settings)
         return
     # Imported here: with a key, nothing of the embedded upstream is loaded.
-    from app.embedded.server import serve_embedded  # noqa: PLC0415 - see above
-    from app.embedded.settings import EmbeddedSettings  # noqa: PLC0415 - see above
+    from app.embedded.server import serve_embedded
+    from app.embedded.settings import EmbeddedSettings
 
     embedded = EmbeddedSettings(
         db=settings.embedded_db,
@@ -35,7 +33,11 @@ async def opened_target(settings: Settings) -> AsyncIterator[UpstreamTarget]:
 
 def open_upstream(target: UpstreamTarget, settings: Settings) -> Upstream:
     """Return the adapter that the settings choose."""
-    return SdkUpstream(target, settings) if settings.upstream_adapter == "sdk" else DirectUpstream(target, settings)
+    return (
+        SdkUpstream(target, settings)
+        if settings.upstream_adapter == "sdk"
+        else DirectUpstream(target, settings)
+    )
 
 
 async def stop_task(task: "asyncio.Task[None]") -> None:

@@ -46,7 +46,9 @@ def configure_logging(settings: Settings) -> None:
     )
 
 
-def _as_arguments(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
+def _as_arguments(
+    _logger: Any, _name: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[str], dict[str, Any]]:
     return (str(event.get("event")),), {"extra": {"fields": dict(event)}}
 
 

@@ -76,7 +76,9 @@ class Messages:
         with missing_as("thread"):
             conversation, history = await self._run_log.read(conversation_id)
         items, has_more = await self._window(scope, conversation_id, cursor, response_id, history)
-        return page([self._seen(scope, thread_id, item, history, conversation) for item in items], has_more=has_more)
+        return page(
+            [self._seen(scope, thread_id, item, history, conversation) for item in items], has_more=has_more
+        )
 
     def to_items(self, scope: Scope, messages: Iterable[MessageCreate], prefix: str = "") -> list[Json]:
         """Return upstream input items for messages; raises for one that is too long or names a foreign file."""
@@ -110,7 +112,11 @@ class Messages:
     async def _window(
         self, scope: Scope, conversation_id: str, cursor: Cursor, response_id: str | None, history: RunHistory
     ) -> tuple[list[Json], bool]:
-        order, after, stop = cursor.order, _item_of(scope, cursor.after, "after"), _item_of(scope, cursor.before, "before")
+        order, after, stop = (
+            cursor.order,
+            _item_of(scope, cursor.after, "after"),
+            _item_of(scope, cursor.before, "before"),
+        )
         backwards = stop is not None and after is None
         if backwards:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
@@ -131,7 +137,9 @@ class Messages:
         self, conversation_id: str, order: str, after: str | None, page_items: int, cursor: Cursor
     ) -> AsyncIterator[Json]:
         try:
-            async for item in self._conversations.items(conversation_id, order=order, after=after, page_items=page_items):
+            async for item in self._conversations.items(
+                conversation_id, order=order, after=after, page_items=page_items
+            ):
                 yield item
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
             name = "after" if cursor.after else "before"
@@ -141,7 +149,9 @@ class Messages:
                 f"'{name}' names no message of this thread.", param=name, code="invalid_cursor"
             ) from exc
 
-    def _seen(self, scope: Scope, thread_id: str, item: Json, history: RunHistory, conversation: Json) -> Json:
+    def _seen(
+        self, scope: Scope, thread_id: str, item: Json, history: RunHistory, conversation: Json
+    ) -> Json:
         first = history.run_of_message(str(item.get("id"))) if item.get("role") == "assistant" else None
         run_id = scope.ids.run(first) if first else None
         return self._object(scope, thread_id, item, run_id, int(conversation.get("created_at") or 0))

@@ -83,7 +83,11 @@ def _add_headers(message: MutableMapping[str, Any], request_id: str) -> None:
 
 def _log_access(scope: Scope, fields: dict[str, Any], status: int, started: float) -> None:
     route = scope.get("route")
-    helpers = {_STAINLESS[name]: value.decode("latin-1")[:40] for name, value in scope["headers"] if name in _STAINLESS}
+    helpers = {
+        _STAINLESS[name]: value.decode("latin-1")[:40]
+        for name, value in scope["headers"]
+        if name in _STAINLESS
+    }
     parameters = {key: str(value)[:200] for key, value in (scope.get("path_params") or {}).items()}
     _log.info(
         "request",

@@ -39,7 +39,9 @@ class OpenAIClient:
         params = RunParams(assistant, settings)
         reader = RunReader(conversations, responses, self._run_log, settings)
         rounds = ToolRounds(conversations, self._run_log)
-        self.starter = RunStarter(responses, self._run_log, rounds, self.background, deadline_seconds=deadline)
+        self.starter = RunStarter(
+            responses, self._run_log, rounds, self.background, deadline_seconds=deadline
+        )
         self.messages = Messages(conversations, self._run_log, params, settings)
         self.threads = Threads(conversations, self._run_log, self.messages, params)
         self.runs = Runs(

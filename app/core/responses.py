@@ -38,7 +38,12 @@ class Responses:
     """Calls on `/responses`; ids are upstream ids, failures are `UpstreamError`s."""
 
     def __init__(
-        self, upstream: Upstream, support: BackgroundSupport, *, lock_wait_seconds: float, deadline_seconds: float
+        self,
+        upstream: Upstream,
+        support: BackgroundSupport,
+        *,
+        lock_wait_seconds: float,
+        deadline_seconds: float,
     ) -> None:
         self._upstream = upstream
         self._support = support
@@ -49,7 +54,9 @@ class Responses:
         """Create a response and return it: queued where the upstream works in the background, else finished."""
         background = self._support.runs
         try:
-            return await when_unlocked(lambda: self._start(params, background=background), self._lock_wait_seconds)
+            return await when_unlocked(
+                lambda: self._start(params, background=background), self._lock_wait_seconds
+            )
         except BackgroundRefusedError:
             if not background:
                 raise

@@ -49,7 +49,11 @@ class ResumedRun:
         if self._starting_after is None:
             return events
         last_seen = max(
-            (n for n, event in enumerate(events) if event.sequence is not None and event.sequence <= self._starting_after),
+            (
+                n
+                for n, event in enumerate(events)
+                if event.sequence is not None and event.sequence <= self._starting_after
+            ),
             default=-1,
         )
         return events[last_seen + 1 :]
@@ -58,7 +62,9 @@ class ResumedRun:
 class PolledRun:
     """A run that cannot be followed upstream: polled until it ends, then told from its response."""
 
-    def __init__(self, translator: RunTranslator, responses: Responses, view: RunView, deadline: float) -> None:
+    def __init__(
+        self, translator: RunTranslator, responses: Responses, view: RunView, deadline: float
+    ) -> None:
         self._translator = translator
         self._responses = responses
         self._view = view

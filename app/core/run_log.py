@@ -41,9 +41,13 @@ class RunLog:
         conversation = await self._conversations.get(conversation_id)
         return conversation, RunHistory.read(conversation.get("metadata"))
 
-    def note_run(self, conversation_id: str, response_id: str, created_at: int, *, delay_seconds: float = 0) -> None:
+    def note_run(
+        self, conversation_id: str, response_id: str, created_at: int, *, delay_seconds: float = 0
+    ) -> None:
         """Remember a new run soon; notes that come within the delay share one write."""
-        self._schedule(conversation_id, lambda history: history.add_run(response_id, created_at), delay_seconds)
+        self._schedule(
+            conversation_id, lambda history: history.add_run(response_id, created_at), delay_seconds
+        )
 
     async def note(self, conversation_id: str, change: Change) -> None:
         """Change the history now: for what later calls depend on."""

@@ -39,7 +39,9 @@ class RunParams:
         named = [prefix + name for name in names]
         if self._is_strict:
             raise BadRequestError(
-                f"This service does not support '{named[0]}'. Leave it out.", param=named[0], code="unsupported_parameter"
+                f"This service does not support '{named[0]}'. Leave it out.",
+                param=named[0],
+                code="unsupported_parameter",
             )
         scope.ignore(named)
 
@@ -98,4 +100,8 @@ def _is_equivalent(name: str, body: RequestModel) -> bool:
     if value is None:
         return True
     meant = _EQUIVALENTS.get(name)
-    return meant is not None and isinstance(value, dict) and {k: v for k, v in value.items() if v is not None} == meant
+    return (
+        meant is not None
+        and isinstance(value, dict)
+        and {k: v for k, v in value.items() if v is not None} == meant
+    )

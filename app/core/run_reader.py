@@ -83,7 +83,9 @@ class RunReader:
         async def look(first_id: str) -> RunView | None:
             try:
                 response = await self._responses.get(first_id)
-                return await self._view(self.context(scope, thread_id, first_id), conversation_id, response, history)
+                return await self._view(
+                    self.context(scope, thread_id, first_id), conversation_id, response, history
+                )
             except UpstreamMissingError:
                 return None
 

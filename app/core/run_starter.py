@@ -25,7 +25,13 @@ class RunStarter:
     """Creates responses, as a JSON object or as a stream, and sees to it that nothing is left half done."""
 
     def __init__(
-        self, responses: Responses, run_log: RunLog, rounds: ToolRounds, background: BackgroundTasks, *, deadline_seconds: float
+        self,
+        responses: Responses,
+        run_log: RunLog,
+        rounds: ToolRounds,
+        background: BackgroundTasks,
+        *,
+        deadline_seconds: float,
     ) -> None:
         self._responses = responses
         self._run_log = run_log
@@ -124,10 +130,14 @@ class RunStarter:
         scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
         return await call()
 
-    async def _remember(self, context: RunContext, conversation_id: str, response: Json, delay_seconds: float) -> None:
+    async def _remember(
+        self, context: RunContext, conversation_id: str, response: Json, delay_seconds: float
+    ) -> None:
         response_id = response["id"]
         if (first_id := context.first_response_id) is not None:
-            await self._run_log.note(conversation_id, lambda history: history.set_round(first_id, response_id))
+            await self._run_log.note(
+                conversation_id, lambda history: history.set_round(first_id, response_id)
+            )
             return
         created_at = int(response.get("created_at") or time.time())
         self._run_log.note_run(conversation_id, response_id, created_at, delay_seconds=delay_seconds)

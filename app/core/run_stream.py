@@ -134,7 +134,9 @@ class RunStream:
             if response.get("status") not in LIVE:
                 return translator.finish(response)
             if self._may_reconnect():
-                self._attach(await self._responses.follow(self.response_id, starting_after=translator.last_sequence))
+                self._attach(
+                    await self._responses.follow(self.response_id, starting_after=translator.last_sequence)
+                )
                 return []
         except UpstreamError as exc:
             _log.warning("stream_not_recovered", code=exc.code)

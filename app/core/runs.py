@@ -49,7 +49,9 @@ class Runs:
         context, params = await self._prepared(scope, thread_id, body)
         return run_object(await self._starter.start(scope, context, params), context)
 
-    async def create_stream(self, scope: Scope, thread_id: str, body: RunCreate, *, cancels: bool) -> RunStream:
+    async def create_stream(
+        self, scope: Scope, thread_id: str, body: RunCreate, *, cancels: bool
+    ) -> RunStream:
         """Start a run and follow it. Upstream: POST responses with `stream`."""
         context, params = await self._prepared(scope, thread_id, body)
         return await self._starter.open(scope, context, params, cancels=cancels)
@@ -62,7 +64,9 @@ class Runs:
     async def stream_with_thread(self, scope: Scope, body: ThreadRunCreate, *, cancels: bool) -> RunStream:
         """Create a thread, start a run on it, and follow it."""
         thread, context, params = await self._prepared_with_thread(scope, body)
-        return await self._starter.open(scope, context, params, before=[ThreadCreated(thread)], cancels=cancels)
+        return await self._starter.open(
+            scope, context, params, before=[ThreadCreated(thread)], cancels=cancels
+        )
 
     async def view(self, scope: Scope, thread_id: str, run_id: str) -> RunView:
         """Look a run up. Upstream: GET responses/{r}, and the conversation where tool calls or deadlines matter."""
@@ -132,9 +136,14 @@ class Runs:
         resources = await self.resources(conversation_id, scope, params.get("tools") or [])
         if resources:
             params = self._params.for_run(body, scope, resources)
-        return self._reader.context(scope, thread_id), params | {"conversation": conversation_id, "input": items}
+        return self._reader.context(scope, thread_id), params | {
+            "conversation": conversation_id,
+            "input": items,
+        }
 
-    async def _prepared_with_thread(self, scope: Scope, body: ThreadRunCreate) -> tuple[Json, RunContext, Json]:
+    async def _prepared_with_thread(
+        self, scope: Scope, body: ThreadRunCreate
+    ) -> tuple[Json, RunContext, Json]:
         self._params.check_assistant(body.assistant_id)
         self._params.check_unsupported(body, scope)
         new = body.thread or ThreadCreate()
@@ -143,7 +152,11 @@ class Runs:
         params = self._params.for_run(body, scope, new.tool_resources or {})
         thread = await self._threads.create(scope, new, "thread.")
         conversation_id = scope.ids.conversation(thread["id"])
-        return thread, self._reader.context(scope, thread["id"]), params | {"conversation": conversation_id, "input": []}
+        return (
+            thread,
+            self._reader.context(scope, thread["id"]),
+            params | {"conversation": conversation_id, "input": []},
+        )
 
     async def _next_round(self, scope: Scope, view: RunView, body: ToolOutputsSubmit) -> Json:
         self._params.check_unsupported(body, scope)
@@ -160,7 +173,9 @@ def _page(newest_first: list[Json], cursor: Cursor, what: str) -> Json:
     ids = [found["id"] for found in objects]
     for name, value in (("after", cursor.after), ("before", cursor.before)):
         if value is not None and value not in ids:
-            raise BadRequestError(f"'{name}' names no {what} of this list.", param=name, code="invalid_cursor")
+            raise BadRequestError(
+                f"'{name}' names no {what} of this list.", param=name, code="invalid_cursor"
+            )
     start = ids.index(cursor.after) + 1 if cursor.after else 0
     stop = ids.index(cursor.before) if cursor.before else len(ids)
     window = objects[start:stop]
@@ -170,4 +185,6 @@ def _page(newest_first: list[Json], cursor: Cursor, what: str) -> Json:
 
 
 def _not_cancellable(status: str) -> BadRequestError:
-    return BadRequestError(f"The run is {status} and cannot be cancelled.", param="run_id", code="run_not_cancellable")
+    return BadRequestError(
+        f"The run is {status} and cannot be cancelled.", param="run_id", code="run_not_cancellable"
+    )

@@ -25,7 +25,9 @@ _DELETES_AT_ONCE = 8
 class Threads:
     """The service behind `/threads`."""
 
-    def __init__(self, conversations: Conversations, run_log: RunLog, messages: Messages, params: RunParams) -> None:
+    def __init__(
+        self, conversations: Conversations, run_log: RunLog, messages: Messages, params: RunParams
+    ) -> None:
         self._conversations = conversations
         self._run_log = run_log
         self._messages = messages

@@ -30,7 +30,9 @@ class ToolRounds:
         """Answer the calls of a run that is cancelled while it waits."""
         items = [output_item(call["id"], CANCELLED) for call in pending_calls(view.response)]
         await self._conversations.add_items(view.conversation_id, items)
-        await self._run_log.note(view.conversation_id, lambda history: history.set_ended(view.first_id, "cancelled"))
+        await self._run_log.note(
+            view.conversation_id, lambda history: history.set_ended(view.first_id, "cancelled")
+        )
 
     async def repair(self, conversation_id: str) -> list[str]:
         """Answer every open call of a conversation with a plain sentence; return the call ids that were open."""
@@ -73,8 +75,12 @@ def output_items(view: RunView, outputs: list[ToolOutput]) -> list[Json]:
         )
     waiting = [call["id"] for call in pending_calls(view.response)]
     given = [output.tool_call_id for output in outputs]
-    _refuse([call_id for call_id in given if call_id not in waiting], "are not waited for", "unknown_tool_call")
-    _refuse([call_id for call_id in waiting if call_id not in given], "have no output yet", "missing_tool_output")
+    _refuse(
+        [call_id for call_id in given if call_id not in waiting], "are not waited for", "unknown_tool_call"
+    )
+    _refuse(
+        [call_id for call_id in waiting if call_id not in given], "have no output yet", "missing_tool_output"
+    )
     if len(set(given)) != len(given):
         raise BadRequestError("A tool call has two outputs. Send one each.", param="tool_outputs")
     return [output_item(output.tool_call_id, output.output) for output in outputs]
@@ -85,7 +91,11 @@ def answered_step(view: RunView, outputs: list[ToolOutput]) -> list[DomainEvent]
     by_id = {output.tool_call_id: output.output for output in outputs}
     run = view.run() | {"status": "in_progress", "usage": None}
     steps = run_steps(view.response, run, view.context, by_id)
-    waited = [step for step in steps if any(call["id"] in by_id for call in step["step_details"].get("tool_calls") or [])]
+    waited = [
+        step
+        for step in steps
+        if any(call["id"] in by_id for call in step["step_details"].get("tool_calls") or [])
+    ]
     return [StepEnded(step) for step in waited]
 
 

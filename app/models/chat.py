@@ -20,7 +20,9 @@ class ChatRequest(RequestModel):
     on_disconnect: OnDisconnect = None
     run_id: str | None = Field(None, description="The run that `tool_outputs` answer.")
     tool_outputs: list[ToolOutput] | None = Field(None, min_length=1, max_length=128)
-    messages: list[dict[str, Any]] | None = Field(None, description="A history of UI messages; see docs/streaming.md.")
+    messages: list[dict[str, Any]] | None = Field(
+        None, description="A history of UI messages; see docs/streaming.md."
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -24,7 +24,10 @@ def _check_metadata(metadata: dict[str, str]) -> dict[str, str]:
 Metadata = Annotated[
     dict[str, str],
     AfterValidator(_check_metadata),
-    Field(description=f"Up to {MAX_METADATA_KEYS} keys of 64 characters, with values of 512.", examples=[{"topic": "billing"}]),
+    Field(
+        description=f"Up to {MAX_METADATA_KEYS} keys of 64 characters, with values of 512.",
+        examples=[{"topic": "billing"}],
+    ),
 ]
 
 

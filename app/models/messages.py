@@ -43,7 +43,9 @@ class ImageUrlPart(BaseModel):
 
 
 ContentPart = Annotated[TextPart | ImageFilePart | ImageUrlPart, Field(discriminator="type")]
-Content = Annotated[str, Field(min_length=1)] | Annotated[list[ContentPart], Field(min_length=1, max_length=100)]
+Content = (
+    Annotated[str, Field(min_length=1)] | Annotated[list[ContentPart], Field(min_length=1, max_length=100)]
+)
 
 
 class AttachmentTool(RequestModel):

@@ -74,7 +74,9 @@ class RunOverrides(RequestModel):
     model: str | None = Field(None, min_length=1)
     instructions: str | None = None
     additional_instructions: str | None = None
-    tools: list[Annotated[FunctionTool | HostedTool, Field(discriminator="type")]] | None = Field(None, max_length=128)
+    tools: list[Annotated[FunctionTool | HostedTool, Field(discriminator="type")]] | None = Field(
+        None, max_length=128
+    )
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: Literal["auto"] | ResponseFormat | None = None

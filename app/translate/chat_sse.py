@@ -15,8 +15,8 @@ from app.translate.events import (
     DomainEvent,
     Json,
     RunCreated,
-    RunResumed,
     RunEnded,
+    RunResumed,
     StreamFailed,
     TextDelta,
 )

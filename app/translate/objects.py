@@ -15,7 +15,12 @@ _LAST_ERRORS = {
     "invalid_prompt": "The model refused the prompt.",
     "server_error": "The model failed during the run.",
 }
-_TERMINAL_AT = {"completed": "completed_at", "incomplete": "completed_at", "failed": "failed_at", "cancelled": "cancelled_at"}
+_TERMINAL_AT = {
+    "completed": "completed_at",
+    "incomplete": "completed_at",
+    "failed": "failed_at",
+    "cancelled": "cancelled_at",
+}
 
 
 def page(objects: list[Json], *, has_more: bool) -> Json:
@@ -29,7 +34,9 @@ def thread_object(conversation: Json, thread_id: str, tool_resources: Json | Non
     return {
         "id": thread_id,
         "object": "thread",
-        "created_at": moment_of(conversation.get("created_at")) or created_at_of(str(conversation.get("id"))) or 0,
+        "created_at": moment_of(conversation.get("created_at"))
+        or created_at_of(str(conversation.get("id")))
+        or 0,
         "metadata": public_metadata(conversation.get("metadata")),
         "tool_resources": tool_resources or {},
     }
@@ -82,7 +89,9 @@ def run_object(response: Json, context: RunContext, *, status: str | None = None
         "metadata": public_metadata(response.get("metadata")),
     }
     if status in _TERMINAL_AT:
-        run[_TERMINAL_AT[status]] = moment_of(response.get("completed_at")) or _last_moment(response) or created
+        run[_TERMINAL_AT[status]] = (
+            moment_of(response.get("completed_at")) or _last_moment(response) or created
+        )
     return run | _run_settings(response, context)
 
 
@@ -105,9 +114,15 @@ def _run_settings(response: Json, context: RunContext) -> Json:
     }
 
 
-def message_object(item: Json, ids: IdCodec, *, thread_id: str, assistant_id: str, run_id: str | None, created_at: int) -> Json:
+def message_object(
+    item: Json, ids: IdCodec, *, thread_id: str, assistant_id: str, run_id: str | None, created_at: int
+) -> Json:
     """Return a Message for a conversation item; `created_at` is used where the item's id holds no time."""
-    status = item.get("status") if item.get("status") in {"completed", "incomplete", "in_progress"} else "completed"
+    status = (
+        item.get("status")
+        if item.get("status") in {"completed", "incomplete", "in_progress"}
+        else "completed"
+    )
     made = created_at_of(str(item.get("id"))) or created_at
     is_answer = item.get("role") == "assistant"
     return {
@@ -158,7 +173,10 @@ def message_sources(item: Json, ids: IdCodec) -> list[Json]:
 def _image_part(raw: Json, ids: IdCodec) -> Json:
     detail = raw.get("detail") or "auto"
     if raw.get("file_id"):
-        return {"type": "image_file", "image_file": {"file_id": ids.file(str(raw["file_id"])), "detail": detail}}
+        return {
+            "type": "image_file",
+            "image_file": {"file_id": ids.file(str(raw["file_id"])), "detail": detail},
+        }
     return {"type": "image_url", "image_url": {"url": str(raw.get("image_url") or ""), "detail": detail}}
 
 
@@ -185,4 +203,6 @@ def _items(response: Json) -> list[Json]:
 
 
 def _last_moment(response: Json) -> int | None:
-    return max((moment for item in _items(response) if (moment := created_at_of(str(item.get("id"))))), default=None)
+    return max(
+        (moment for item in _items(response) if (moment := created_at_of(str(item.get("id"))))), default=None
+    )

@@ -38,8 +38,17 @@ class _OpenMessage:
         self.annotation_counts: dict[int, int] = {}
 
     def item(self) -> Json:
-        content = [{"type": "output_text", "text": "".join(parts), "annotations": []} for _, parts in sorted(self.texts.items())]
-        return {"type": "message", "id": self.item_id, "role": "assistant", "status": "incomplete", "content": content}
+        content = [
+            {"type": "output_text", "text": "".join(parts), "annotations": []}
+            for _, parts in sorted(self.texts.items())
+        ]
+        return {
+            "type": "message",
+            "id": self.item_id,
+            "role": "assistant",
+            "status": "incomplete",
+            "content": content,
+        }
 
 
 class _OpenStep:
@@ -115,7 +124,9 @@ class OpenItems:
             return started
         number = message.annotation_counts.get(part, 0)
         message.annotation_counts[part] = number + 1
-        added = AnnotationAdded(message.message_id, part, number, annotation, source_object(annotation, upstream))
+        added = AnnotationAdded(
+            message.message_id, part, number, annotation, source_object(annotation, upstream)
+        )
         return [*started, added]
 
     def end(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
@@ -136,7 +147,11 @@ class OpenItems:
         events: list[DomainEvent] = []
         output = response.get("output") or []
         for index, message in list(self._messages.items()):
-            whole = output[index] if index < len(output) and output[index].get("type") == "message" else message.item()
+            whole = (
+                output[index]
+                if index < len(output) and output[index].get("type") == "message"
+                else message.item()
+            )
             if run["status"] not in {"completed", "requires_action"}:
                 whole = {**whole, "status": "incomplete"}
             events += self._end_message(index, whole)
@@ -214,8 +229,20 @@ class OpenItems:
 
     def _step_object(self, status: str, usage: Json | None = None) -> Json:
         step = self._current_step()
-        details = {**step.details, "tool_calls": list(step.details["tool_calls"])} if "tool_calls" in step.details else step.details
-        return step_object(self._context, self._run, self._response_id, step.index, details=details, status=status, usage=usage)
+        details = (
+            {**step.details, "tool_calls": list(step.details["tool_calls"])}
+            if "tool_calls" in step.details
+            else step.details
+        )
+        return step_object(
+            self._context,
+            self._run,
+            self._response_id,
+            step.index,
+            details=details,
+            status=status,
+            usage=usage,
+        )
 
     def _message(self, item: Json) -> Json:
         context = self._context

@@ -29,7 +29,14 @@ class RunRounds:
 
     KEY = "soloist_run"
 
-    def __init__(self, first: str | None, previous: str | None, created_at: int, tokens: tuple[int, int], overrides: str) -> None:
+    def __init__(
+        self,
+        first: str | None,
+        previous: str | None,
+        created_at: int,
+        tokens: tuple[int, int],
+        overrides: str,
+    ) -> None:
         self.first = first
         self.previous = previous
         self.created_at = created_at
@@ -58,5 +65,11 @@ class RunRounds:
         rounds = cls.read(response)
         used = usage_object(response, rounds.tokens) or {"prompt_tokens": 0, "completion_tokens": 0}
         created = rounds.created_at or moment_of(response.get("created_at")) or 0
-        parts = (rounds.first or response["id"], response["id"], created, used["prompt_tokens"], used["completion_tokens"])
+        parts = (
+            rounds.first or response["id"],
+            response["id"],
+            created,
+            used["prompt_tokens"],
+            used["completion_tokens"],
+        )
         return {cls.KEY: ",".join(map(str, parts)) + "," + " ".join(rounds.overrides)}

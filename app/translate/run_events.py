@@ -129,11 +129,21 @@ class RunTranslator:
 
     def _translate(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
         if kind in _DELTAS:
-            return [*self._ensure_running(), *self._items.grow(kind, event.output_index, event.content_index, event.item_id, event.delta)]
+            return [
+                *self._ensure_running(),
+                *self._items.grow(kind, event.output_index, event.content_index, event.item_id, event.delta),
+            ]
         if kind in _ITEMS:
             return [*self._ensure_running(), *self._item_event(kind, event)]
         if kind == "error":
-            return self.fail({"message": "The upstream failed.", "type": "upstream_error", "param": None, "code": "upstream_failed"})
+            return self.fail(
+                {
+                    "message": "The upstream failed.",
+                    "type": "upstream_error",
+                    "param": None,
+                    "code": "upstream_failed",
+                }
+            )
         if event.response is None or "id" not in event.response:
             raise MalformedEventError(kind)
         if kind in _TERMINAL:
@@ -143,7 +153,9 @@ class RunTranslator:
 
     def _item_event(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
         if kind == "response.output_text.annotation.added":
-            return self._items.annotate(event.output_index, event.content_index, event.item_id, event.annotation or {})
+            return self._items.annotate(
+                event.output_index, event.content_index, event.item_id, event.annotation or {}
+            )
         if event.item is None:
             raise MalformedEventError(kind)
         if kind == "response.output_item.added":
@@ -175,14 +187,18 @@ class RunTranslator:
         self.is_ended = True
         messages, sources = self._messages(whole, run)
         known = {message["id"] for message in messages}
-        messages += [e.message for e in closing if isinstance(e, MessageEnded) and e.message["id"] not in known]
+        messages += [
+            e.message for e in closing if isinstance(e, MessageEnded) and e.message["id"] not in known
+        ]
         return [*before, *closing, RunEnded(run, messages, sources)]
 
     def _messages(self, response: Json, run: Json) -> tuple[list[Json], list[Json]]:
         context = self._context
         items = [item for item in response["output"] if item.get("type") == "message"]
         named = {"thread_id": context.thread_id, "assistant_id": context.assistant_id, "run_id": run["id"]}
-        messages = [message_object(item, context.ids, created_at=run["created_at"], **named) for item in items]
+        messages = [
+            message_object(item, context.ids, created_at=run["created_at"], **named) for item in items
+        ]
         return messages, [source for item in items for source in message_sources(item, context.ids)]
 
     def _run(self, status: str) -> Json:

@@ -31,7 +31,10 @@ class RunHistory:
         found = metadata if isinstance(metadata, Mapping) else {}
         runs = [_parse_run(part) for part in str(found.get(RUNS_KEY) or "").split(",") if part]
         pairs = [part.partition(">") for part in str(found.get(STATES_KEY) or "").split(",") if ">" in part]
-        return cls(runs, {_long(first): state if state.startswith("!") else _long(state) for first, _, state in pairs})
+        return cls(
+            runs,
+            {_long(first): state if state.startswith("!") else _long(state) for first, _, state in pairs},
+        )
 
     @property
     def run_ids(self) -> list[str]:
@@ -110,7 +113,13 @@ def _parse_run(part: str) -> tuple[str, int]:
 
 
 def _short(run_id: str) -> str:
-    return run_id[len(_PREFIX) :] if run_id.startswith(_PREFIX) else run_id if run_id.startswith("!") else "~" + run_id
+    return (
+        run_id[len(_PREFIX) :]
+        if run_id.startswith(_PREFIX)
+        else run_id
+        if run_id.startswith("!")
+        else "~" + run_id
+    )
 
 
 def _long(name: str) -> str:

@@ -6,11 +6,23 @@ from typing import Any
 from app.translate.context import RunContext
 from app.translate.events import Json
 
-_ENDED_AT = {"completed": "completed_at", "failed": "failed_at", "cancelled": "cancelled_at", "expired": "expired_at"}
+_ENDED_AT = {
+    "completed": "completed_at",
+    "failed": "failed_at",
+    "cancelled": "cancelled_at",
+    "expired": "expired_at",
+}
 
 
 def step_object(
-    context: RunContext, run: Json, response_id: str, index: int, *, details: Json, status: str, usage: Json | None = None
+    context: RunContext,
+    run: Json,
+    response_id: str,
+    index: int,
+    *,
+    details: Json,
+    status: str,
+    usage: Json | None = None,
 ) -> Json:
     """Return a RunStep for the output item at `index` of a response; `details` is its `step_details`."""
     moment = run["created_at"]
@@ -65,7 +77,9 @@ def run_steps(response: Json, run: Json, context: RunContext, outputs: Mapping[s
         is_last = number == len(groups) - 1
         status = _group_status(details, run["status"], is_last=is_last)
         usage = run["usage"] if is_done and is_last else None
-        steps.append(step_object(context, run, response["id"], index, details=details, status=status, usage=usage))
+        steps.append(
+            step_object(context, run, response["id"], index, details=details, status=status, usage=usage)
+        )
     return steps
 
 
@@ -98,7 +112,11 @@ def _group_status(details: Json, run_status: str, *, is_last: bool) -> str:
 
 def _function(item: Json, _context: RunContext, outputs: Mapping[str, str]) -> Json:
     call_id = str(item.get("call_id"))
-    function = {"name": item.get("name"), "arguments": item.get("arguments") or "", "output": outputs.get(call_id)}
+    function = {
+        "name": item.get("name"),
+        "arguments": item.get("arguments") or "",
+        "output": outputs.get(call_id),
+    }
     return {"id": call_id, "type": "function", "function": function}
 
 
@@ -115,7 +133,9 @@ def _code_output(output: Any) -> Json | None:
 
 
 def _file_search(item: Json, context: RunContext, _outputs: Mapping[str, str]) -> Json:
-    results = [_search_result(result, context) for result in item.get("results") or [] if isinstance(result, dict)]
+    results = [
+        _search_result(result, context) for result in item.get("results") or [] if isinstance(result, dict)
+    ]
     inner = {"ranking_options": {"ranker": "auto", "score_threshold": 0.0}, "results": results}
     return {"id": item.get("id"), "type": "file_search", "file_search": inner}
 
@@ -129,4 +149,8 @@ def _search_result(result: Json, context: RunContext) -> Json:
     }
 
 
-_CALLS = {"function_call": _function, "code_interpreter_call": _code_interpreter, "file_search_call": _file_search}
+_CALLS = {
+    "function_call": _function,
+    "code_interpreter_call": _code_interpreter,
+    "file_search_call": _file_search,
+}

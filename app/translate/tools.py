@@ -15,10 +15,18 @@ def to_responses_tools(tools: list[Json], resources: Json) -> list[Json]:
 def _to_responses_tool(tool: Json, resources: Json) -> Json:
     kind = tool.get("type")
     if kind == "function" and isinstance(tool.get("function"), dict):
-        return {"type": "function", "parameters": {"type": "object", "properties": {}}, "strict": False, **tool["function"]}
+        return {
+            "type": "function",
+            "parameters": {"type": "object", "properties": {}},
+            "strict": False,
+            **tool["function"],
+        }
     if kind == "file_search":
         stores = (resources.get("file_search") or {}).get("vector_store_ids") or []
-        return {**_file_search_options(tool), "vector_store_ids": tool.get("vector_store_ids") or list(stores)}
+        return {
+            **_file_search_options(tool),
+            "vector_store_ids": tool.get("vector_store_ids") or list(stores),
+        }
     if kind == "code_interpreter":
         files = (resources.get("code_interpreter") or {}).get("file_ids") or []
         container = tool.get("container") or {"type": "auto", **({"file_ids": list(files)} if files else {})}
@@ -36,7 +44,11 @@ def _file_search_options(tool: Json) -> Json:
 
 def to_assistants_tools(tools: object) -> list[Json]:
     """Translate Responses tools back, nested as the Assistants API had them."""
-    return [_to_assistants_tool(tool) for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    return (
+        [_to_assistants_tool(tool) for tool in tools if isinstance(tool, dict)]
+        if isinstance(tools, list)
+        else []
+    )
 
 
 def _to_assistants_tool(tool: Json) -> Json:

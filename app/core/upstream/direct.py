@@ -82,7 +82,13 @@ class DirectUpstream:
         )
 
     async def request(
-        self, method: str, path: str, *, body: Any = None, query: Query | None = None, timeout: float | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Query | None = None,
+        timeout: float | None = None,
     ) -> bytes:
         """See `Upstream.request`."""
         with translated():
@@ -105,7 +111,13 @@ class DirectUpstream:
             return DirectStream(await self._send(method, path, body, query, headers))
 
     async def upload(
-        self, path: str, *, fields: Mapping[str, str], filename: str, content_type: str, chunks: AsyncIterator[bytes]
+        self,
+        path: str,
+        *,
+        fields: Mapping[str, str],
+        filename: str,
+        content_type: str,
+        chunks: AsyncIterator[bytes],
     ) -> bytes:
         """See `Upstream.upload`."""
         header, content = multipart(fields, filename, content_type, chunks)

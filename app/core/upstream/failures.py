@@ -1,17 +1,17 @@
 """What an upstream can do to us, as errors of our own family; the one place where its statuses are read.
 
-    UpstreamError (502)
-    ├── UpstreamUnreachableError (502)   surely not started: connect refused, DNS, TLS
-    ├── UpstreamBrokenError (502)        connection lost, truncated, or bytes that are no answer
-    ├── UpstreamTimeoutError (504)
-    ├── UpstreamAuthError (502)          its 401 and 403 are the operator's fault, never the caller's
-    ├── UpstreamBusyError (429)
-    ├── UpstreamMissingError (404)
-    ├── UpstreamRefusedError (400)       the request as such
-    │   ├── ConversationLockedError (400)
-    │   ├── ToolOutputMissingError (400)  a function call of an earlier turn was never answered
-    │   └── BackgroundRefusedError (400) the upstream has no background mode
-    └── UpstreamServerError (502)
+UpstreamError (502)
+├── UpstreamUnreachableError (502)   surely not started: connect refused, DNS, TLS
+├── UpstreamBrokenError (502)        connection lost, truncated, or bytes that are no answer
+├── UpstreamTimeoutError (504)
+├── UpstreamAuthError (502)          its 401 and 403 are the operator's fault, never the caller's
+├── UpstreamBusyError (429)
+├── UpstreamMissingError (404)
+├── UpstreamRefusedError (400)       the request as such
+│   ├── ConversationLockedError (400)
+│   ├── ToolOutputMissingError (400)  a function call of an earlier turn was never answered
+│   └── BackgroundRefusedError (400) the upstream has no background mode
+└── UpstreamServerError (502)
 """
 
 import re
@@ -56,7 +56,9 @@ class UpstreamUnreachableError(UpstreamError):
     code = "upstream_unreachable"
 
     def __init__(self) -> None:
-        super().__init__("The assistant's upstream cannot be reached. Retry shortly.", headers={"retry-after": "2"})
+        super().__init__(
+            "The assistant's upstream cannot be reached. Retry shortly.", headers={"retry-after": "2"}
+        )
 
 
 class UpstreamBrokenError(UpstreamError):
@@ -155,7 +157,9 @@ def _classify(status: int, detail: Mapping[str, Any], headers: Mapping[str, str]
     if status in {408, 504}:
         return UpstreamTimeoutError()
     if status == 409 or detail.get("code") == "conversation_locked":
-        return ConversationLockedError("The thread is busy with another run or message. Retry when that has ended.")
+        return ConversationLockedError(
+            "The thread is busy with another run or message. Retry when that has ended."
+        )
     if 400 <= status < 500:
         return _refusal(detail)
     return UpstreamServerError("The upstream failed. Retry shortly.", headers={"retry-after": "2"})
@@ -163,7 +167,11 @@ def _classify(status: int, detail: Mapping[str, Any], headers: Mapping[str, str]
 
 def _busy(detail: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamError:
     if detail.get("code") == "insufficient_quota":
-        message, code, passed = "The operator's upstream quota is used up.", "upstream_quota_exhausted", {"x-should-retry": "false"}
+        message, code, passed = (
+            "The operator's upstream quota is used up.",
+            "upstream_quota_exhausted",
+            {"x-should-retry": "false"},
+        )
         return UpstreamBusyError(message, code=code, headers=passed)
     retry_after = _clean(_RETRY_AFTER, headers.get("retry-after")) or "5"
     return UpstreamBusyError("The upstream is busy. Retry later.", headers={"retry-after": retry_after})
@@ -178,7 +186,9 @@ def _refusal(detail: Mapping[str, Any]) -> UpstreamError:
         return ToolOutputMissingError("A tool call of an earlier turn was never answered.")
     message = _REFUSALS.get(code or "")
     if message is None:
-        message = f"The upstream refused the parameter '{param}'." if param else "The upstream refused the request."
+        message = (
+            f"The upstream refused the parameter '{param}'." if param else "The upstream refused the request."
+        )
     return UpstreamRefusedError(message, param=param, code=code)
 
 

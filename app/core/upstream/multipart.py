@@ -9,7 +9,9 @@ def multipart(
 ) -> tuple[str, AsyncIterator[bytes]]:
     """Return the `content-type` header and the body. Source: RFC 7578; names are escaped as browsers do."""
     boundary = secrets.token_hex(16)
-    return f"multipart/form-data; boundary={boundary}", _body(boundary, fields, filename, content_type, chunks)
+    return f"multipart/form-data; boundary={boundary}", _body(
+        boundary, fields, filename, content_type, chunks
+    )
 
 
 async def _body(

@@ -26,7 +26,13 @@ class Upstream(Protocol):
     """One upstream with its credentials and connection pool. Sends each request exactly once."""
 
     async def request(
-        self, method: str, path: str, *, body: Any = None, query: Query | None = None, timeout: float | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Query | None = None,
+        timeout: float | None = None,
     ) -> bytes:
         """Send one request and return the body of its 2xx answer; `timeout` in seconds overrides the default."""
 
@@ -41,7 +47,15 @@ class Upstream(Protocol):
     ) -> UpstreamStream:
         """Send one request and return its 2xx answer once the headers are there."""
 
-    async def upload(self, path: str, *, fields: Mapping[str, str], filename: str, content_type: str, chunks: AsyncIterator[bytes]) -> bytes:
+    async def upload(
+        self,
+        path: str,
+        *,
+        fields: Mapping[str, str],
+        filename: str,
+        content_type: str,
+        chunks: AsyncIterator[bytes],
+    ) -> bytes:
         """Send one multipart file without holding it in memory."""
 
     async def aclose(self) -> None:

@@ -44,7 +44,11 @@ def upstream_error_of(exc: Exception) -> UpstreamError:
         is_connect = isinstance(exc.__cause__, httpx2.ConnectTimeout | httpx2.PoolTimeout)
         return UpstreamUnreachableError() if is_connect else UpstreamTimeoutError()
     if isinstance(exc, openai.APIConnectionError):
-        return UpstreamUnreachableError() if isinstance(exc.__cause__, httpx2.ConnectError) else UpstreamBrokenError()
+        return (
+            UpstreamUnreachableError()
+            if isinstance(exc.__cause__, httpx2.ConnectError)
+            else UpstreamBrokenError()
+        )
     return UpstreamBrokenError()
 
 
@@ -76,8 +80,12 @@ class SdkUpstream:
     """The `Upstream` port over `AsyncOpenAI`."""
 
     def __init__(self, target: UpstreamTarget, settings: Settings) -> None:
-        self._timeout = httpx2.Timeout(settings.openai_timeout_seconds, connect=settings.openai_connect_timeout_seconds)
-        limits = httpx2.Limits(max_connections=settings.upstream_max_connections, max_keepalive_connections=200)
+        self._timeout = httpx2.Timeout(
+            settings.openai_timeout_seconds, connect=settings.openai_connect_timeout_seconds
+        )
+        limits = httpx2.Limits(
+            max_connections=settings.upstream_max_connections, max_keepalive_connections=200
+        )
         self._client = AsyncOpenAI(
             base_url=target.base_url,
             api_key=target.api_key,
@@ -90,7 +98,13 @@ class SdkUpstream:
         )
 
     async def request(
-        self, method: str, path: str, *, body: Any = None, query: Query | None = None, timeout: float | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Query | None = None,
+        timeout: float | None = None,
     ) -> bytes:
         """See `Upstream.request`."""
         with translated():
@@ -111,7 +125,13 @@ class SdkUpstream:
             return SdkStream(await self._send(method, path, body, query, headers, timeout=None))
 
     async def upload(
-        self, path: str, *, fields: Mapping[str, str], filename: str, content_type: str, chunks: AsyncIterator[bytes]
+        self,
+        path: str,
+        *,
+        fields: Mapping[str, str],
+        filename: str,
+        content_type: str,
+        chunks: AsyncIterator[bytes],
     ) -> bytes:
         """See `Upstream.upload`."""
         content_type_header, content = multipart(fields, filename, content_type, chunks)
