@@ -1,0 +1,138 @@
+"""The guide answers from the documents, the thread and attached files, in English and Korean."""
+
+import io
+
+import pytest
+
+from tests.embedded.support import collect, names
+
+
+@pytest.fixture
+async def client(serve):
+    async with serve(responder="guide") as client:
+        yield client
+
+
+async def _ask(client, *questions):
+    """The answer to the last of some questions in one conversation: its text and its annotations."""
+    conversation = await client.conversations.create()
+    for question in questions:
+        response = await client.responses.create(model="m", conversation=conversation.id, input=question)
+    part = response.output[-1].content[0]
+    return part.text, part.annotations
+
+
+@pytest.mark.parametrize(
+    ("question", "filename", "passage"),
+    [
+        ("how do I set my key?", "README.md", "export OPENAI_API_KEY=sk-your-key"),
+        ("Where does the API key go?", "README.md", "export OPENAI_API_KEY=sk-your-key"),
+        ("how do I stream?", "README.md", "read server-sent events"),
+        ("How can I use streaming responses?", "README.md", "read server-sent events"),
+        ("how do I change the model?", "README.md", "ASSISTANT_MODEL"),
+        ("how do I change the instructions?", "README.md", "ASSISTANT_INSTRUCTIONS"),
+        ("how do I embed it in React?", "README.md", "in any React component"),
+        ("how do I deploy it?", "docs/operations.md", "docker compose up"),
+        ("where are the logs?", "docs/operations.md", "LOG_FILE"),
+        ("API 키는 어떻게 설정해?", "README.md", "export OPENAI_API_KEY=sk-your-key"),
+        ("스트리밍은 어떻게 해?", "README.md", "read server-sent events"),
+        ("모델을 바꾸고 싶어요", "README.md", "ASSISTANT_MODEL"),
+        ("도커로 배포하려면?", "docs/operations.md", "docker compose up"),
+    ],
+)
+async def test_it_quotes_the_passage_and_cites_its_file(client, question, filename, passage):
+    text, annotations = await _ask(client, question)
+    quoted = "\n".join(line for line in text.splitlines() if line.startswith(">"))
+    assert passage in quoted
+    (cited,) = annotations
+    assert (cited.type, cited.filename) == ("file_citation", filename)
+    assert text[: cited.index].endswith(quoted)
+    assert "OPENAI_API_KEY" in text.splitlines()[-1]
+
+
+async def test_the_cited_file_can_be_read(client):
+    _, (cited,) = await _ask(client, "how do I stream?")
+    assert (await client.files.retrieve(cited.file_id)).filename == "README.md"
+    assert b"# Soloist" in (await client.files.content(cited.file_id)).read()
+
+
+async def test_a_citation_streams_as_an_annotation(client):
+    stream = await client.responses.create(model="m", input="how do I stream?", stream=True)
+    events = await collect(stream)
+    assert names(events)[2:] == [
+        "output_item.added",
+        "content_part.added",
+        "output_text.delta",
+        "output_text.annotation.added",
+        "output_text.done",
+        "content_part.done",
+        "output_item.done",
+        "completed",
+    ]
+    part = events[-1].response.output[0].content[0]
+    assert "".join(event.delta for event in events if event.type.endswith("text.delta")) == part.text
+
+
+@pytest.mark.parametrize(
+    ("questions", "answer"),
+    [
+        (["My name is Mina.", "How do I stream?", "What is my name?"], "Mina"),
+        (["my name's Mina", "what's my name"], "Mina"),
+        (["Call me Mina!", "Who am I?"], "Mina"),
+        (["my favorite color is green", "what is my favourite colour?"], "green"),
+        (["my name is Mina", "my name is Juno", "Do you remember my name?"], "Juno"),
+        (["내 이름은 미나야", "내 이름이 뭐야?"], "미나"),
+        (["제 이름은 미나입니다.", "제 이름이 무엇인가요?"], "미나"),
+        (["내 취미는 등산이야", "내 취미가 뭐였지? 기억해?"], "등산"),
+        (["my name is Mina", "내 이름이 뭐야?"], "Mina"),
+    ],
+)
+async def test_it_remembers_what_the_thread_told(client, questions, answer):
+    text, _ = await _ask(client, *questions)
+    assert answer in text
+
+
+async def test_it_does_not_know_what_other_threads_told(client):
+    await _ask(client, "my name is Mina")
+    text, _ = await _ask(client, "what is my name?")
+    assert text == "You have not told me your name in this thread."
+
+
+@pytest.mark.parametrize("greeting", ["Hello", "hi there!", "안녕", "안녕하세요!"])
+async def test_a_greeting_says_who_answers_and_what_brings_the_real_one(client, greeting):
+    text, annotations = await _ask(client, greeting)
+    assert "OPENAI_API_KEY" in text
+    assert "offline guide" in text or "오프라인 안내" in text
+    assert annotations == []
+
+
+@pytest.mark.parametrize("question", ["Who won the world cup?", "김치는 어떻게 담가?", "???"])
+async def test_a_miss_is_said_plainly(client, question):
+    text, annotations = await _ask(client, question)
+    assert "OPENAI_API_KEY" in text
+    assert annotations == []
+
+
+async def test_without_documents_it_says_so(serve, tmp_path):
+    async with serve(responder="guide", docs=tmp_path) as client:
+        text, _ = await _ask(client, "how do I stream?")
+    assert "README.md" in text
+
+
+async def test_an_attached_file_is_searched_and_cited(client):
+    data = b"Invoices are paid within thirty days.\n\nHolidays are booked with Ms Lindqvist.\n"
+    file = await client.files.create(file=("office.txt", io.BytesIO(data)), purpose="user_data")
+    parts = [
+        {"type": "input_file", "file_id": file.id},
+        {"type": "input_text", "text": "Who books holidays?"},
+    ]
+    response = await client.responses.create(model="m", input=[{"role": "user", "content": parts}])
+    part = response.output[0].content[0]
+    assert "> Holidays are booked with Ms Lindqvist." in part.text
+    assert [cited.file_id for cited in part.annotations] == [file.id]
+
+
+async def test_a_chart_is_drawn(client):
+    tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+    response = await client.responses.create(model="m", input="차트: 사과 3, 배 5", tools=tools)
+    assert response.output[1].content[0].annotations[0].type == "container_file_citation"
