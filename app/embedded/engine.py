@@ -11,6 +11,7 @@ from app.embedded.responders.base import Resources, Responder, Turn
 from app.embedded.settings import EmbeddedSettings
 from app.embedded.store.conversations import ConversationStore
 from app.embedded.store.responses import ResponseStore, StoredResponse
+from app.embedded.tools import check_tools
 from app.embedded.wire import Json, ResponseCreate
 
 
@@ -207,9 +208,4 @@ def _check(request: ResponseCreate) -> None:
         )
     if request.background and request.store is False:
         raise ApiError("Background responses require 'store' to be true.", param="store")
-    for index, tool in enumerate(request.tools or []):
-        if not isinstance(tool.get("type"), str):
-            param = f"tools[{index}].type"
-            raise ApiError(
-                f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
-            )
+    check_tools(request.tools or [])

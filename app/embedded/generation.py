@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from app.embedded.events import EventLog
+from app.embedded.items import text_of
 from app.embedded.objects import usage
 from app.embedded.output import Output
 from app.embedded.responders.base import (
@@ -192,5 +193,5 @@ def _failure(error: Json) -> Json:
 
 
 def _estimate(turn: Turn) -> int:
-    chars = sum(len(part.get("text") or "") for item in turn.items for part in item.get("content") or [])
+    chars = sum(len(text_of(item)) for item in turn.items)
     return max(1, (chars + len(turn.instructions or "")) // _CHARS_PER_TOKEN)

@@ -168,10 +168,15 @@ def check_calls_answered(history: Iterable[Json], fresh: Iterable[Json]) -> None
         raise ApiError(f"No tool output found for function call {call_id}.", param="input")
 
 
+def parts_of(item: Json) -> list[Json]:
+    """The content parts of an item; items of other kinds have none."""
+    content = item.get("content")
+    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+
+
 def text_of(item: Json) -> str:
     """The text of a message item, its parts joined."""
-    content = item.get("content") or []
-    return "".join(part.get("text") or part.get("refusal") or "" for part in content)
+    return "".join(part.get("text") or part.get("refusal") or "" for part in parts_of(item))
 
 
 def output_text(item: Json) -> str:

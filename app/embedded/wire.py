@@ -19,6 +19,11 @@ Attributes = Annotated[dict[MetadataKey, MetadataValue | bool | float], Meta(max
 
 _PATH = re.compile(r" - at `(?:key in )?\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
+# What orjson cannot write again: integers beyond 64 bits, and nesting beyond its own limit.
+_LONG_NUMBER = re.compile(rb"\d{19}")
+_SAFE_DEPTH = 200
+# A request's values come back inside items, inside a response, inside an event.
+_WRAPPING_LEVELS = 10
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 
 
@@ -96,6 +101,13 @@ class ResponseCreate(Body):
         return given.id if isinstance(given, ConversationRef) else given
 
 
+class ExpiresAfter(Body):
+    """When a vector store expires."""
+
+    anchor: Literal["last_active_at"]
+    days: Annotated[int, Meta(ge=1, le=365)]
+
+
 class VectorStoreCreate(Body):
     """`POST /v1/vector_stores`."""
 
@@ -103,7 +115,7 @@ class VectorStoreCreate(Body):
     description: str | None = None
     file_ids: Annotated[list[str], Meta(max_length=500)] | None = None
     metadata: Metadata | None = None
-    expires_after: Json | None = None
+    expires_after: ExpiresAfter | None = None
     chunking_strategy: Json | None = None
 
 
@@ -112,7 +124,7 @@ class VectorStoreUpdate(Body):
 
     name: str | None = None
     metadata: Metadata | None = None
-    expires_after: Json | None = None
+    expires_after: ExpiresAfter | None = None
 
 
 class VectorStoreFileCreate(Body):
@@ -155,12 +167,27 @@ def decode(raw: bytes, kind: type[B]) -> B:
     Raises InvalidBodyError, with the path of the field at fault.
     """
     try:
-        return msgspec.json.decode(raw or b"{}", type=kind)
+        body = msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.ValidationError as exc:
         raise _explain(str(exc)) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         message = "We could not parse the JSON body of your request. The body must be one JSON object."
         raise InvalidBodyError(message, None, None) from exc
+    _require_storable(raw)
+    return body
+
+
+def _require_storable(raw: bytes) -> None:
+    if raw.count(b"{") + raw.count(b"[") < _SAFE_DEPTH and not _LONG_NUMBER.search(raw):
+        return
+    try:
+        value = msgspec.json.decode(raw)
+        for _ in range(_WRAPPING_LEVELS):
+            value = [value]
+        orjson.dumps(value)
+    except (orjson.JSONEncodeError, RecursionError) as exc:
+        message = "The body is nested too deeply or holds integers of more than 64 bits."
+        raise InvalidBodyError(message, None, "invalid_value") from exc
 
 
 def _explain(text: str) -> InvalidBodyError:

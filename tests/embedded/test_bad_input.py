@@ -27,6 +27,16 @@ from tests.embedded.support import refused
         ({"model": "m", "input": "x", "max_output_tokens": 1}, "max_output_tokens"),
         ({"model": "m", "input": "x", "stream": "yes"}, "stream"),
         ({"model": "m", "input": "x", "tools": [{}]}, "tools[0].type"),
+        ({"model": "m", "input": "x", "tools": [{"type": "function", "name": 3}]}, "tools[0].name"),
+        (
+            {"model": "m", "input": "x", "tools": [{"type": "function", "name": "f", "parameters": 3}]},
+            "tools[0].parameters",
+        ),
+        (
+            {"model": "m", "input": "x", "tools": [{"type": "file_search", "vector_store_ids": [3]}]},
+            "tools[0].vector_store_ids",
+        ),
+        ({"model": "m", "input": "x", "tools": [{"type": "code_interpreter"}]}, "tools[0].container"),
         ({"model": "m", "input": "x", "truncation": "some"}, "truncation"),
         ({"model": "m", "input": "x", "conversation": {"id": 3}}, "conversation.id"),
         (
@@ -45,6 +55,26 @@ async def test_a_bad_response_request_names_its_field(client, body, param):
         await client.post("/responses", body=body, cast_to=object)
     assert error["param"] == param
     assert set(error) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a":' * 500 + "1" + "}" * 500, '{"a":123456789012345678901234567890}', '{"a":"\\ud800"}']
+)
+async def test_what_json_libraries_disagree_on_is_refused(client, text):
+    with refused():
+        await client.post(
+            "/responses",
+            content=b'{"model":"m","input":"x","text":' + text.encode() + b"}",
+            cast_to=object,
+            options={"headers": {"content-type": "application/json"}},
+        )
+
+
+async def test_items_of_unknown_kinds_do_not_disturb(client):
+    item = {"type": "compaction", "content": "opaque"}
+    asked = {"role": "user", "content": "hi"}
+    response = await client.responses.create(model="m", input=[item, asked])
+    assert response.output_text == "You said: hi"
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"x"', b"\xff\xfe", b"null"])

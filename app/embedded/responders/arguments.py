@@ -5,6 +5,7 @@ from typing import Any
 from app.embedded.wire import Json
 
 _MAX_DEPTH = 6
+_MAX_ITEMS = 20
 
 
 def example_arguments(parameters: Json | None) -> Json:
@@ -32,12 +33,19 @@ def _of_type(schema: Json, name: str, depth: int) -> Any:
     kind = schema.get("type")
     kind = kind[0] if isinstance(kind, list) and kind else kind
     if kind == "object" or "properties" in schema or depth == 0:
-        properties = schema.get("properties") or {}
-        names = schema.get("required") or list(properties)
-        return {each: _example(properties.get(each, {}), each, depth + 1) for each in names}
+        properties = schema.get("properties")
+        known = properties if isinstance(properties, dict) else {}
+        required = schema.get("required")
+        names = required if isinstance(required, list) and required else list(known)
+        return {str(each): _example(known.get(each, {}), each, depth + 1) for each in names}
     if kind == "array":
-        return [_example(schema.get("items", {}), name, depth + 1)] * max(1, schema.get("minItems", 1))
+        return [_example(schema.get("items", {}), name, depth + 1)] * _least(schema, "minItems", _MAX_ITEMS)
     if kind in {"integer", "number"}:
         return schema.get("minimum", 1)
     plain: dict[str, Any] = {"boolean": True, "null": None}
     return plain.get(str(kind), f"some {name}")
+
+
+def _least(schema: Json, key: str, most: int) -> int:
+    given = schema.get(key)
+    return min(max(1, given), most) if isinstance(given, int) else 1

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.embedded.items import text_of
+from app.embedded.items import parts_of, text_of
 from app.embedded.wire import Json
 
 
@@ -144,7 +144,7 @@ class Turn:
         """Files named by the thread's messages and by code interpreter's container, latest first."""
         found: dict[str, None] = {}
         for item in reversed(self.items):
-            for part in item.get("content") or []:
+            for part in parts_of(item):
                 if part.get("type") == "input_file" and part.get("file_id"):
                     found[part["file_id"]] = None
         for tool in self.tools:
@@ -155,7 +155,7 @@ class Turn:
 
     def fresh_file_ids(self) -> list[str]:
         """Files that the new input names."""
-        parts = (part for item in self.fresh for part in item.get("content") or [])
+        parts = (part for item in self.fresh for part in parts_of(item))
         return list(dict.fromkeys(part["file_id"] for part in parts if part.get("file_id")))
 
     def vector_store_ids(self) -> list[str]:

@@ -14,7 +14,14 @@ from app.embedded.store.database import Database
 from app.embedded.store.files import FileStore, no_such_file
 from app.embedded.store.paging import Listing, Page, page_rows
 from app.embedded.store.passages import PassageIndex
-from app.embedded.wire import Json, VectorStoreCreate, VectorStoreFileCreate, VectorStoreUpdate, list_page
+from app.embedded.wire import (
+    ExpiresAfter,
+    Json,
+    VectorStoreCreate,
+    VectorStoreFileCreate,
+    VectorStoreUpdate,
+    list_page,
+)
 
 _CHUNKING = {"type": "static", "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}}
 _STATUSES = ("in_progress", "completed", "cancelled", "failed")
@@ -41,7 +48,7 @@ class VectorStores:
         body = {
             "name": request.name or "",
             "metadata": request.metadata or {},
-            "expires_after": request.expires_after,
+            "expires_after": _builtins(request.expires_after),
             "last_active_at": created,
         }
         await self._database.write(
@@ -96,7 +103,7 @@ class VectorStores:
         body = {
             "name": present["name"] if request.name is None else request.name,
             "metadata": present["metadata"] if request.metadata is None else request.metadata,
-            "expires_after": request.expires_after or present["expires_after"],
+            "expires_after": _builtins(request.expires_after) or present["expires_after"],
             "last_active_at": int(time.time()),
         }
         await self._database.write(
@@ -239,6 +246,10 @@ class VectorStores:
             }
             for hit in hits
         ]
+
+
+def _builtins(expiry: ExpiresAfter | None) -> Json | None:
+    return None if expiry is None else {"anchor": expiry.anchor, "days": expiry.days}
 
 
 def _file_object(row: Sequence[Any]) -> Json:
