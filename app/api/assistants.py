@@ -73,7 +73,8 @@ async def get_assistant(
 )
 async def change_assistant(_scope: ScopeDep) -> Response:
     raise BadRequestError(
-        "This service has one assistant, set by its operator (ASSISTANT_FILE). It cannot be changed over the API.",
+        "This service has one assistant, set by its operator (ASSISTANT_FILE). "
+        "It cannot be changed over the API.",
         code="assistant_is_fixed",
     )
 

@@ -1,6 +1,7 @@
 """The chat surface: one call for a turn, in the protocol that the request speaks."""
 
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -24,13 +25,16 @@ from app.translate.events import Json, RunEnded, StreamFailed
 from app.translate.plain_text import TextEncoder
 
 router = APIRouter(tags=["chat"])
-_ANSWERS = {
+_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The answer, or with `stream: true` or `messages` an event stream, or with `Accept: text/plain` bare text.",
+        "description": "The answer, or with `stream: true` or `messages` an event stream, "
+        "or with `Accept: text/plain` bare text.",
         "content": {"text/event-stream": {}, "text/plain": {}},
     }
 }
-_STREAMS = {200: {"description": "AG-UI events.", "content": {"text/event-stream": {}}}}
+_STREAMS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "AG-UI events.", "content": {"text/event-stream": {}}}
+}
 
 
 @router.post(
@@ -95,7 +99,7 @@ async def ag_ui(
 
 
 def _protocol(request: Request, body: ChatRequest) -> Callable[[], Encoder] | None:
-    """Choose the protocol: by the body's shape, because AI SDK and curl send the same `Accept`; None is JSON."""
+    """Choose the protocol, None for JSON: by the body's shape, as AI SDK and curl send the same `Accept`."""
     if body.stream is False:
         return None
     if "text/plain" in request.headers.get("accept", ""):

@@ -49,7 +49,7 @@ async def _validation_error(request: Request, exc: Exception) -> Response:
 
 
 def validation_error_of(first: Any) -> BadRequestError:
-    """Turn the first finding of a validation into an error that names the field; the bad value is not echoed."""
+    """Turn a validation's first finding into an error that names the field; the bad value is not echoed."""
     param = field_path(first.get("loc") or ())
     kind = str(first.get("type") or "")
     if kind == "json_invalid":

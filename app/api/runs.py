@@ -1,6 +1,6 @@
 """Runs of a thread, as JSON and as the Assistants event stream."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
@@ -14,13 +14,15 @@ from app.models.messages import MetadataUpdate
 from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, ThreadRunCreate, ToolOutputsSubmit
 
 router = APIRouter(prefix="/threads", tags=["runs"])
-_STREAMED = {
+_STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A Run, or with `stream: true` the Assistants event stream.",
         "content": {"text/event-stream": {}},
     }
 }
-_FOLLOWED = {200: {"description": "The run's events with ids.", "content": {"text/event-stream": {}}}}
+_FOLLOWED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The run's events with ids.", "content": {"text/event-stream": {}}}
+}
 
 
 @router.post(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -30,7 +31,8 @@ class EventSource(Protocol):
 class StreamRegistry:
     """Every open stream of this process, and the one timer that they share.
 
-    One timer instead of one per stream: at ten thousand streams that is the difference between a tick and a flood.
+    One timer instead of one per stream: at ten thousand streams that is the difference between a tick and a
+    flood.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class StreamRegistry:
         self._max_seconds = max_seconds
         self._streams: set[EventStreamResponse] = set()
         self._reserved = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.is_draining = False
 
     @property
@@ -56,10 +60,13 @@ class StreamRegistry:
         if self._reserved >= self._max_streams:
             raise OverloadedError
         self._reserved += 1
+        self._idle.clear()
 
     def leave(self) -> None:
         """Give the place back."""
         self._reserved -= 1
+        if not self._reserved:
+            self._idle.set()
 
     def add(self, stream: "EventStreamResponse") -> None:
         """Take a stream under the timer."""
@@ -81,10 +88,9 @@ class StreamRegistry:
     async def drain(self, grace_seconds: float) -> None:
         """Take no new work, let open streams finish for so long, then end the rest with a terminal event."""
         self.is_draining = True
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace_seconds
-        while self._reserved and loop.time() < deadline:
-            await asyncio.sleep(0.05)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await self._idle.wait()
         for stream in list(self._streams):
             stream.interrupt(_SHUTTING_DOWN)
 
@@ -167,7 +173,7 @@ class EventStreamResponse(Response):
             self.interrupt(_TOO_OLD)
         elif now - self._last_sent >= keepalive_seconds and self._encoder.keepalive:
             self._last_sent = now
-            asyncio.ensure_future(self._send(_body(self._encoder.keepalive)))
+            self._keepalive = asyncio.ensure_future(self._send(_body(self._encoder.keepalive)))
 
     def interrupt(self, error: Json) -> None:
         """End the stream from this side with an error event; the run goes on."""
@@ -211,7 +217,7 @@ class EventStreamResponse(Response):
 
 
 class StreamBrokenOffError(Exception):
-    """The protocol has no word for a failure, so the connection is broken off instead of closed as if all were well."""
+    """The protocol has no word for a failure: the connection is broken off, not closed as if all was well."""
 
 
 def _body(data: bytes, *, more: bool = True) -> dict[str, object]:

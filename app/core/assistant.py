@@ -91,10 +91,10 @@ class Assistant:
         }
 
     def response_params(self, overrides: Mapping[str, Any], tool_resources: Json | None = None) -> Json:
-        """Return the parameters of a response: the assistant's own, then a run's `overrides` in Assistants form.
+        """Return a response's parameters: the assistant's own, then a run's `overrides` in Assistants form.
 
-        `tool_resources` are the thread's; they come on top of the assistant's. Unset values are left out, because
-        newer models refuse parameters that they do not know.
+        `tool_resources` are the thread's; they come on top of the assistant's. Unset values are left out,
+        because newer models refuse parameters that they do not know.
         """
         resources = merged_resources(self.tool_resources, tool_resources or {})
         own = {
@@ -138,7 +138,7 @@ def _translated(name: str, value: Any, resources: Json) -> Any:
 
 
 def load_assistant(settings: Settings) -> Assistant:
-    """Build the assistant; a setting wins over the file. Raises `ValueError` in one line for a file that is none."""
+    """Build the assistant; a setting wins over the file. Raises a one-line `ValueError` for a bad file."""
     read = _read_file(settings) if settings.assistant_file else AssistantFile()
     return Assistant(
         id=settings.assistant_id,

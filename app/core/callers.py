@@ -14,8 +14,8 @@ from app.utils.ids import BadIdError, IdCodec
 class Caller:
     """One authenticated party.
 
-    `owner` names whose threads these are; it goes into signatures and never leaves. A trusted caller holds an API
-    key, or sits on this machine; a browser is never trusted, because what it sends, its user can write.
+    `owner` names whose threads these are; it goes into signatures and never leaves. A trusted caller holds an
+    API key, or sits on this machine; a browser is never trusted, because what it sends, its user can write.
     """
 
     kind: Literal["anonymous", "api_key", "session", "user"] = "anonymous"

@@ -42,7 +42,7 @@ class Chat:
         self._max_chars = settings.max_message_chars
 
     async def open(self, scope: Scope, body: ChatRequest, *, wants_deltas: bool, cancels: bool) -> RunStream:
-        """Start a turn and return its stream. Upstream: POST conversations for a new thread, POST responses."""
+        """Start a turn, return its stream. Upstream: POST conversations for a new thread, POST responses."""
         try:
             if body.tool_outputs is not None and body.run_id and body.thread_id:
                 outputs = ToolOutputsSubmit(tool_outputs=body.tool_outputs)

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         "lenient", description="lenient: name them in x-ignored-params; strict: answer 400."
     )
 
-    # Upstream: OpenAI, Azure, another server that speaks its wire, or, with none of these set, the embedded one
+    # Upstream: OpenAI, Azure, another server that speaks its wire; with none of these set, the embedded one
     openai_api_key: SecretStr | None = Field(None, description="Brings the real assistant.")
     openai_base_url: str | None = Field(
         None, description="Another server speaking Responses and Conversations."

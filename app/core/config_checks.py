@@ -1,4 +1,4 @@
-"""What single fields cannot say: settings that contradict each other, each told in one line with its remedy."""
+"""What single fields cannot say: settings that contradict each other, each in one line with its remedy."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@
     ├── ClientGoneError (499)     ├── MethodNotAllowedError (405)
     └── UpstreamError             what the upstream did, see `app/core/upstream/failures.py`
 
-Messages are written here or by the raiser, never copied from the upstream: its texts name keys, organisations and URLs.
+Messages are written here or by the raiser, never copied from the upstream: its texts name keys, organisations
+and URLs.
 """
 
 from collections.abc import Mapping

@@ -31,7 +31,7 @@ class Health:
         return found | ({"responder": self.responder} if self.responder else {})
 
     async def check(self) -> Json:
-        """Ask the upstream for the model. Upstream: GET models/{model}. Returns `{reachable, model_known, shutdown_date, error?}`."""
+        """Return `{reachable, model_known, shutdown_date, error?}`. Upstream: GET models/{model}."""
         async with self._lock:
             if time.monotonic() - self._checked_at > _CACHE_SECONDS:
                 self._found = await self._ask()

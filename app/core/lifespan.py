@@ -13,7 +13,7 @@ from app.core.upstream.target import UpstreamTarget, target_of
 
 @asynccontextmanager
 async def opened_target(settings: Settings) -> AsyncIterator[UpstreamTarget]:
-    """Yield the upstream to speak to; without a key that is the embedded one, served on a loopback port meanwhile."""
+    """Yield the upstream to speak to; without a key the embedded one, served on a loopback port meanwhile."""
     if settings.upstream_kind != "embedded":
         yield target_of(settings)
         return

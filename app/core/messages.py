@@ -81,7 +81,7 @@ class Messages:
         )
 
     def to_items(self, scope: Scope, messages: Iterable[MessageCreate], prefix: str = "") -> list[Json]:
-        """Return upstream input items for messages; raises for one that is too long or names a foreign file."""
+        """Return upstream input items; raises for a message that is too long or names a foreign file."""
         items = []
         for number, message in enumerate(messages):
             name = f"{prefix}[{number}]." if prefix else ""

@@ -1,6 +1,7 @@
 """The one middleware, pure ASGI: request id, access line, security headers, and the last net for failures.
 
-One pass over each message of a response; streams cost nothing more per chunk (see docs/decisions.md on middleware).
+One pass over each message of a response; streams cost nothing more per chunk (see docs/decisions.md on
+middleware).
 """
 
 import re

@@ -1,7 +1,7 @@
 """Keeps `RunHistory` in the conversation's metadata, off the critical path where that can wait.
 
-Writers of one conversation in this process take turns; a read waits for what this process still has to write, so
-that a client reads its own writes. Another replica's concurrent write can drop an entry: the history is a
+Writers of one conversation in this process take turns; a read waits for what this process still has to write,
+so that a client reads its own writes. Another replica's concurrent write can drop an entry: the history is a
 convenience of lists, no run depends on it for being read.
 """
 

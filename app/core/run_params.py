@@ -58,8 +58,8 @@ class RunParams:
     def for_next_round(self, response: Json, scope: Scope, resources: Json) -> Json:
         """Return the parameters for going on after tool outputs.
 
-        What the run overrode is taken from the response of its last round; a forced function is not forced again,
-        or the run would never end.
+        What the run overrode is taken from the response of its last round; a forced function is not forced
+        again, or the run would never end.
         """
         params = self._assistant.response_params({}, resources)
         for name in RunRounds.read(response).overrides:

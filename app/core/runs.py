@@ -69,7 +69,10 @@ class Runs:
         )
 
     async def view(self, scope: Scope, thread_id: str, run_id: str) -> RunView:
-        """Look a run up. Upstream: GET responses/{r}, and the conversation where tool calls or deadlines matter."""
+        """Look a run up.
+
+        Upstream: GET responses/{r}, and the conversation where tool calls or deadlines matter.
+        """
         return await self._reader.view(scope, thread_id, run_id)
 
     async def list_page(self, scope: Scope, thread_id: str, cursor: Cursor) -> Json:

@@ -1,4 +1,4 @@
-"""Tool calls that wait for the client: answering them, giving them up, and repairing threads that somebody left."""
+"""Tool calls that wait for the client: answering them, giving them up, repairing threads that were left."""
 
 import re
 
@@ -20,7 +20,7 @@ _CALL_ID = re.compile(r"[A-Za-z0-9_.-]{1,80}\Z")
 
 
 class ToolRounds:
-    """Keeps the function calls of a conversation answered: an open one makes every later turn fail upstream."""
+    """Keeps a conversation's function calls answered: an open one makes every later turn fail upstream."""
 
     def __init__(self, conversations: Conversations, run_log: RunLog) -> None:
         self._conversations = conversations
@@ -35,7 +35,7 @@ class ToolRounds:
         )
 
     async def repair(self, conversation_id: str) -> list[str]:
-        """Answer every open call of a conversation with a plain sentence; return the call ids that were open."""
+        """Answer every open call of a conversation with a plain sentence; return the ids of those calls."""
         open_calls = await self._open_calls(conversation_id)
         if not open_calls:
             return []

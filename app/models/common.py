@@ -32,7 +32,7 @@ Metadata = Annotated[
 
 
 class RequestModel(BaseModel):
-    """A request body. Fields it does not know are kept aside, to be named in `x-ignored-params` or refused."""
+    """A request body. Fields it does not know are kept, to be named in `x-ignored-params` or refused."""
 
     model_config = ConfigDict(extra="allow")
 

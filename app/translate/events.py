@@ -1,10 +1,10 @@
 """Domain events: what happens in a run, in our own words, between the upstream's events and a protocol's.
 
-Objects inside events (`run`, `step`, `message`, `thread`, `annotation`) are the public wire's JSON objects with
-every key, as `app/translate/objects.py` builds them; encoders forward or pick from them and never build their own.
-Order that every producer keeps: `ThreadCreated?`, `RunCreated` (or `StepEnded`, `RunResumed`), `RunInProgress`, then steps one at a time, inside a
-message step one message at a time, then exactly one of `RunEnded` or `StreamFailed`. A resumed stream may begin
-anywhere in that order.
+Objects inside events (`run`, `step`, `message`, `thread`, `annotation`) are the public wire's JSON objects
+with every key, as `app/translate/objects.py` builds them; encoders forward or pick from them and never build
+their own. Order that every producer keeps: `ThreadCreated?`, `RunCreated` (or `StepEnded`, `RunResumed`),
+`RunInProgress`, then steps one at a time, inside a message step one message at a time, then exactly one of
+`RunEnded` or `StreamFailed`. A resumed stream may begin anywhere in that order.
 """
 
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class RunCreated(DomainEvent):
 
 @dataclass(slots=True)
 class RunResumed(DomainEvent):
-    """Tool outputs came in and the same run goes on; its status is `queued`. Stands where `RunCreated` would."""
+    """Tool outputs came in and the same run goes on, status `queued`. Stands where `RunCreated` would."""
 
     run: Json
 
@@ -61,8 +61,8 @@ class StepStarted(DomainEvent):
 class ToolCallDelta(DomainEvent):
     """A tool call opened (`name` set, `arguments` empty) or its input grew by `arguments`.
 
-    `kind` is `function`, `code_interpreter` or `file_search`; `index` counts the calls inside the step; `name` is
-    empty but for a function's first delta.
+    `kind` is `function`, `code_interpreter` or `file_search`; `index` counts the calls inside the step;
+    `name` is empty but for a function's first delta.
     """
 
     step_id: str
@@ -75,7 +75,7 @@ class ToolCallDelta(DomainEvent):
 
 @dataclass(slots=True)
 class ToolCallReady(DomainEvent):
-    """A call's input is complete. `call` is the whole tool call object of the step; `kind` as in `ToolCallDelta`."""
+    """A call's input is complete. `call` is the whole tool call object of the step."""
 
     step_id: str
     index: int
@@ -108,7 +108,7 @@ class TextDelta(DomainEvent):
 
 @dataclass(slots=True)
 class AnnotationAdded(DomainEvent):
-    """Content part `index` got its annotation number `annotation_index`; `annotation` has the Assistants shape.
+    """Content part `index` got annotation number `annotation_index`; `annotation` has the Assistants shape.
 
     `source` is the chat surface's flat form of it: `{type, index, file_id?, filename?, url?, title?}`.
     """
@@ -131,7 +131,8 @@ class MessageEnded(DomainEvent):
 class RunEnded(DomainEvent):
     """The run stopped: completed, failed, cancelled, expired, incomplete or requires_action.
 
-    `messages` are the assistant's messages of this round, oldest first; `sources` the flat annotations over them.
+    `messages` are the assistant's messages of this round, oldest first; `sources` the flat annotations over
+    them.
     """
 
     run: Json

@@ -1,4 +1,4 @@
-"""The output items of a running response, while they grow: which step and message is open, and what it holds so far."""
+"""The output items of a running response, while they grow: which step and message is open, what it holds."""
 
 from app.translate.annotations import annotation_object, source_object
 from app.translate.context import RunContext
@@ -65,7 +65,7 @@ class _OpenStep:
 
 
 class OpenItems:
-    """Turns the life of output items into steps and messages, at most one step and one message open at a time."""
+    """Turns the life of output items into steps and messages, at most one of each open at a time."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context

@@ -24,7 +24,7 @@ def usage_object(response: Json, before: tuple[int, int] = (0, 0)) -> Json | Non
 class RunRounds:
     """What a later round's response remembers of the earlier ones, in its metadata key `soloist_run`.
 
-    Form: `first,previous,created_at,prompt_tokens,completion_tokens,override override …`; ids are upstream ids.
+    Form: `first,previous,created_at,prompt_tokens,completion_tokens,override override …`, with upstream ids.
     """
 
     KEY = "soloist_run"

@@ -1,7 +1,7 @@
 """Upstream stream events to domain events: the one reader of the upstream's event names.
 
-Only the fields that are needed are parsed, into one flat struct: building the SDK's event models costs ten times the
-rest of the work on a token.
+Only the fields that are needed are parsed, into one flat struct: building the SDK's event models costs ten
+times the rest of the work on a token.
 """
 
 from typing import Any
@@ -37,8 +37,14 @@ class UpstreamEvent(msgspec.Struct):
     response: dict[str, Any] | None = None
 
 
+class _Named(msgspec.Struct):
+    """The one field that tells what an event without a name is."""
+
+    type: str
+
+
 _DECODER = msgspec.json.Decoder(UpstreamEvent)
-_NAME_DECODER = msgspec.json.Decoder(type("_Named", (msgspec.Struct,), {"__annotations__": {"type": str}}))
+_NAME_DECODER = msgspec.json.Decoder(_Named)
 _TERMINAL = {"response.completed", "response.failed", "response.incomplete", "response.cancelled"}
 _DELTAS = {
     "response.output_text.delta",
@@ -79,7 +85,7 @@ class RunTranslator:
         self.is_ended = False
 
     def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
-        """Translate one upstream event; raises `MalformedEventError`, and then the stream cannot be trusted."""
+        """Translate one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
         kind = _KNOWN_NAMES.get(name) if name else _name_of(data)
         if kind is None or self.is_ended or kind in self._skipped:
             return []
@@ -110,7 +116,7 @@ class RunTranslator:
         return [*events, *self._end(response, status)]
 
     def finish(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
-        """End the run from a response that was looked up, after its stream broke off; `status` overrides its own."""
+        """End the run from a looked-up response, after its stream broke off; `status` overrides its own."""
         if self.is_ended:
             return []
         return [*self._announce(response), *self._end(response, status)]

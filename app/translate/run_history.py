@@ -1,4 +1,4 @@
-"""What a conversation's metadata remembers of its runs; DESIGN: the upstream lists no responses of a conversation.
+"""What a conversation's metadata remembers of its runs: the upstream lists no responses of a conversation.
 
 Two keys, each within the upstream's 512 characters: `soloist_runs` names the latest runs, newest first, and
 `soloist_run` says for a run what its own response cannot: the response of its current round of tool calls
@@ -51,7 +51,7 @@ class RunHistory:
         self._states = {first_id: current_id, **{k: v for k, v in self._states.items() if k != first_id}}
 
     def set_ended(self, first_id: str, status: str) -> None:
-        """Remember how a run ended where the upstream does not know it; the current round is not needed any more."""
+        """Remember how a run ended where the upstream does not know it; its round is not needed any more."""
         self.set_round(first_id, "!" + status)
 
     def current_of(self, first_id: str) -> str:
@@ -65,7 +65,7 @@ class RunHistory:
         return state[1:] if state.startswith("!") else None
 
     def run_of_message(self, item_id: str) -> str | None:
-        """Return the run that most likely wrote an assistant's message, None if it began before all remembered ones."""
+        """Return the run that most likely wrote an assistant's message, None if older than all known ones."""
         for first_id in self.run_ids:
             if is_same_origin(first_id, item_id) or is_same_origin(self.current_of(first_id), item_id):
                 return first_id

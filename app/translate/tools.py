@@ -6,8 +6,8 @@ from app.translate.events import Json
 def to_responses_tools(tools: list[Json], resources: Json) -> list[Json]:
     """Translate Assistants `tools` and `tool_resources` into Responses tools.
 
-    Function tools are flattened, `file_search` gets its vector store ids, `code_interpreter` an automatic container
-    with its file ids. Other types pass as they are. Source: OpenAI's Assistants migration guide.
+    Function tools are flattened, `file_search` gets its vector store ids, `code_interpreter` an automatic
+    container with its file ids. Other types pass as they are. Source: OpenAI's Assistants migration guide.
     """
     return [_to_responses_tool(tool, resources) for tool in tools]
 

@@ -1,8 +1,8 @@
 """Ids: the one module that looks inside them.
 
-Clients see the Assistants prefixes, the upstream has its own; both share the suffix. With secrets set, every id
-that leaves carries a signature over (kind, owner, suffix), so that a foreign or forged id is told apart without
-any upstream call and without a table.
+Clients see the Assistants prefixes, the upstream has its own; both share the suffix. With secrets set, every
+id that leaves carries a signature over (kind, owner, suffix), so that a foreign or forged id is told apart
+without any upstream call and without a table.
 """
 
 import base64
@@ -33,8 +33,8 @@ class BadIdError(ValueError):
 def created_at_of(upstream_id: str, *, now: float | None = None) -> int | None:
     """Read the unix time, in seconds, that OpenAI writes into its ids; None where the id holds none.
 
-    Undocumented upstream: both known layouts (time first, or after 16 + 2 hex digits) are tried, and a reading
-    counts only when it lies between 2024 and tomorrow.
+    Undocumented upstream: both known layouts (time first, or after 16 + 2 hex digits) are tried, and a
+    reading counts only when it lies between 2024 and tomorrow.
     """
     suffix = upstream_id.partition("_")[2] or upstream_id
     latest = (now if now is not None else time.time()) + _DAY_SECONDS

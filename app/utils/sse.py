@@ -19,7 +19,7 @@ class SSEDecoder:
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """Take a slice and return the events that it completes; raises `ValueError` for an event over the limit."""
+        """Take a slice and return the events that it completes; raises `ValueError` over the limit."""
         text = self._rest + chunk
         held = b""
         if b"\r" in text:

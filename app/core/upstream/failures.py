@@ -135,9 +135,9 @@ class UpstreamServerError(UpstreamError):
 
 
 def failure_of(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-    """Turn a status of 400 and more, with its body and lower-case headers, into an error without a word of its text.
+    """Turn a status of 400 and more into an error without a word of the upstream's text.
 
-    Understands OpenAI's envelope and the `{"detail": …}` of other servers.
+    `headers` have lower-case names. Understands OpenAI's envelope and the `{"detail": …}` of other servers.
     """
     detail = _detail(body)
     error = _classify(status, detail, headers)

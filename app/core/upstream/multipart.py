@@ -17,10 +17,11 @@ def multipart(
 async def _body(
     boundary: str, fields: Mapping[str, str], filename: str, content_type: str, chunks: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
+    start = f"--{boundary}\r\ncontent-disposition: form-data; name="
     for name, value in fields.items():
-        yield f'--{boundary}\r\ncontent-disposition: form-data; name="{_escaped(name)}"\r\n\r\n{value}\r\n'.encode()
-    disposition = f'form-data; name="file"; filename="{_escaped(filename)}"'
-    yield f"--{boundary}\r\ncontent-disposition: {disposition}\r\ncontent-type: {_escaped(content_type)}\r\n\r\n".encode()
+        yield f'{start}"{_escaped(name)}"\r\n\r\n{value}\r\n'.encode()
+    file_type = f"content-type: {_escaped(content_type)}"
+    yield f'{start}"file"; filename="{_escaped(filename)}"\r\n{file_type}\r\n\r\n'.encode()
     async for chunk in chunks:
         yield chunk
     yield f"\r\n--{boundary}--\r\n".encode()

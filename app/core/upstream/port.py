@@ -1,7 +1,7 @@
 """The port that the service speaks to an upstream through; `sdk.py` and `direct.py` implement it.
 
 Both sides deal in bytes: adapters know connections, authentication and failures, and nothing of responses or
-conversations. Every failure leaves an adapter as one of the `Upstream*` errors of `app/core/errors.py`.
+conversations. Every failure leaves an adapter as one of the `Upstream*` errors of `failures.py`.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -34,7 +34,7 @@ class Upstream(Protocol):
         query: Query | None = None,
         timeout: float | None = None,
     ) -> bytes:
-        """Send one request and return the body of its 2xx answer; `timeout` in seconds overrides the default."""
+        """Send one request, return its 2xx answer's body; `timeout` in seconds overrides the default."""
 
     async def stream(
         self,

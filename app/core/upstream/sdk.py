@@ -1,8 +1,8 @@
 """The upstream through the official SDK: its authentication and its transport, without its models.
 
-The one module that imports `openai`. Bodies travel as bytes: building the SDK's typed objects is most of what the
-documented way costs, and a shim has no use for them. Retries are off (see `app/core/retries.py`): the SDK sends no
-idempotency key, so a retried POST could run a turn twice.
+The one module that imports `openai`. Bodies travel as bytes: building the SDK's typed objects is most of what
+the documented way costs, and a shim has no use for them. Retries are off (`app/core/calls.py` repeats reads):
+the SDK sends no idempotency key, so a retried POST could run a turn twice.
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
