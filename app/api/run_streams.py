@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from app.api.streaming import ClientWatch, EventStreamResponse, StreamRegistry
 from app.core.callers import Scope
 from app.core.openai_client import OpenAIClient
-from app.core.run_events import PolledRun, ResumedRun
+from app.core.run_events import ResumedRun
 from app.core.run_stream import RunStream
 from app.translate.assistants_sse import AssistantsEncoder
 from app.translate.encoding import Encoder
@@ -72,7 +72,7 @@ async def assistants_stream(
 
 
 async def followed_stream(
-    request: Request, scope: Scope, registry: StreamRegistry, opening: Awaitable[ResumedRun | PolledRun]
+    request: Request, scope: Scope, registry: StreamRegistry, opening: Awaitable[ResumedRun]
 ) -> Response:
     """Answer with the numbered events of a run that was started before."""
     source = await opened(request, registry, opening)

@@ -50,8 +50,13 @@ class Responses:
         self._lock_wait_seconds = lock_wait_seconds
         self._deadline_seconds = deadline_seconds
 
+    @property
+    def streams_in_background(self) -> bool:
+        """Whether a response, as far as is known, can be created streaming and outlives its stream."""
+        return self._support.streams
+
     async def start(self, params: Json) -> Json:
-        """Create a response and return it: queued where the upstream works in the background, else finished."""
+        """Create a response: returned queued where the upstream works in the background, else finished."""
         background = self._support.runs
         try:
             return await when_unlocked(
@@ -86,7 +91,7 @@ class Responses:
         return _response(await read(self._upstream, f"{_PATH}/{response_id}"))
 
     async def follow(self, response_id: str, *, starting_after: int | None = None) -> UpstreamStream:
-        """Open the stream of a background response again, from its start or after an event's sequence number."""
+        """Open a background response's stream again, from its start or after an event's sequence number."""
         query: dict[str, str | int] = {"stream": "true"}
         if starting_after is not None:
             query["starting_after"] = starting_after

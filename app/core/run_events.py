@@ -18,11 +18,11 @@ _POLL_SECONDS = 0.5
 class ResumedRun:
     """A followed run without the events up to a sequence number.
 
-    The upstream is always read from the run's first event: only so are open parts known, and what a client gets
-    does not depend on where another one left off.
+    The upstream is always read from the run's first event: only so are open parts known, and what a client
+    gets does not depend on where another one left off.
     """
 
-    def __init__(self, stream: RunStream, starting_after: int | None) -> None:
+    def __init__(self, stream: "RunStream | PolledRun", starting_after: int | None) -> None:
         self._stream = stream
         self._starting_after = starting_after
 
@@ -45,7 +45,7 @@ class ResumedRun:
         await self._stream.aclose()
 
     def _later(self, events: list[DomainEvent]) -> list[DomainEvent]:
-        """Drop events of upstream events that were seen; an event without a number belongs to the next that has one."""
+        """Drop what was seen already; an event without a number belongs to the next one that has one."""
         if self._starting_after is None:
             return events
         last_seen = max(
@@ -69,6 +69,7 @@ class PolledRun:
         self._responses = responses
         self._view = view
         self._deadline = deadline
+        self._count = 0
 
     @property
     def is_ended(self) -> bool:
@@ -80,11 +81,12 @@ class PolledRun:
         yield self._translator.announce(response)
         while response.get("status") in {"queued", "in_progress"}:
             if asyncio.get_running_loop().time() > self._deadline:
-                yield self._translator.fail({}, status="expired")
+                yield self._numbered(self._translator.fail({}, status="expired"))
                 return
             await asyncio.sleep(_POLL_SECONDS)
             response = await self._responses.get(response["id"])
-        yield self._translator.retell(response, status=None if self._view.is_live else self._view.status)
+        status = None if self._view.is_live else self._view.status
+        yield self._numbered(self._translator.retell(response, status=status))
 
     def fail(self, error: Json) -> list[DomainEvent]:
         """End the stream from this side."""
@@ -92,6 +94,12 @@ class PolledRun:
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+    def _numbered(self, events: list[DomainEvent]) -> list[DomainEvent]:
+        """Count the events: a finished response is told the same way every time, so numbers hold."""
+        for event in events:
+            event.sequence, self._count = self._count, self._count + 1
+        return events
 
 
 class RunEvents:
@@ -102,17 +110,18 @@ class RunEvents:
         self._runs = runs
         self._deadline_seconds = deadline_seconds
 
-    async def open(
-        self, scope: Scope, thread_id: str, run_id: str, starting_after: int | None
-    ) -> ResumedRun | PolledRun:
-        """Follow a run's current round. Upstream: GET responses/{r}?stream=true, else GET responses/{r} until it ends."""
+    async def open(self, scope: Scope, thread_id: str, run_id: str, starting_after: int | None) -> ResumedRun:
+        """Follow a run's current round.
+
+        Upstream: GET responses/{r}?stream=true, else GET responses/{r} until it ends.
+        """
         view = await self._runs.view(scope, thread_id, run_id)
         deadline = asyncio.get_running_loop().time() + self._deadline_seconds
         translator = RunTranslator(view.context, resumed=view.response["id"] != view.first_id)
         try:
             upstream = await self._responses.follow(view.response["id"])
         except (UpstreamRefusedError, UpstreamMissingError):
-            return PolledRun(translator, self._responses, view, deadline)
+            return ResumedRun(PolledRun(translator, self._responses, view, deadline), starting_after)
         stream = RunStream(self._responses, translator, upstream, in_background=True, deadline=deadline)
         try:
             await stream.prime([])

@@ -40,7 +40,16 @@ class RunStarter:
         self._deadline_seconds = deadline_seconds
 
     async def start(self, scope: Scope, context: RunContext, params: Json) -> Json:
-        """Create a response and return it, whatever becomes of the client meanwhile."""
+        """Create a response and return it, whatever becomes of the client meanwhile.
+
+        Where the upstream can, it is created streaming and left at once, so that it can be followed later.
+        """
+        if self._responses.streams_in_background:
+            stream = await self.open(scope, context, params, wants_deltas=False)
+            try:
+                return await stream.settled()
+            finally:
+                await stream.aclose()
         conversation_id = params["conversation"]
 
         async def begin() -> Json:
@@ -64,8 +73,8 @@ class RunStarter:
     ) -> RunStream:
         """Create a response and return its stream, read until the run exists.
 
-        `before` are events that go ahead of the run's. With `cancels`, a client that leaves while the upstream
-        has not answered yet stops the run as soon as it has.
+        `before` are events that go ahead of the run's. With `cancels`, a client that leaves while the
+        upstream has not answered yet stops the run as soon as it has.
         """
         conversation_id = params["conversation"]
 
@@ -111,7 +120,7 @@ class RunStarter:
             await stream.aclose()
 
     async def _unbroken(self, work: Awaitable[T], abandon: Callable[[T], Awaitable[None]]) -> T:
-        """Await work that must not be cut in the middle; when the client leaves, finish it beside and abandon it."""
+        """Await work that must not be cut in the middle; of a client that leaves, finish and abandon it."""
         task = asyncio.ensure_future(work)
         try:
             return await asyncio.shield(task)

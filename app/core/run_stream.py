@@ -21,8 +21,8 @@ _MAX_RECONNECTS = 20
 class RunStream:
     """Batches of domain events, one batch for what one upstream read brought.
 
-    A background response lives on when its stream breaks, so the stream is opened again after the last event seen; a
-    foreground one is looked up once. Whatever happens, the last event is `RunEnded` or `StreamFailed`.
+    A background response lives on when its stream breaks, so the stream is opened again after the last event
+    seen; a foreground one is looked up once. Whatever happens, the last is `RunEnded` or `StreamFailed`.
     """
 
     def __init__(
@@ -79,6 +79,14 @@ class RunStream:
         self._translator.is_ended = True
         return [StreamFailed(error)]
 
+    async def settled(self) -> Json:
+        """Return the response: as it stands where it goes on in the background, else when it has ended."""
+        if not self._in_background:
+            await self.leave()
+        if self._translator.response is None:
+            raise UpstreamBrokenError
+        return self._translator.response
+
     async def cancel(self) -> None:
         """Stop the run upstream; closing a foreground stream is all that can be done for one."""
         if self.response_id and self._in_background and not self.is_ended:
@@ -88,7 +96,7 @@ class RunStream:
                 _log.warning("run_not_cancelled", code=exc.code)
 
     async def leave(self) -> None:
-        """Stop reading and let the run go on: a foreground response is read to its end, or its turn is lost."""
+        """Let the run go on unread: a foreground response is read to its end here, or its turn is lost."""
         if not self._in_background:
             async for _ in self:
                 continue
