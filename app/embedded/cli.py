@@ -1,7 +1,6 @@
 """The command line of the embedded upstream."""
 
 import argparse
-import asyncio
 import logging
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = options.uds or f"http://{options.host}:{options.port}/v1"
     sys.stderr.write(f"embedded upstream ({options.responder}) on {where}\n")
     try:
-        asyncio.run(serve_forever(settings_of(options), **bind))
+        serve_forever(settings_of(options), **bind)
     except (EmbeddedStartError, OSError) as exc:
         sys.exit(f"embedded upstream: {exc}")
     except KeyboardInterrupt:

@@ -3,10 +3,9 @@
 import asyncio
 import secrets
 import socket
-import struct
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,14 +14,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.embedded.errors import ApiError, on_api_error, on_http_error, on_server_error
 from app.embedded.routes import containers, conversations, files, models, responses, vector_stores
 from app.embedded.services import open_services
 from app.embedded.settings import EmbeddedSettings
-from app.embedded.streaming import RESET_EXTENSION
 from app.embedded.wire import InvalidBodyError
+
+try:
+    from app.embedded.resettable import ResettableProtocol
+
+    _PROTOCOL: type[asyncio.Protocol] | Literal["auto"] = ResettableProtocol
+except ImportError:
+    # Where httptools does not exist, all works but the reset fault, which then just drops the connection.
+    _PROTOCOL = "auto"
 
 _SHUTDOWN_SECONDS = 2
 _BACKLOG = 4096
@@ -87,22 +92,6 @@ class _Gate:
         return secrets.compare_digest(given, self._bearer)
 
 
-class _ResettableProtocol(HttpToolsProtocol):
-    """Lets a fault end its connection with a TCP reset."""
-
-    def on_message_begin(self) -> None:
-        """Offer the reset in the scope of every request."""
-        super().on_message_begin()
-        self.scope["extensions"] = {RESET_EXTENSION: {"reset": self._reset}}
-
-    def _reset(self) -> None:
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
-            # Lingering for zero seconds makes close() send RST in place of FIN.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.transport.abort()
-
-
 class _QuietServer(uvicorn.Server):
     """Leaves the process's signals to whoever owns the event loop."""
 
@@ -115,8 +104,8 @@ class _QuietServer(uvicorn.Server):
 def _server_config(app: Starlette, **options: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=_ResettableProtocol,
-        loop="uvloop",
+        http=_PROTOCOL,
+        loop="auto",
         ws="none",
         # The lifespan is entered by hand: uvicorn would end the whole process where a start fails.
         lifespan="off",
@@ -153,8 +142,17 @@ async def serve_embedded(
                 await serving
 
 
-async def serve_forever(settings: EmbeddedSettings, **bind: Any) -> None:
-    """Serve until a signal comes; `bind` is uvicorn's `host` and `port`, or `uds`."""
+def serve_forever(settings: EmbeddedSettings, **bind: Any) -> None:
+    """Serve in a new event loop until a signal comes; `bind` is uvicorn's `host` and `port`, or `uds`.
+
+    Raises EmbeddedStartError when the settings ask for what is not there.
+    """
     app = create_embedded_app(settings)
-    async with app.router.lifespan_context(app):
-        await uvicorn.Server(_server_config(app, **bind)).serve()
+    config = _server_config(app, **bind)
+
+    async def serve() -> None:
+        async with app.router.lifespan_context(app):
+            await uvicorn.Server(config).serve()
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(serve())

@@ -57,9 +57,10 @@ async def open_services(settings: EmbeddedSettings) -> AsyncIterator[Services]:
         folder = stack.enter_context(_file_folder(settings.db))
         passages = PassageIndex(database)
         files = FileStore(database, folder, documents, passages)
-        await files.sweep()
+        await files.tidy()
         services = _assemble(settings, responder, database, files, passages)
-        await services.responses.fail_interrupted()
+        await services.responses.tidy()
+        await services.containers.tidy()
         stack.push_async_callback(services.engine.aclose)
         yield services
 

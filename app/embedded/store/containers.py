@@ -26,6 +26,10 @@ class ContainerStore:
         self._database = database
         self._life_seconds = life_seconds
 
+    async def tidy(self) -> None:
+        """Forget what has expired; called once, at start."""
+        await self._database.write("DELETE FROM container_files WHERE expires_at <= ?", (time.time(),))
+
     async def add(self, filename: str, content: bytes) -> tuple[str, str]:
         """Put a file into a fresh container; container id and file id."""
         container_id, file_id, created = hex_id("cntr", 48), hex_id("cfile", 32), time.time()

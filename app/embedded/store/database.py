@@ -18,9 +18,10 @@ CREATE TABLE IF NOT EXISTS items (
 CREATE UNIQUE INDEX IF NOT EXISTS items_by_id ON items (conversation_id, id);
 CREATE INDEX IF NOT EXISTS items_by_seq ON items (conversation_id, seq);
 CREATE TABLE IF NOT EXISTS responses (
-    id TEXT PRIMARY KEY, conversation_id TEXT, status TEXT NOT NULL, streamed INTEGER NOT NULL,
-    body BLOB NOT NULL, input BLOB NOT NULL, events BLOB);
+    id TEXT PRIMARY KEY, created_at INTEGER NOT NULL, conversation_id TEXT, status TEXT NOT NULL,
+    streamed INTEGER NOT NULL, body BLOB NOT NULL, input BLOB NOT NULL, events BLOB);
 CREATE INDEX IF NOT EXISTS responses_by_conversation ON responses (conversation_id);
+CREATE INDEX IF NOT EXISTS responses_by_age ON responses (created_at);
 CREATE TABLE IF NOT EXISTS files (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, filename TEXT NOT NULL,
     purpose TEXT NOT NULL, bytes INTEGER NOT NULL, created_at INTEGER NOT NULL, expires_at INTEGER,

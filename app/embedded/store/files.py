@@ -45,8 +45,11 @@ class FileStore:
         self._folder = folder
         self._passages = passages
 
-    async def sweep(self) -> None:
-        """Make the folder, and remove what uploads left behind that a kill cut off."""
+    async def tidy(self) -> None:
+        """Make the folder; remove expired files and what uploads left that a kill cut off."""
+        expired = await self._database.rows("SELECT id FROM files WHERE expires_at <= ?", (time.time(),))
+        for row in expired:
+            await self.delete(row[0])
         rows = await self._database.rows("SELECT id FROM files")
         await asyncio.to_thread(_sweep, self._folder, {row[0] for row in rows})
 

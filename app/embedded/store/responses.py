@@ -12,6 +12,7 @@ from app.embedded.store.database import Database
 from app.embedded.wire import Json
 
 _FRAME_END = b"\n\n"
+_KEPT_SECONDS = 30 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,11 @@ class ResponseStore:
         """Record a response that begins, so that a restart can tell what became of it."""
         conversation = body["conversation"]
         await self._database.write(
-            "INSERT INTO responses (id, conversation_id, status, streamed, body, input)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO responses (id, created_at, conversation_id, status, streamed, body, input)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 body["id"],
+                body["created_at"],
                 conversation and conversation["id"],
                 body["status"],
                 streamed,
@@ -121,8 +123,9 @@ class ResponseStore:
             link = body["previous_response_id"]
         return [item for turn in reversed(turns) for item in turn]
 
-    async def fail_interrupted(self) -> None:
-        """Mark what a killed process left unfinished as failed; called once, before anything is served."""
+    async def tidy(self) -> None:
+        """Fail what a killed process left unfinished, forget what is 30 days old; called once, at start."""
+        await self._database.write("DELETE FROM responses WHERE created_at < ?", (now() - _KEPT_SECONDS,))
         rows = await self._database.rows(
             "SELECT id, body, input FROM responses WHERE status IN ('queued', 'in_progress')"
         )
