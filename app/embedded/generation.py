@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Generation:
         self._turn = turn
         self._responder = responder
         self._pace = pace
+        self._limit = turn.max_output_tokens or math.inf
         self._output = Output(body["id"], self.log)
         self._counted: Usage | None = None
         self._cut: str | None = None
@@ -136,27 +138,24 @@ class Generation:
             async for piece in pieces:
                 if isinstance(piece, Usage):
                     self._counted = piece
+                    continue
+                if isinstance(piece, TextDelta | CallArguments):
+                    if self._output.deltas >= self._limit:
+                        self._cut = "max_output_tokens"
+                        break
+                    await self._breathe()
                 elif isinstance(piece, Incomplete):
                     self._cut = piece.reason
                     break
-                elif isinstance(piece, TextDelta | CallArguments) and not await self._may_go_on():
-                    break
-                else:
-                    self._output.add(piece)
+                self._output.add(piece)
+                if self._waiters:
                     self._tell()
 
-    async def _may_go_on(self) -> bool:
-        """Paces a delta; false once the token limit is reached."""
-        deltas = self._output.deltas
-        limit = self._turn.max_output_tokens
-        if limit is not None and deltas >= limit:
-            self._cut = "max_output_tokens"
-            return False
+    async def _breathe(self) -> None:
         if self._pace.token:
             await asyncio.sleep(self._pace.token)
-        elif deltas % _DELTAS_PER_BREATH == _DELTAS_PER_BREATH - 1:
+        elif self._output.deltas % _DELTAS_PER_BREATH == _DELTAS_PER_BREATH - 1:
             await asyncio.sleep(0)
-        return True
 
     def _success(self) -> Json:
         status = "incomplete" if self._cut else "completed"

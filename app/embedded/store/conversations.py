@@ -11,12 +11,13 @@ from app.embedded.store.database import Database, Transaction
 from app.embedded.store.paging import Listing, Page, page_rows
 from app.embedded.wire import Json, list_page
 
-_INSERT_ITEM = "INSERT INTO items (conversation_id, id, body) VALUES (?, ?, ?)"
+# A conversation that was deleted meanwhile takes no more items.
+_INSERT_ITEM = "INSERT INTO items (conversation_id, id, body) SELECT id, ?, ? FROM conversations WHERE id = ?"
 
 
 async def insert_items(transaction: Transaction, conversation_id: str, items: Iterable[Json]) -> None:
     """Append items, in order, inside an open transaction."""
-    rows = [(conversation_id, item["id"], orjson.dumps(item)) for item in items]
+    rows = [(item["id"], orjson.dumps(item), conversation_id) for item in items]
     await transaction.execute_many(_INSERT_ITEM, rows)
 
 

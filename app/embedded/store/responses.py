@@ -67,11 +67,7 @@ class ResponseStore:
                     ),
                 )
             if conversation is not None and items:
-                alive = await transaction.execute(
-                    "SELECT 1 FROM conversations WHERE id = ?", (conversation["id"],)
-                )
-                if alive:
-                    await insert_items(transaction, conversation["id"], items)
+                await insert_items(transaction, conversation["id"], items)
 
     async def get(self, response_id: str) -> StoredResponse:
         """A stored response.
