@@ -7,7 +7,7 @@ the SDK sends no idempotency key, so a retried POST could run a turn twice.
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import openai
@@ -161,10 +161,11 @@ class SdkUpstream:
         options: dict[str, Any] = {"params": dict(query or {}), "headers": dict(headers or {})}
         if timeout is not None:
             options["timeout"] = timeout
-        stream: AsyncStream[Any] = await self._client.request(
+        # Asked for a raw response, the SDK returns it as it is, also where a stream was asked for.
+        response = await self._client.request(
             httpx2.Response,
             FinalRequestOptions.construct(method=method.lower(), url=path, json_data=body, **options),
             stream=True,
             stream_cls=AsyncStream[Any],
         )
-        return stream.response
+        return cast("httpx2.Response", response)
