@@ -1,0 +1,60 @@
+"""Fixtures that all tests of the service share; see `support.py` for what they start."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support import WEATHER, Json, Service, embedded_upstream, in_process, make_settings, served
+
+Start = Callable[..., AbstractAsyncContextManager[Service]]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[str]:
+    """An embedded upstream with the scripted responder; its base URL."""
+    async with embedded_upstream() as url:
+        yield url
+
+
+@pytest.fixture(params=["direct", "sdk"])
+def adapter(request: pytest.FixtureRequest) -> str:
+    """Both ways to the upstream, one after the other."""
+    return str(request.param)
+
+
+@pytest.fixture
+def start() -> Start:
+    """Start the service before the upstream at `url`, else before one of its own; the rest are settings."""
+
+    @asynccontextmanager
+    async def begin(
+        *,
+        url: str | None = None,
+        knobs: dict[str, Any] | None = None,
+        is_served: bool = False,
+        **settings: Any,
+    ) -> AsyncIterator[Service]:
+        async with AsyncExitStack() as stack:
+            url = url or await stack.enter_async_context(embedded_upstream(**(knobs or {})))
+            defaults = {"openai_base_url": url, "openai_api_key": "key", "assistant_tools": [WEATHER]}
+            run = served if is_served else in_process
+            yield await stack.enter_async_context(run(make_settings(**(defaults | settings))))
+
+    return begin
+
+
+@pytest.fixture
+async def client(start: Start, upstream: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the service in this process, before the scripted upstream."""
+    async with start(url=upstream) as service:
+        yield service.client
+
+
+@pytest.fixture
+async def live(start: Start, upstream: str, adapter: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the service over a real socket, once for each upstream adapter."""
+    async with start(url=upstream, is_served=True, upstream_adapter=adapter) as service:
+        yield service.client
