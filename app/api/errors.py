@@ -1,5 +1,6 @@
 """Every failure as one envelope: ours, validation, unknown routes, bodies over the limit."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,10 +15,11 @@ from app.core.errors import (
     MethodNotAllowedError,
     NotFoundError,
     ServiceError,
-    TooLargeError,
+    body_too_large,
 )
 
 _SOURCES = {"body", "query", "path", "header"}
+_BAD_BODY = BadRequestError("The request cannot be understood.", param="body")
 
 
 def add_exception_handlers(app: FastAPI) -> None:
@@ -43,46 +45,58 @@ async def _service_error(request: Request, exc: Exception) -> Response:
 
 
 async def _validation_error(request: Request, exc: Exception) -> Response:
-    first = exc.errors()[0] if isinstance(exc, RequestValidationError) and exc.errors() else {}
-    request.scope["state"]["log"]["error"] = "invalid_value"
-    return error_response(validation_error_of(first))
+    error = _BAD_BODY
+    if isinstance(exc, RequestValidationError) and exc.errors():
+        error = validation_error_of(exc.errors(), exc.body)
+    request.scope["state"]["log"]["error"] = error.code
+    return error_response(error)
 
 
-def validation_error_of(first: Any) -> BadRequestError:
-    """Turn a validation's first finding into an error that names the field; the bad value is not echoed."""
-    param = field_path(first.get("loc") or ())
-    kind = str(first.get("type") or "")
+def validation_error_of(findings: Sequence[Any], body: object) -> BadRequestError:
+    """Turn the findings of a validation into one error that names the field; the bad value is not echoed.
+
+    Of several findings about the first bad field, the one that looks deepest into it says most:
+    the others only tell that a union's other branches do not fit either.
+    """
+    field = _top(findings[0])
+    first = max((found for found in findings if _top(found) == field), key=lambda found: len(found["loc"]))
+    kind = str(first["type"])
     if kind == "json_invalid":
-        return BadRequestError(
-            "The body is no valid JSON. Check quotes, commas and brackets.", param="body", code="invalid_json"
-        )
+        message = "The body is no valid JSON. Check quotes, commas and brackets."
+        return BadRequestError(message, param="body", code="invalid_json")
+    param = field_path(first["loc"], body, is_missing=kind == "missing") or "body"
     if kind == "missing":
-        name = param or "body"
         return BadRequestError(
-            f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
+            f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
         )
     reason = str(first.get("msg") or "it cannot be understood").removeprefix("Value error, ")
-    return BadRequestError(f"Invalid '{param or 'body'}': {reason}.", param=param or "body")
+    return BadRequestError(f"Invalid '{param}': {reason}.", param=param)
 
 
-def field_path(loc: Any) -> str:
-    """Write a location such as `("body", "messages", 0, "content")` as `messages[0].content`."""
-    path = ""
-    parts = list(loc)
-    if parts and parts[0] in _SOURCES:
-        parts = parts[1:]
-    for part in parts:
+def field_path(loc: Sequence[Any], body: object, *, is_missing: bool = False) -> str:
+    """Write a location such as `("body", "messages", 0, "content")` as `messages[0].content`.
+
+    pydantic puts the names of a union's branches between the fields; a part that the body does not have
+    is one, unless it is the last one and missing.
+    """
+    is_body, parts = loc[:1] == ("body",), list(loc[1:] if loc and loc[0] in _SOURCES else loc)
+    path, value = "", body
+    for number, part in enumerate(parts):
         if isinstance(part, int):
             path += f"[{part}]"
-        elif _is_field(part):
+            value = value[part] if isinstance(value, list) and part < len(value) else None
+        elif (
+            not is_body
+            or (isinstance(value, dict) and part in value)
+            or (is_missing and number == len(parts) - 1)
+        ):
             path += f".{part}" if path else str(part)
+            value = value.get(part) if isinstance(value, dict) else None
     return path
 
 
-def _is_field(part: object) -> bool:
-    """Tell a field's name from the names that pydantic gives to the branches of a union."""
-    text = str(part)
-    return text.isidentifier() and text == text.lower() and text not in {"str", "int", "function-after"}
+def _top(found: Any) -> Any:
+    return tuple(found["loc"][:2])
 
 
 async def _http_error(request: Request, exc: Exception) -> Response:
@@ -100,9 +114,7 @@ def _error_for(status: int, request: Request) -> ServiceError:
     if status == 405:
         return MethodNotAllowedError(f"This route does not take {request.method}. See /docs.")
     if status == 413:
-        return TooLargeError(
-            "The body is over the limit (MAX_BODY_BYTES). Send less, or upload a file.", param="body"
-        )
+        return body_too_large()
     if status == 403:
         return ForbiddenError("Not allowed.")
     if 400 <= status < 500:

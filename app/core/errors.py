@@ -183,3 +183,10 @@ def unknown(what: str, *, param: str | None = None) -> NotFoundError:
     return NotFoundError(
         f"No {what} found with this id.", param=param, code=f"{what.replace(' ', '_')}_not_found"
     )
+
+
+def body_too_large() -> TooLargeError:
+    """Build the answer for a body over `MAX_BODY_BYTES`."""
+    return TooLargeError(
+        "The body is over the limit (MAX_BODY_BYTES). Send less, or upload a file.", param="body"
+    )

@@ -7,6 +7,7 @@ import logging
 import logging.handlers
 import sys
 from collections.abc import MutableMapping
+from contextvars import ContextVar
 from typing import Any
 
 import orjson
@@ -16,6 +17,16 @@ from app.core.config import Settings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _BACKUPS = 5
+
+REQUEST_LOG: ContextVar[dict[str, Any] | None] = ContextVar("request_log", default=None)
+"""The fields of the running request's access line; None outside of requests."""
+
+
+def note(**fields: Any) -> None:
+    """Add fields to the running request's access line."""
+    log = REQUEST_LOG.get()
+    if log is not None:
+        log.update(fields)
 
 
 def configure_logging(settings: Settings) -> None:

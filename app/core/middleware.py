@@ -14,7 +14,8 @@ import orjson
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.errors import ServiceError
+from app.core.errors import ServiceError, TooLargeError, body_too_large
+from app.core.logging import REQUEST_LOG
 
 _log = structlog.get_logger("access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
@@ -28,6 +29,10 @@ _STAINLESS = {
     b"x-stainless-stream-helper": "stream_helper",
     b"x-stainless-poll-helper": "poll_helper",
 }
+
+
+_BODY_TOO_LARGE = body_too_large()
+_API_PREFIX = "/api/v1"
 
 
 class RequestMiddleware:
@@ -45,16 +50,27 @@ class RequestMiddleware:
         fields: dict[str, Any] = {}
         scope.setdefault("state", {})["log"] = fields
         scope["state"]["request_id"] = request_id
+        REQUEST_LOG.set(fields)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
         status = 0
+        is_replaced = False
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_replaced
+            if is_replaced:
+                return
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if is_bare := _is_bare_body_limit(message):
+                    message = _error_start(_BODY_TOO_LARGE)
                 _add_headers(message, request_id)
+                if is_bare:
+                    is_replaced = True
+                    fields["error"] = _BODY_TOO_LARGE.code
+                    await send(message)
+                    message = _error_body(_BODY_TOO_LARGE)
             await send(message)
 
         try:
@@ -62,7 +78,9 @@ class RequestMiddleware:
         except Exception as exc:  # noqa: BLE001 - the last net: whatever it is, the client gets the envelope
             _log.error("unhandled_error", error=type(exc).__name__, where=_where(exc))
             if not status:
-                await _send_error(answer, ServiceError("The service failed. The failure has been logged."))
+                failure = ServiceError("The service failed. The failure has been logged.")
+                await answer(_error_start(failure))
+                await answer(_error_body(failure))
         finally:
             _log_access(scope, fields, status, started)
 
@@ -83,7 +101,6 @@ def _add_headers(message: MutableMapping[str, Any], request_id: str) -> None:
 
 
 def _log_access(scope: Scope, fields: dict[str, Any], status: int, started: float) -> None:
-    route = scope.get("route")
     helpers = {
         _STAINLESS[name]: value.decode("latin-1")[:40]
         for name, value in scope["headers"]
@@ -93,11 +110,19 @@ def _log_access(scope: Scope, fields: dict[str, Any], status: int, started: floa
     _log.info(
         "request",
         method=scope["method"],
-        route=getattr(route, "path", None),
+        route=_template(scope),
         status=status or 499,
         ms=round((time.perf_counter() - started) * 1000, 1),
         **(parameters | helpers | fields),
     )
+
+
+def _template(scope: Scope) -> str | None:
+    """Return the route's path with its parameters' names; FastAPI keeps the router's part only."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    if path and scope["path"].startswith(_API_PREFIX) and not path.startswith(_API_PREFIX):
+        return _API_PREFIX + path
+    return path
 
 
 def _where(exc: BaseException) -> str:
@@ -108,8 +133,18 @@ def _where(exc: BaseException) -> str:
     return f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}" if trace else "?"
 
 
-async def _send_error(send: Send, error: ServiceError) -> None:
-    body = orjson.dumps(error.body())
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": error.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _is_bare_body_limit(message: Message) -> bool:
+    """Recognise the plain text that FastAPI's body limit answers with, past all exception handlers."""
+    return message["status"] == TooLargeError.status_code and any(
+        name == b"content-type" and value.startswith(b"text/plain") for name, value in message["headers"]
+    )
+
+
+def _error_start(error: ServiceError) -> Message:
+    length = str(len(orjson.dumps(error.body()))).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+    return {"type": "http.response.start", "status": error.status_code, "headers": headers}
+
+
+def _error_body(error: ServiceError) -> Message:
+    return {"type": "http.response.body", "body": orjson.dumps(error.body())}

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from app.core.background import BackgroundTasks
 from app.core.callers import Scope, missing_as
+from app.core.logging import note
 from app.core.responses import Responses
 from app.core.run_log import RunLog
 from app.core.run_stream import RunStream
@@ -143,6 +144,7 @@ class RunStarter:
         self, context: RunContext, conversation_id: str, response: Json, delay_seconds: float
     ) -> None:
         response_id = response["id"]
+        note(thread_id=context.thread_id, run_id=context.ids.run(context.first_response_id or response_id))
         if (first_id := context.first_response_id) is not None:
             await self._run_log.note(
                 conversation_id, lambda history: history.set_round(first_id, response_id)

@@ -10,6 +10,7 @@ import orjson
 from yarl import URL
 
 from app.core.config import VERSION, Settings
+from app.core.logging import note
 from app.core.upstream.failures import (
     UpstreamBrokenError,
     UpstreamError,
@@ -148,6 +149,7 @@ class DirectUpstream:
             method, self._url(path, query), data=data, headers=sent, allow_redirects=False
         )
         await _raise_for_status(response)
+        note(upstream_request_id=response.headers.get("x-request-id"))
         return response
 
 

@@ -15,6 +15,7 @@ from openai import AsyncOpenAI, AsyncStream
 from openai._models import FinalRequestOptions
 
 from app.core.config import Settings
+from app.core.logging import note
 from app.core.upstream.failures import (
     UpstreamBrokenError,
     UpstreamError,
@@ -168,4 +169,6 @@ class SdkUpstream:
             stream=True,
             stream_cls=AsyncStream[Any],
         )
-        return cast("httpx2.Response", response)
+        raw = cast("httpx2.Response", response)
+        note(upstream_request_id=raw.headers.get("x-request-id"))
+        return raw
