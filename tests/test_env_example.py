@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from app.core.config import Settings
 
@@ -23,6 +24,8 @@ LEFT_EMPTY = {"ALLOW_ANONYMOUS"}
 def as_text(default: object) -> str:
     if default is None:
         return ""
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
     if isinstance(default, str | Path):
         return str(default)
     return json.dumps(default)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from app.core.errors import NotFoundError, unknown
+from app.core.errors import ForbiddenError, NotFoundError, unknown
 from app.core.upstream.failures import UpstreamMissingError
 from app.utils.ids import BadIdError, IdCodec
 
@@ -23,6 +23,26 @@ class Caller:
     is_trusted: bool = True
     thread_id: str | None = None
     """The one thread that a session is bound to."""
+
+    key_name: str | None = None
+    """The API key behind the call, for a key and for the sessions that it minted."""
+
+    user: str | None = None
+    """The user that the call is made for, where one is known."""
+
+    counted_as: str | None = None
+    """Whose requests and streams count together; None is not counted."""
+
+    chat_limit: str | None = None
+    """A session's own limit for chats and runs, such as `30/minute`."""
+
+    safety_identifier: str | None = None
+    """What the upstream may know of the owner: a keyed hash."""
+
+    @property
+    def stream_holder(self) -> str | None:
+        """Whose open streams count together; a key that acts for nobody serves many and is not capped."""
+        return None if self.kind == "api_key" and self.user is None else self.counted_as
 
 
 @dataclass(slots=True)
@@ -47,6 +67,13 @@ class Scope:
     def item(self, message_id: str) -> str:
         """Return the upstream item of a message."""
         return self._opened(self.ids.item, message_id, "message")
+
+    def check_new_thread(self) -> None:
+        """Refuse a new thread to a session that is bound to one."""
+        if self.caller.thread_id is not None:
+            raise ForbiddenError(
+                "This session is bound to one thread. Send its 'thread_id'.", code="session_bound_to_thread"
+            )
 
     def ignore(self, names: list[str]) -> None:
         """Say in `x-ignored-params` that these were not heeded."""

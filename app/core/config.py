@@ -3,16 +3,21 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.core.config_checks import check_settings
+from app.core.config_checks import check_settings, checked_rate_limit
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 VERSION = "0.1.0"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 OnDisconnect = Literal["cancel", "detach"]
+RateLimit = Annotated[str, AfterValidator(checked_rate_limit)]
+KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+JwtAlgorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"
+]
 
 
 class Settings(BaseSettings):
@@ -120,6 +125,9 @@ class Settings(BaseSettings):
         30, description="A reader that takes nothing for so long is dropped."
     )
     max_streams: int = Field(10_000, ge=1, description="Runs and streams served at a time; more answer 503.")
+    max_streams_per_owner: int = Field(
+        20, ge=1, description="The same for one user; more answer 429. API keys acting for nobody are exempt."
+    )
     on_disconnect_chat: OnDisconnect = Field(
         "cancel", description="What a chat does when its client goes away."
     )
@@ -130,10 +138,48 @@ class Settings(BaseSettings):
     # Callers
     auth_mode: Literal["none", "api_key", "jwt"] = Field("none", description="Who may call.")
     allow_anonymous: bool = Field(False, description="Allow AUTH_MODE=none on other than loopback addresses.")
+    api_keys: dict[KeyName, SecretStr | list[SecretStr]] = Field(
+        {}, description='JSON object {"name": "key"}; a list of keys rotates; "sha256:…" hides one.'
+    )
     secret_keys: list[SecretStr] = Field(
         [], description="JSON list of 32+ characters each; the first signs, all verify."
     )
+    session_ttl_seconds: int = Field(600, ge=10, description="Life of a browser session's token by default.")
+    session_max_ttl_seconds: int = Field(3_600, ge=10, description="Longest life that a session may ask for.")
+    jwt_jwks_url: str | None = Field(None, description="Where the identity provider publishes its keys.")
+    jwt_secret: SecretStr | None = Field(
+        None, description="Shared secret of an identity provider that signs HS256."
+    )
+    jwt_issuer: str | None = Field(None, description="The only `iss` accepted.")
+    jwt_audience: str | None = Field(None, description="The only `aud` accepted.")
+    jwt_algorithms: list[JwtAlgorithm] | None = Field(
+        None, description='Accepted algorithms; default ["RS256", "ES256"], or ["HS256"] with JWT_SECRET.'
+    )
+    jwt_leeway_seconds: float = Field(30, ge=0, le=300, description="Clock skew that is forgiven.")
+    trusted_proxies: list[str] = Field(
+        [], description="JSON list of proxies' addresses or networks, whose X-Forwarded-For is believed."
+    )
+    trusted_hosts: list[str] = Field(
+        [], description='JSON list of Host names served, such as "*.example.com"; empty: every one.'
+    )
     cors_origins: list[str] = Field([], description="JSON list of exact origins that browsers may call from.")
+
+    # Limits
+    rate_limit_enabled: bool = Field(True, description="Off switches every limit on requests off.")
+    rate_limit_chat: RateLimit = Field("60/minute", description="Chats, runs and tool outputs of one caller.")
+    rate_limit_writes: RateLimit = Field("120/minute", description="All other POST and DELETE of one caller.")
+    rate_limit_reads: RateLimit = Field("1200/minute", description="GET of one caller; polling is reading.")
+    rate_limit_sessions: RateLimit = Field("120/minute", description="Sessions that one API key mints.")
+    rate_limit_auth_failures: RateLimit = Field(
+        "30/minute", description="Refused credentials of one client address."
+    )
+    rate_limit_storage: SecretStr = Field(
+        SecretStr("memory://"),
+        description="memory:// or, for several replicas, redis://…; keeps idempotency keys too.",
+    )
+    idempotency_ttl_seconds: int = Field(
+        86_400, ge=1, le=604_800, description="How long an Idempotency-Key finds its first answer."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -3,19 +3,47 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from app.core.config import Settings
 
+SESSION_PREFIX = "ss_"
+"""What every session token begins with, so that leaked ones can be found."""
+
 _MIN_SECRET_CHARS = 32
+_RATE_LIMIT = re.compile(r"[1-9][0-9]{0,8}/([1-9][0-9]{0,4} ?)?(second|minute|hour|day)s?\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}\Z")
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z|\[[0-9A-Fa-f:.]+\]\Z")
 
 
 def check_settings(settings: Settings) -> None:
     """Raise `ValueError` for the first contradiction found."""
-    for check in (_check_upstream, _check_embedded, _check_callers, _check_origins):
+    for check in (_check_upstream, _check_embedded, _check_callers, _check_jwt, _check_network):
         check(settings)
+
+
+def checked_rate_limit(text: str) -> str:
+    """Return a limit such as `60/minute`; raises `ValueError` for any other text."""
+    if not _RATE_LIMIT.match(text):
+        raise ValueError(f"{text[:40]!r} is no limit; write one such as 60/minute or 10/second")
+    return text
+
+
+def checked_origin(origin: str) -> str:
+    """Return an exact origin; raises `ValueError` for anything that no browser would send as one."""
+    parts = urlsplit(origin)
+    exact = f"{parts.scheme}://{parts.netloc}"
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or "@" in parts.netloc
+        or origin != exact.lower()
+    ):
+        raise ValueError(f"{origin[:100]!r} is no origin; write https://example.com without a path")
+    return origin
 
 
 def is_loopback(host: str) -> bool:
@@ -53,16 +81,69 @@ def _check_callers(settings: Settings) -> None:
         raise ValueError(
             "SECRET_KEYS: every key needs at least 32 characters; make one with: openssl rand -hex 32"
         )
-    if settings.auth_mode == "none" and not is_loopback(settings.host) and not settings.allow_anonymous:
-        raise ValueError(
-            "AUTH_MODE=none serves strangers on HOST: set AUTH_MODE=api_key, or ALLOW_ANONYMOUS=true"
-        )
-
-
-def _check_origins(settings: Settings) -> None:
-    for origin in settings.cors_origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path or parts.query:
+    if settings.auth_mode == "none":
+        if not is_loopback(settings.host) and not settings.allow_anonymous:
             raise ValueError(
-                f"CORS_ORIGINS: {origin!r} is no origin; write https://example.com without a path"
+                "AUTH_MODE=none serves strangers on HOST: set AUTH_MODE=api_key, or ALLOW_ANONYMOUS=true"
             )
+        return
+    if not settings.secret_keys:
+        raise ValueError(
+            f"AUTH_MODE={settings.auth_mode} needs SECRET_KEYS, or threads would have no owner; "
+            "set SECRET_KEYS='[\"…\"]' with a key made by: openssl rand -hex 32"
+        )
+    if settings.auth_mode == "api_key" and not settings.api_keys:
+        raise ValueError('AUTH_MODE=api_key needs API_KEYS=\'{"name": "key"}\', or nobody could call')
+    _check_api_keys(settings)
+    if settings.session_ttl_seconds > settings.session_max_ttl_seconds:
+        raise ValueError("SESSION_TTL_SECONDS is above SESSION_MAX_TTL_SECONDS")
+
+
+def _check_api_keys(settings: Settings) -> None:
+    for name, found in settings.api_keys.items():
+        keys = found if isinstance(found, list) else [found]
+        texts = [key.get_secret_value() for key in keys]
+        if not texts or not all(texts):
+            raise ValueError(f"API_KEYS: {name!r} has an empty key")
+        if any(text.startswith("sha256:") and not _DIGEST.match(text) for text in texts):
+            raise ValueError(f"API_KEYS: {name!r}: after sha256: come 64 hex digits")
+        if any(text.startswith(SESSION_PREFIX) for text in texts):
+            raise ValueError(f"API_KEYS: {name!r}: keys must not begin with {SESSION_PREFIX}, as sessions do")
+
+
+def _check_jwt(settings: Settings) -> None:
+    if settings.auth_mode != "jwt":
+        return
+    if bool(settings.jwt_jwks_url) == bool(settings.jwt_secret):
+        raise ValueError("AUTH_MODE=jwt needs JWT_JWKS_URL or JWT_SECRET, and not both")
+    if not settings.jwt_issuer or not settings.jwt_audience:
+        raise ValueError("AUTH_MODE=jwt needs JWT_ISSUER and JWT_AUDIENCE, or foreign tokens would be let in")
+    if settings.jwt_secret and len(settings.jwt_secret.get_secret_value()) < _MIN_SECRET_CHARS:
+        raise ValueError("JWT_SECRET needs at least 32 characters")
+    is_shared = settings.jwt_secret is not None
+    if any(name.startswith("HS") != is_shared for name in settings.jwt_algorithms or []):
+        raise ValueError("JWT_ALGORITHMS: HS… goes with JWT_SECRET, every other one with JWT_JWKS_URL")
+    if settings.jwt_jwks_url:
+        parts = urlsplit(settings.jwt_jwks_url)
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            raise ValueError("JWT_JWKS_URL must be an https URL")
+
+
+def _check_network(settings: Settings) -> None:
+    for origin in settings.cors_origins:
+        try:
+            checked_origin(origin)
+        except ValueError as exc:
+            raise ValueError(f"CORS_ORIGINS: {exc}") from None
+    for proxy in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"TRUSTED_PROXIES: {proxy!r} is no address or network; write 10.0.0.0/8"
+            ) from None
+    for host in settings.trusted_hosts:
+        if not _HOST.match(host):
+            raise ValueError(f"TRUSTED_HOSTS: {host!r} is no host name; write example.com or *.example.com")
+    if not re.match(r"memory://\Z|rediss?://.", settings.rate_limit_storage.get_secret_value()):
+        raise ValueError("RATE_LIMIT_STORAGE must be memory:// or redis://host:port/db")
