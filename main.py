@@ -45,12 +45,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url="/docs" if settings.docs_enabled else None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         redoc_url=None,
-        max_body_size=settings.max_body_bytes,
         lifespan=_lifespan(settings),
     )
     _add_middleware(app, settings)
     add_exception_handlers(app)
-    _include_routers(app)
+    _include_routers(app, settings)
     return app
 
 
@@ -95,10 +94,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(RequestMiddleware)
 
 
-def _include_routers(app: FastAPI) -> None:
+def _include_routers(app: FastAPI, settings: Settings) -> None:
+    """Add every route; the body limit is set here, inside of our middleware, so that a 413 keeps the envelope."""
     app.include_router(health.root_router)
     for module in (health, chat, runs, threads, messages, assistants):
-        app.include_router(module.router, prefix="/api/v1")
+        app.include_router(module.router, prefix="/api/v1", max_body_size=settings.max_body_bytes)
 
 
 class Server(uvicorn.Server):
