@@ -98,7 +98,15 @@ async def test_it_does_not_know_what_other_threads_told(client):
     assert text == "You have not told me your name in this thread."
 
 
-@pytest.mark.parametrize("greeting", ["Hello", "hi there!", "안녕", "안녕하세요!"])
+async def test_it_introduces_soloist_from_the_readme(client):
+    text, (cited,) = await _ask(client, "What is Soloist?")
+    assert "> One fixed assistant behind one small API" in text
+    assert cited.filename == "README.md"
+
+
+@pytest.mark.parametrize(
+    "greeting", ["Hello", "hi there!", "안녕", "안녕하세요!", "Who are you?", "help", "뭘 할 수 있어?"]
+)
 async def test_a_greeting_says_who_answers_and_what_brings_the_real_one(client, greeting):
     text, annotations = await _ask(client, greeting)
     assert "OPENAI_API_KEY" in text

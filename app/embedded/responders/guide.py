@@ -1,6 +1,7 @@
 """The guide: answers about Soloist from its own documents, without any model and without a network."""
 
 import re
+import textwrap
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ from app.embedded.responders.base import Annotation, Hit, HostedTool, Piece, Tex
 from app.embedded.responders.chart import chart_pieces, wants_chart
 from app.embedded.responders.memory import asked_fact, told_facts
 from app.embedded.responders.phrases import ENGLISH, KOREAN, Phrases
-from app.embedded.responders.sections import Match, SectionIndex, excerpt
+from app.embedded.responders.sections import Match, Section, SectionIndex, excerpt
 from app.embedded.responders.tokens import tokens_of
 from app.embedded.responders.vocabulary import is_korean, query_terms
 
@@ -18,6 +19,14 @@ _GREETING = re.compile(
     r"\s*(hi|hello|hey|hallo|good (morning|afternoon|evening)|안녕\S*|반가\S*|하이)\b[\s\w]{0,12}[\s!.~,]*",
     re.IGNORECASE,
 )
+_ABOUT_GUIDE = re.compile(
+    r"\b(who|what) are you\b|\bwhat can (you|i) (do|ask)\b|^\s*help\W*$"
+    r"|도움말|도와|누구(야|세요|니|예요)|할 수 있",
+    re.IGNORECASE,
+)
+_ABOUT_SOLOIST = re.compile(r"\bsoloist\b|솔로이스트", re.IGNORECASE)
+_THANKS = re.compile(r"\s*(thanks|thank you|thx|고마\S*|감사\S*)[\s\w]{0,20}[\s!.~]*", re.IGNORECASE)
+_HEADING_CHARS = 80
 _FILE_HITS = 2
 _EXCERPT_CHARS = 700
 
@@ -73,8 +82,10 @@ class GuideResponder:
             answer.say(said)
         elif hits:
             _quote_files(answer, hits, phrases)
-        elif _GREETING.fullmatch(turn.prompt):
+        elif _GREETING.fullmatch(turn.prompt) or _ABOUT_GUIDE.search(turn.prompt):
             answer.say(phrases.greeting)
+        elif _THANKS.fullmatch(turn.prompt):
+            answer.say(phrases.thanks)
         else:
             self._consult_documents(answer, turn.prompt, phrases)
         return answer
@@ -85,11 +96,13 @@ class GuideResponder:
             return
         terms = query_terms(question)
         matches = self._index.search(terms)
-        if not matches:
+        best = matches[0].section if matches else None
+        if not terms and _ABOUT_SOLOIST.search(question):
+            best = self._index.introduction()
+        if best is None:
             answer.say(phrases.miss)
             return
-        best = matches[0].section
-        answer.say(phrases.found.format(filename=best.document.filename, heading=best.heading))
+        answer.say(phrases.found.format(filename=best.document.filename, heading=_title(best)))
         answer.quote(excerpt(best, terms, _EXCERPT_CHARS), best.document.file_id, best.document.filename)
         if places := _other_places(matches):
             answer.say(phrases.also.format(places=places))
@@ -97,9 +110,12 @@ class GuideResponder:
 
 
 def _other_places(matches: Sequence[Match]) -> str:
-    best = matches[0]
-    others = [match for match in matches[1:3] if match.coverage >= best.coverage]
-    return ", ".join(f"{match.section.document.filename} “{match.section.heading}”" for match in others)
+    others = [match.section for match in matches[1:3] if match.coverage >= matches[0].coverage]
+    return ", ".join(f"{section.document.filename} “{_title(section)}”" for section in others)
+
+
+def _title(section: Section) -> str:
+    return textwrap.shorten(section.heading, _HEADING_CHARS, placeholder=" …")
 
 
 def _from_thread(turn: Turn, phrases: Phrases) -> str | None:

@@ -8,6 +8,7 @@ class Phrases:
     """One language; braces are filled with `str.format`."""
 
     greeting: str
+    thanks: str
     miss: str
     no_documents: str
     found: str
@@ -27,6 +28,7 @@ ENGLISH = Phrases(
         "Set `OPENAI_API_KEY` and restart to talk to the real assistant. "
         "Until then, try “How do I set my key?” or “How do I stream?”"
     ),
+    thanks="You are welcome! Ask on; `OPENAI_API_KEY` brings the real assistant.",
     miss=(
         "I found nothing about that in Soloist's documents. I am its offline guide and only know those; "
         "set `OPENAI_API_KEY` and restart, and the real assistant answers here."
@@ -52,6 +54,7 @@ KOREAN = Phrases(
         "`OPENAI_API_KEY`를 설정하고 다시 시작하면 실제 어시스턴트가 답합니다. "
         "우선 “API 키는 어떻게 설정해?”나 “스트리밍은 어떻게 해?”라고 물어보세요."
     ),
+    thanks="천만에요! 더 물어보세요. `OPENAI_API_KEY`를 설정하면 실제 어시스턴트가 답합니다.",
     miss=(
         "Soloist 문서에서 관련 내용을 찾지 못했습니다. 저는 문서만 아는 오프라인 안내입니다. "
         "`OPENAI_API_KEY`를 설정하고 다시 시작하면 실제 어시스턴트가 답합니다."

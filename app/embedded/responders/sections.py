@@ -10,10 +10,14 @@ from app.embedded.documents import Document
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _MARKUP = re.compile(r"[`*\[\]()]")
-_CANDIDATES = 24
+_CANDIDATES = 40
 # Weights of title path, own heading and body in BM25.
 _WEIGHTS = "2.0, 6.0, 1.0"
 _SYNONYM_WORTH = 0.6
+_HEADING_WORTH = 1.5
+_FOCUSED_WORDS = 5
+# People ask how to use it; README is written for that, the other documents for those who go on.
+_README_WORTH = 0.4
 _ENOUGH_COVERAGE = 0.5
 
 
@@ -62,26 +66,62 @@ class SectionIndex:
         rows = self._database.execute(
             f"SELECT rowid, bm25(sections, {_WEIGHTS}) FROM sections WHERE sections MATCH ?"  # noqa: S608 - a literal
             f" ORDER BY 2 LIMIT {_CANDIDATES}",
-            (" OR ".join(_quoted(word) for word in words),),
+            (_any_of(words),),
         ).fetchall()
-        coverage = self._coverage(terms, [row[0] for row in rows])
-        ranked = sorted(rows, key=lambda row: row[1] * (0.1 + coverage[row[0]] ** 2))
+        if not rows:
+            return []
+        best_rank = min(row[1] for row in rows)
+        coverage, worth = self._judge(terms, [row[0] for row in rows])
+        ranked = sorted(
+            rows,
+            key=lambda row: worth[row[0]] + row[1] / best_rank + self._readme_worth(row[0]),
+            reverse=True,
+        )
         matches = [Match(self._sections[row[0]], coverage[row[0]]) for row in ranked]
         return [match for match in matches if match.coverage >= _ENOUGH_COVERAGE]
 
-    def _coverage(self, terms: Sequence[tuple[str, ...]], rowids: Sequence[int]) -> dict[int, float]:
-        covered = dict.fromkeys(rowids, 0.0)
-        for group in terms:
-            exact = self._holding(group[:1])
-            similar = self._holding(group[1:]) if len(group) > 1 else set()
-            for rowid in covered:
-                covered[rowid] += 1.0 if rowid in exact else _SYNONYM_WORTH if rowid in similar else 0.0
-        return {rowid: hits / len(terms) for rowid, hits in covered.items()}
+    def introduction(self) -> Section | None:
+        """The section that opens the first document, README where there is one."""
+        return self._sections[0] if self._sections else None
 
-    def _holding(self, words: Iterable[str]) -> set[int]:
-        query = " OR ".join(_quoted(word) for word in words)
+    def _readme_worth(self, rowid: int) -> float:
+        return _README_WORTH if self._sections[rowid].document.filename == "README.md" else 0.0
+
+    def _judge(
+        self, terms: Sequence[tuple[str, ...]], rowids: Sequence[int]
+    ) -> tuple[dict[int, float], dict[int, float]]:
+        """For each row: the share of terms that it holds, and what its places of them are worth."""
+        coverage, worth = dict.fromkeys(rowids, 0.0), dict.fromkeys(rowids, 0.0)
+        for group in terms:
+            grades = [
+                (self._holding(_any_of(group[:1])), 1.0),
+                (self._holding(_any_of(group)), _SYNONYM_WORTH),
+            ]
+            headed = [
+                (self._holding(f"heading : ({_any_of(words)})"), value * _HEADING_WORTH)
+                for words, value in ((group[:1], 1.0), (group, _SYNONYM_WORTH))
+            ]
+            for rowid in rowids:
+                coverage[rowid] += _first_grade(rowid, grades) / len(terms)
+                in_heading = _first_grade(rowid, headed) * self._focus(rowid)
+                worth[rowid] += (_first_grade(rowid, grades) + in_heading) / len(terms)
+        return coverage, worth
+
+    def _focus(self, rowid: int) -> float:
+        """1 for a short heading, less for one that names many things."""
+        return min(1.0, _FOCUSED_WORDS / len(self._sections[rowid].heading.split()))
+
+    def _holding(self, query: str) -> set[int]:
         rows = self._database.execute("SELECT rowid FROM sections WHERE sections MATCH ?", (query,))
         return {row[0] for row in rows}
+
+
+def _first_grade(rowid: int, grades: Sequence[tuple[set[int], float]]) -> float:
+    return next((value for holding, value in grades if rowid in holding), 0.0)
+
+
+def _any_of(words: Iterable[str]) -> str:
+    return " OR ".join(_quoted(word) for word in words)
 
 
 def _quoted(word: str) -> str:
@@ -128,7 +168,9 @@ def excerpt(section: Section, terms: Sequence[tuple[str, ...]], limit: int = 700
         start -= 1
     chosen = [paragraphs[start]]
     for paragraph in paragraphs[start + 1 :]:
-        if sum(map(len, chosen)) + len(paragraph) > limit:
+        # What a colon announces belongs to it, even when it is long.
+        room = 3 * limit if chosen[-1].endswith(":") else limit
+        if sum(map(len, chosen)) + len(paragraph) > room:
             break
         chosen.append(paragraph)
     return _shortened("\n\n".join(chosen), words, limit)
@@ -154,7 +196,8 @@ def _shortened(text: str, words: set[str], limit: int) -> str:
     lines = text.splitlines()
     if len(text) <= 2 * limit or len(lines) < 4:
         return text
-    kept = lines[:2] + [line for line in lines[2:] if any(word in line.lower() for word in words)]
+    head = 2 if text.startswith("|") else 0
+    kept = lines[:head] + [line for line in lines[head:] if any(word in line.lower() for word in words)]
     size, result = 0, []
     for line in kept:
         size += len(line)
