@@ -25,8 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         serve_forever(settings_of(options), **bind)
     except (EmbeddedStartError, OSError) as exc:
         sys.exit(f"embedded upstream: {exc}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def settings_of(options: argparse.Namespace) -> EmbeddedSettings:

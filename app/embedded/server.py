@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import signal
 import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -152,7 +153,11 @@ def serve_forever(settings: EmbeddedSettings, **bind: Any) -> None:
 
     async def serve() -> None:
         async with app.router.lifespan_context(app):
-            await uvicorn.Server(config).serve()
+            server = _QuietServer(config)
+            # uvicorn's own handling raises the signal again at its end, which would skip the lifespan's.
+            for stop in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(stop, server.handle_exit)
+            await server.serve()
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
         runner.run(serve())

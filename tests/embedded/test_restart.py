@@ -3,10 +3,12 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from contextlib import asynccontextmanager
 
+import pytest
 from openai import AsyncOpenAI
 
 from tests.embedded.support import collect, texts, until
@@ -20,8 +22,8 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def _process(database: str):
-    """The embedded upstream in a process of its own; killed with -9 at the end."""
+async def _process(database: str, end=signal.SIGKILL):
+    """The embedded upstream in a process of its own; killed with -9 unless told otherwise."""
     port = _free_port()
     command = [sys.executable, "-m", "app.embedded", "--port", str(port), "--db", database]
     process = subprocess.Popen(  # noqa: ASYNC220 - it must be killed, not awaited
@@ -41,8 +43,9 @@ async def _process(database: str):
             await until(up)
             yield client
     finally:
-        os.kill(process.pid, signal.SIGKILL)
+        os.kill(process.pid, end)
         process.wait()
+    assert process.returncode == (-signal.SIGKILL if end == signal.SIGKILL else 0)
 
 
 async def test_kill_9_keeps_what_was_answered_and_frees_what_ran(tmp_path):
@@ -67,6 +70,17 @@ async def test_kill_9_keeps_what_was_answered_and_frees_what_ran(tmp_path):
         assert await texts(client, conversation) == ["one", "You said: one", "slow: two"]
         after = await client.responses.create(model="m", conversation=conversation, input="three")
         assert after.status == "completed"
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_process_in_order(tmp_path, end):
+    database = str(tmp_path / "kept.db")
+    async with _process(database, end) as client:
+        running = await client.responses.create(model="m", input="slow: x", background=True)
+    with sqlite3.connect(database) as kept:
+        (row,) = kept.execute("SELECT status FROM responses WHERE id = ?", (running.id,)).fetchall()
+    kept.close()
+    assert row == ("failed",)
 
 
 async def test_an_orderly_stop_fails_what_runs(serve):
