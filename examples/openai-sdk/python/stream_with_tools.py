@@ -1,4 +1,4 @@
-"""A streamed run whose functions this program carries out, with the SDK's own event handler; only `base_url` is new.
+"""A streamed run whose functions this program carries out; only `base_url` is new.
 
 Start the service with ASSISTANT_FILE=examples/assistants/signage-analyst.json, then:
 
