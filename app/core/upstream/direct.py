@@ -1,6 +1,5 @@
 """The upstream over aiohttp, without the SDK: the lean way for the many calls, same contract as `sdk.py`."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -49,6 +48,7 @@ class DirectStream:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
+        self.status = response.status
         self.headers: Mapping[str, str] = response.headers
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -93,10 +93,9 @@ class DirectUpstream:
     ) -> bytes:
         """See `Upstream.request`."""
         with translated():
-            async with asyncio.timeout(timeout):
-                response = await self._send(method, path, body, query, None)
-                async with response:
-                    return await response.read()
+            response = await self._send(method, path, body, query, None, timeout=timeout)
+            async with response:
+                return await response.read()
 
     async def stream(
         self,
@@ -134,19 +133,38 @@ class DirectUpstream:
         """See `Upstream.aclose`."""
         await self._session.close()
 
+    def _timeout_of(self, seconds: float | None) -> aiohttp.ClientTimeout:
+        """Return the default, or one that lets the upstream be silent for as long as the call may take."""
+        if seconds is None:
+            return self._timeout
+        connect = self._timeout.connect
+        return aiohttp.ClientTimeout(total=seconds, connect=connect, sock_connect=connect)
+
     def _url(self, path: str, query: Query | None) -> URL:
         url = URL(self._base + path, encoded=True)
         return url.with_query(query) if query else url
 
     async def _send(
-        self, method: str, path: str, body: Any, query: Query | None, headers: Mapping[str, str] | None
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        query: Query | None,
+        headers: Mapping[str, str] | None,
+        *,
+        timeout: float | None = None,
     ) -> aiohttp.ClientResponse:
         sent = dict(headers or {})
         data = None
         if body is not None:
             data, sent["content-type"] = orjson.dumps(body), "application/json"
         response = await self._session.request(
-            method, self._url(path, query), data=data, headers=sent, allow_redirects=False
+            method,
+            self._url(path, query),
+            data=data,
+            headers=sent,
+            allow_redirects=False,
+            timeout=self._timeout_of(timeout),
         )
         await _raise_for_status(response)
         note(upstream_request_id=response.headers.get("x-request-id"))

@@ -7,6 +7,7 @@ the SDK sends no idempotency key, so a retried POST could run a turn twice.
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 
 import httpx2
@@ -65,6 +66,7 @@ class SdkStream:
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
+        self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -87,6 +89,12 @@ class SdkUpstream:
         limits = httpx2.Limits(
             max_connections=settings.upstream_max_connections, max_keepalive_connections=200
         )
+        self._base, self._auth_headers = target.base_url, target.auth_headers
+        # A cookie of the upstream would tie all callers together.
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        self._http = httpx2.AsyncClient(
+            limits=limits, timeout=self._timeout, follow_redirects=False, cookies=no_cookies
+        )
         self._client = AsyncOpenAI(
             base_url=target.base_url,
             api_key=target.api_key,
@@ -95,7 +103,7 @@ class SdkUpstream:
             project=settings.openai_project,
             max_retries=0,
             timeout=self._timeout,
-            http_client=httpx2.AsyncClient(limits=limits, timeout=self._timeout, follow_redirects=False),
+            http_client=self._http,
         )
 
     async def request(
@@ -136,14 +144,16 @@ class SdkUpstream:
     ) -> bytes:
         """See `Upstream.upload`."""
         content_type_header, content = multipart(fields, filename, content_type, chunks)
+        # Past the SDK, on its transport: the SDK sends no multipart body but one that it builds in memory.
         with translated():
-            response = await self._client.post(
-                path,
-                cast_to=httpx2.Response,
+            response = await self._http.post(
+                self._base + path,
                 content=content,
-                options={"headers": {"content-type": content_type_header}},
+                headers={**self._auth_headers, "content-type": content_type_header},
             )
-            return await response.aread()
+        if not response.is_success:
+            raise failure_of(response.status_code, response.content, response.headers)
+        return response.content
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
@@ -161,7 +171,7 @@ class SdkUpstream:
     ) -> httpx2.Response:
         options: dict[str, Any] = {"params": dict(query or {}), "headers": dict(headers or {})}
         if timeout is not None:
-            options["timeout"] = timeout
+            options["timeout"] = httpx2.Timeout(timeout, connect=self._timeout.connect)
         # Asked for a raw response, the SDK returns it as it is, also where a stream was asked for.
         response = await self._client.request(
             httpx2.Response,
