@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.support import WEATHER, Json, Service, embedded_upstream, in_process, make_settings, served
+from tests.support import WEATHER, Service, embedded_upstream, in_process, make_settings, served
 
 Start = Callable[..., AbstractAsyncContextManager[Service]]
 

@@ -136,11 +136,15 @@ def always(status: int, body: bytes | dict[str, Any] = b"", **headers: str) -> H
 
 
 async def _read(reader: asyncio.StreamReader) -> Request | None:
+    """Read one request; None where the connection ends, or greets in TLS."""
     try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        head = await reader.readexactly(1)
+        if head == b"\x16":
+            return None
+        head += await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
         return None
-    first, *lines = head.rstrip("\r\n").split("\r\n")
+    first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
     method, target, _ = first.split(" ")
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
     url = urlsplit(target)
