@@ -1,0 +1,187 @@
+"""`python -m bench`: measures Soloist beside the floor and the documented way and prints the table.
+
+The service has one core, the upstream and the load have another. Variants take turns within each round;
+medians and spread are over the rounds, and ratios are taken within each round.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from bench import measures, report, variants
+from bench.measures import Load
+from bench.processes import Server, free_port, pin, raise_file_limit
+from bench.report import Row
+from bench.variants import LOAD_CORE, Variant
+
+_RATES: dict[str, tuple[str, measures.Measure]] = {
+    "json": ("JSON chat on a known thread", measures.json_chat),
+    "stream": (f"streamed chat, {measures.TOKENS} tokens in a burst", measures.streamed_chat),
+    "new": ("new thread and JSON chat", measures.new_thread_chat),
+    "list": ("list of 100 messages", measures.list_messages),
+    "run": ("run, polled until done", measures.run_and_poll),
+}
+_ONLY_SOLOIST = {"list", "run"}
+_QUICK_ROWS = ["json", "stream", "paced", "first"]
+_ALL_ROWS = [*_RATES, "paced", "first", "latency", "memory", "many"]
+
+
+class Bench:
+    """One run over some rows."""
+
+    def __init__(self, upstream: Variant, tested: list[Variant], load: Load, rounds: int) -> None:
+        self._upstream = upstream
+        self._tested = tested
+        self._load = load
+        self._rounds = rounds
+        self.rows: list[Row] = []
+
+    async def start(self) -> None:
+        """Start every server and see that each answers rightly."""
+        port = free_port()
+        self._upstream.server = Server(self._upstream.command(port, ""), {}, port, LOAD_CORE)
+        self._upstream.server.wait_until_listening()
+        for variant in self._tested:
+            await self._start(variant)
+
+    def stop(self) -> None:
+        """End every server."""
+        for variant in (*self._tested, self._upstream):
+            if variant.server is not None:
+                variant.server.stop()
+
+    async def measure(self, name: str) -> None:
+        """Measure one row and keep it."""
+        if name in _RATES:
+            title, measure = _RATES[name]
+            await self._alternate(name, title, "per_core", measure, with_upstream=name != "run")
+        elif name == "paced":
+            title = "CPU per token, paced at 50 a second"
+            await self._alternate(name, title, "cpu_us", measures.paced_tokens)
+        elif name == "first":
+            await self._alternate(name, "first token, 20 paced streams", "p50_ms", measures.first_token)
+        elif name == "latency":
+            await self._latency()
+        elif name == "memory":
+            await self._memory()
+        else:
+            await self._many()
+
+    async def _alternate(
+        self, name: str, title: str, key: str, measure: measures.Measure, *, with_upstream: bool = True
+    ) -> None:
+        tested = [v for v in self._tested if v.has_threads or name not in _ONLY_SOLOIST]
+        row = Row(name, title, key)
+        for number in range(self._rounds):
+            if with_upstream and name != "new":
+                row.add(self._upstream, await measure(self._upstream, self._upstream_server, self._load))
+            # The order is turned round each time, so that a drift of the machine favours nobody.
+            for variant in tested if number % 2 == 0 else reversed(tested):
+                row.add(variant, await measure(variant, self._upstream_server, self._load))
+        self._keep(row)
+
+    async def _latency(self) -> None:
+        row = Row("latency", "latency of JSON chat under 70 % load", "p50_ms")
+        rates = next((known for known in self.rows if known.name == "json"), None)
+        for variant in self._tested if rates else []:
+            assert rates
+            per_second = 0.7 * rates.median(variant, "per_second")
+            for _ in range(self._rounds):
+                server = self._upstream_server
+                row.add(variant, await measures.latencies(variant, server, self._load, per_second=per_second))
+        self._keep(row)
+
+    async def _memory(self) -> None:
+        for streams in self._load.open_streams:
+            row = Row(f"memory-{streams}", f"memory per open stream, {streams:,} open", "kib")
+            for variant in self._tested:
+                if variant.speaks != "chat":
+                    continue
+                await self._start(variant)
+                row.add(variant, await measures.memory(variant, self._upstream_server, streams))
+            self._keep(row)
+
+    async def _many(self) -> None:
+        for variant in self._tested:
+            if variant.has_threads:
+                for found in await measures.many_streams(variant, self._upstream_server, self._load):
+                    title = f"CPU per token, 1,000 a second over {found['streams']:,.0f} streams"
+                    row = Row("many", title, "cpu_us")
+                    row.add(variant, found)
+                    self._keep(row)
+
+    async def _start(self, variant: Variant) -> None:
+        if variant.server is not None:
+            variant.server.stop()
+            variant.thread_ids.clear()
+        variant.start(f"http://127.0.0.1:{self._upstream.port}/v1")
+        await variant.make_threads(self._load.connections)
+        await measures.verify(variant)
+
+    def _keep(self, row: Row) -> None:
+        self.rows.append(row)
+        print(report.line(row), flush=True)
+
+    @property
+    def _upstream_server(self) -> Server:
+        assert self._upstream.server
+        return self._upstream.server
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="the first rows, in under a minute")
+    parser.add_argument("--rounds", type=int, default=0, help="how often the variants take turns")
+    parser.add_argument("--rows", default="", help=f"some of {','.join(_ALL_ROWS)}")
+    parser.add_argument("--only", default="", help="some of soloist,floor,documented,litellm")
+    parser.add_argument("--write", type=Path, help="also write the report to this file")
+    return parser.parse_args()
+
+
+def _chosen(options: argparse.Namespace) -> list[Variant]:
+    makers: tuple[Callable[[], Variant | None], ...] = (
+        variants.soloist,
+        variants.floor,
+        variants.documented,
+        variants.litellm,
+    )
+    found = [variant for make in makers if (variant := make())]
+    names = options.only.split(",") if options.only else [variant.name for variant in found]
+    return [variant for variant in found if variant.name in names]
+
+
+async def _run(options: argparse.Namespace) -> None:
+    load = Load(1.0, 24, 50, 100, (1_000,)) if options.quick else Load()
+    rounds = options.rounds or (2 if options.quick else 5)
+    names = options.rows.split(",") if options.rows else (_QUICK_ROWS if options.quick else _ALL_ROWS)
+    bench = Bench(variants.upstream_alone(), _chosen(options), load, rounds)
+    try:
+        await bench.start()
+        for name in names:
+            await bench.measure(name)
+    finally:
+        bench.stop()
+    text = report.whole(bench.rows, rounds)
+    print(text)
+    if options.write:
+        await asyncio.to_thread(options.write.write_text, text, encoding="utf-8")
+
+
+def main() -> int:
+    """Run from the command line; returns the exit status."""
+    if not sys.platform.startswith("linux"):
+        print("The benchmarks read CPU times from /proc and need Linux.")
+        return 2
+    options = _options()
+    raise_file_limit()
+    pin(LOAD_CORE)
+    uvloop.run(_run(options))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
