@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from pydantic import ValidationError
 
-from app.api import assistants, chat, health, messages, runs, threads
+from app.api import assistants, chat, files, health, messages, runs, threads, vector_stores
 from app.api.dependencies import State
 from app.api.errors import add_exception_handlers
 from app.api.streaming import StreamRegistry
@@ -97,7 +97,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 def _include_routers(app: FastAPI, settings: Settings) -> None:
     """Add every route; the body limit is set here, inside of our middleware, so that a 413 keeps the envelope."""
     app.include_router(health.root_router)
-    for module in (health, chat, runs, threads, messages, assistants):
+    for module in (health, chat, runs, threads, messages, assistants, files, vector_stores):
         app.include_router(module.router, prefix="/api/v1", max_body_size=settings.max_body_bytes)
 
 

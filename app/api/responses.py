@@ -40,6 +40,7 @@ _DESCRIPTIONS = {
     409: "The thread is busy; see `Retry-After`.",
     410: "It existed and is gone for good.",
     413: "The body is over the limit.",
+    416: "The file has no such range.",
     422: "The idempotency key was used with another body.",
     429: "Over a limit, ours or the upstream's; see `Retry-After`.",
     502: "The upstream failed or cannot be reached.",

@@ -147,8 +147,8 @@ def load_assistant(settings: Settings) -> Assistant:
         created_at=read.created_at or _CREATED_AT,
         model=settings.assistant_model or read.model or DEFAULT_MODEL,
         instructions=_first(settings.assistant_instructions, read.instructions, DEFAULT_INSTRUCTIONS),
-        tools=_first(settings.assistant_tools, read.tools, []),
-        tool_resources=merged_resources(read.tool_resources or {}, {}),
+        tools=_tools(settings, read),
+        tool_resources=_resources(settings, read),
         temperature=_first(settings.assistant_temperature, read.temperature),
         top_p=_first(settings.assistant_top_p, read.top_p),
         response_format=read.response_format or "auto",
@@ -156,6 +156,19 @@ def load_assistant(settings: Settings) -> Assistant:
         metadata=read.metadata or {},
         max_output_tokens=settings.max_output_tokens,
     )
+
+
+def _tools(settings: Settings, read: AssistantFile) -> list[Json]:
+    tools: list[Json] = _first(settings.assistant_tools, read.tools, [])
+    is_missing = not any(tool.get("type") == "file_search" for tool in tools)
+    return [*tools, {"type": "file_search"}] if settings.assistant_vector_stores and is_missing else tools
+
+
+def _resources(settings: Settings, read: AssistantFile) -> Json:
+    resources = merged_resources(read.tool_resources or {}, {})
+    if settings.assistant_vector_stores:
+        resources["file_search"] = {"vector_store_ids": settings.assistant_vector_stores}
+    return resources
 
 
 def _first(*values: Any) -> Any:

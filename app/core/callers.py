@@ -75,6 +75,13 @@ class Scope:
                 "This session is bound to one thread. Send its 'thread_id'.", code="session_bound_to_thread"
             )
 
+    def file(self, file_id: str, param: str = "file_id") -> tuple[str, str | None]:
+        """Return the upstream file, and the container it lives in if it does, of a file id."""
+        try:
+            return self.ids.upstream_file(file_id)
+        except BadIdError:
+            raise unknown("file", param=param) from None
+
     def ignore(self, names: list[str]) -> None:
         """Say in `x-ignored-params` that these were not heeded."""
         before = self.headers.get("x-ignored-params")

@@ -13,6 +13,15 @@ VERSION = "0.1.0"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 OnDisconnect = Literal["cancel", "detach"]
+
+# fmt: off
+DEFAULT_UPLOAD_TYPES = [
+    "c", "cpp", "cs", "css", "csv", "doc", "docx", "gif", "go", "html", "java", "jpeg", "jpg", "js", "json",
+    "jsonl", "log", "md", "mp3", "mp4", "odt", "pdf", "php", "pkl", "png", "pptx", "py", "rb", "rtf", "sh",
+    "tar", "tex", "ts", "tsv", "txt", "wav", "webp", "xlsx", "xml", "yaml", "yml", "zip",
+]
+# fmt: on
+"""What OpenAI's models and tools can do something with."""
 RateLimit = Annotated[str, AfterValidator(checked_rate_limit)]
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 JwtAlgorithm = Literal[
@@ -65,6 +74,9 @@ class Settings(BaseSettings):
     )
     assistant_tools: list[dict[str, Any]] | None = Field(
         None, description="Tools as a JSON list, in Assistants form."
+    )
+    assistant_vector_stores: list[str] | None = Field(
+        None, description="JSON list of ids of the assistant's vector stores; turns file_search on."
     )
     assistant_file: Path | None = Field(
         None, description="An exported Assistants API assistant object (JSON file)."
@@ -133,6 +145,35 @@ class Settings(BaseSettings):
     )
     on_disconnect_runs: OnDisconnect = Field(
         "detach", description="What a run does when its client goes away."
+    )
+
+    # Files
+    max_upload_bytes: int = Field(536_870_912, ge=1, description="Largest file taken, in bytes.")
+    max_files: int = Field(10, ge=1, le=100, description="Files that come with one message at most.")
+    allowed_upload_types: list[str] = Field(
+        DEFAULT_UPLOAD_TYPES, description='JSON list of file extensions taken; ["*"] takes every type.'
+    )
+    expose_knowledge: bool = Field(
+        False, description="Let browser callers read the assistant's vector store and its files too."
+    )
+    thread_store_days: int = Field(
+        30, ge=1, le=365, description="Idle days after which a thread's own vector store expires."
+    )
+    citations: Literal["raw", "markdown", "footnotes", "strip"] = Field(
+        "raw", description="How sources are written into the text of chat answers."
+    )
+    public_url: str | None = Field(
+        None, description="Where browsers reach this service; makes links to generated files absolute."
+    )
+
+    # Pages
+    playground_enabled: bool = Field(True, description="Serve the chat page at /playground.")
+    playground_token_url: str | None = Field(
+        None, description="Where the playground asks your backend for a session (POST), under auth."
+    )
+    playground_sessions: bool = Field(
+        False,
+        description="For development: mint the playground's sessions here, for anybody who opens it.",
     )
 
     # Callers

@@ -7,7 +7,9 @@
     ├── GoneError (410)           ├── TooLargeError (413)
     ├── IdempotencyError (422)    ├── RateLimitedError (429)
     ├── OverloadedError (503)     ├── ShuttingDownError (503)
+    ├── IdentityProviderError (503)
     ├── ClientGoneError (499)     ├── MethodNotAllowedError (405)
+    ├── RangeError (416)
     └── UpstreamError             what the upstream did, see `app/core/upstream/failures.py`
 
 Messages are written here or by the raiser, never copied from the upstream: its texts name keys, organisations
@@ -131,6 +133,18 @@ class TooLargeError(ServiceError):
     code = "request_too_large"
 
 
+class RangeError(ServiceError):
+    """The part of a file that is asked for does not exist."""
+
+    status_code = 416
+    type = "invalid_request_error"
+    code = "range_not_satisfiable"
+
+    def __init__(self, size: int | None) -> None:
+        known = {} if size is None else {"content-range": f"bytes */{size}"}
+        super().__init__("The file has no such range of bytes.", param="range", headers=known)
+
+
 class IdempotencyError(ServiceError):
     """An idempotency key came back with another body."""
 
@@ -165,6 +179,16 @@ class ShuttingDownError(OverloadedError):
 
     def __init__(self) -> None:
         super().__init__("The service is shutting down. Retry at once: another replica answers.")
+
+
+class IdentityProviderError(ServiceError):
+    """Tokens cannot be verified, because the identity provider's keys cannot be had."""
+
+    status_code = 503
+    code = "identity_provider_unreachable"
+
+    def __init__(self) -> None:
+        super().__init__("Tokens cannot be verified right now. Retry shortly.", headers={"retry-after": "5"})
 
 
 class ClientGoneError(ServiceError):

@@ -5,6 +5,8 @@ from app.core.background import BackgroundTasks
 from app.core.chat import Chat
 from app.core.config import Settings
 from app.core.conversations import Conversations
+from app.core.files import Files
+from app.core.knowledge_store import KnowledgeStore
 from app.core.messages import Messages
 from app.core.responses import BackgroundSupport, Responses
 from app.core.run_events import RunEvents
@@ -19,7 +21,7 @@ from app.core.upstream.port import Upstream
 
 
 class OpenAIClient:
-    """One upstream behind the services `chat`, `threads`, `messages` and `runs`.
+    """One upstream behind the services `chat`, `threads`, `messages`, `runs`, `files` and `knowledge`.
 
     Holds nothing that it cannot lose, but for history writes that `aclose` finishes.
     """
@@ -48,6 +50,8 @@ class OpenAIClient:
             conversations, responses, self.starter, reader, rounds, self.threads, self.messages, params
         )
         self.run_events = RunEvents(responses, self.runs, deadline_seconds=deadline)
+        self.knowledge = KnowledgeStore(upstream, assistant, settings)
+        self.files = Files(upstream, self.knowledge, self.background, settings)
         self.chat = Chat(conversations, self.starter, reader, self.runs, params, settings)
 
     async def aclose(self, grace_seconds: float) -> None:

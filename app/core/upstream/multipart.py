@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 def multipart(
     fields: Mapping[str, str], filename: str, content_type: str, chunks: AsyncIterator[bytes]
 ) -> tuple[str, AsyncIterator[bytes]]:
-    """Return the `content-type` header and the body. Source: RFC 7578; names are escaped as browsers do."""
+    """Return the `content-type` header and the body. Source: RFC 7578; names are escaped as browsers do.
+
+    Fields that are added while the chunks are read follow the file.
+    """
     boundary = secrets.token_hex(16)
     return f"multipart/form-data; boundary={boundary}", _body(
         boundary, fields, filename, content_type, chunks
@@ -18,13 +21,18 @@ async def _body(
     boundary: str, fields: Mapping[str, str], filename: str, content_type: str, chunks: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
     start = f"--{boundary}\r\ncontent-disposition: form-data; name="
-    for name, value in fields.items():
+    before = dict(fields)
+    for name, value in before.items():
         yield f'{start}"{_escaped(name)}"\r\n\r\n{value}\r\n'.encode()
     file_type = f"content-type: {_escaped(content_type)}"
     yield f'{start}"file"; filename="{_escaped(filename)}"\r\n{file_type}\r\n\r\n'.encode()
     async for chunk in chunks:
         yield chunk
-    yield f"\r\n--{boundary}--\r\n".encode()
+    yield b"\r\n"
+    for name, value in fields.items():
+        if name not in before:
+            yield f'{start}"{_escaped(name)}"\r\n\r\n{value}\r\n'.encode()
+    yield f"--{boundary}--\r\n".encode()
 
 
 def _escaped(text: str) -> str:

@@ -13,6 +13,7 @@ Query = Mapping[str, str | int]
 class UpstreamStream(Protocol):
     """An open upstream response body. Close it in `finally`; closing twice is harmless."""
 
+    status: int
     headers: Mapping[str, str]
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -56,7 +57,11 @@ class Upstream(Protocol):
         content_type: str,
         chunks: AsyncIterator[bytes],
     ) -> bytes:
-        """Send one multipart file without holding it in memory."""
+        """Send one multipart file without holding it in memory.
+
+        `fields` may grow while `chunks` are read; what is new then follows the file. An error that `chunks`
+        raises breaks the request off and leaves as `UpstreamBrokenError`.
+        """
 
     async def aclose(self) -> None:
         """Close the pool."""
