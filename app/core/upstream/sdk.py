@@ -42,16 +42,11 @@ def upstream_error_of(exc: Exception) -> UpstreamError:
     """Map one exception of `openai` or `httpx2`; a status error is read for its status and codes only."""
     if isinstance(exc, openai.APIStatusError):
         return failure_of(exc.status_code, _body_of(exc.response), exc.response.headers)
-    if isinstance(exc, openai.APITimeoutError | httpx2.TimeoutException):
-        is_connect = isinstance(exc.__cause__, httpx2.ConnectTimeout | httpx2.PoolTimeout)
-        return UpstreamUnreachableError() if is_connect else UpstreamTimeoutError()
-    if isinstance(exc, openai.APIConnectionError):
-        return (
-            UpstreamUnreachableError()
-            if isinstance(exc.__cause__, httpx2.ConnectError)
-            else UpstreamBrokenError()
-        )
-    return UpstreamBrokenError()
+    cause = exc.__cause__ if isinstance(exc, openai.APIConnectionError) else exc
+    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        return UpstreamUnreachableError()
+    is_timeout = isinstance(exc, openai.APITimeoutError | httpx2.TimeoutException)
+    return UpstreamTimeoutError() if is_timeout else UpstreamBrokenError()
 
 
 def _body_of(response: httpx2.Response) -> bytes:
