@@ -12,11 +12,11 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.embedded.errors import ApiError, on_api_error, on_http_error, on_server_error
+from app.embedded.errors import ApiError, on_api_error, on_client_gone, on_http_error, on_server_error
 from app.embedded.routes import containers, conversations, files, models, responses, vector_stores
 from app.embedded.services import open_services
 from app.embedded.settings import EmbeddedSettings
@@ -53,6 +53,7 @@ def create_embedded_app(settings: EmbeddedSettings) -> Starlette:
             ApiError: on_api_error,
             InvalidBodyError: _on_invalid_body,
             HTTPException: on_http_error,
+            ClientDisconnect: on_client_gone,
             Exception: on_server_error,
         },
         lifespan=lifespan,

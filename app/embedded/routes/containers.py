@@ -24,7 +24,15 @@ async def get_container_file_content(request: Request) -> Response:
     return Response(found.content, media_type=kind)
 
 
+async def delete_container_file(request: Request) -> Response:
+    """`DELETE /v1/containers/{c}/files/{f}`."""
+    path = request.path_params
+    await services_of(request).containers.delete(path["container"], path["file"])
+    return json_response({"id": path["file"], "object": "container.file.deleted", "deleted": True})
+
+
 routes = [
     route("GET", "/v1/containers/{container}/files/{file}", get_container_file),
     route("GET", "/v1/containers/{container}/files/{file}/content", get_container_file_content),
+    route("DELETE", "/v1/containers/{container}/files/{file}", delete_container_file),
 ]

@@ -68,3 +68,11 @@ class ContainerStore:
             "source": "assistant",
         }
         return ContainerFile(body, row[3])
+
+    async def delete(self, container_id: str, file_id: str) -> None:
+        """Remove a file.
+
+        Raises ApiError 404.
+        """
+        await self.get(container_id, file_id)
+        await self._database.write("DELETE FROM container_files WHERE id = ?", (file_id,))
