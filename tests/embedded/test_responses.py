@@ -5,6 +5,7 @@ import json
 import pytest
 from openai.types.responses import Response
 
+from app.embedded.responders.scripted import ScriptedResponder
 from tests.embedded.support import MODEL, WEATHER, collect, names, refused, texts
 
 MESSAGE = [
@@ -129,6 +130,20 @@ class TestOutcome:
         assert await texts(client, conversation) == ["fail-late:rate_limit_exceeded"]
         assert (await _post(client, conversation=conversation, input="fail:")).error.code == "server_error"
 
+    async def test_a_responder_that_breaks_fails_the_response_without_its_reason(
+        self, client, conversation, monkeypatch, caplog
+    ):
+        def broken(self, turn):
+            raise RuntimeError("secret reason")
+
+        monkeypatch.setattr(ScriptedResponder, "answer", broken)
+        events = await collect(await _post(client, conversation=conversation, input="hi", stream=True))
+        assert names(events) == ["created", "in_progress", "failed"]
+        assert "secret" not in events[-1].to_json()
+        assert "responder failed" in caplog.text
+        monkeypatch.undo()
+        assert (await _post(client, conversation=conversation, input="next")).status == "completed"
+
     async def test_a_token_limit_ends_incomplete(self, client, conversation):
         events = await collect(
             await _post(client, conversation=conversation, input="long:50", max_output_tokens=16, stream=True)
@@ -144,6 +159,11 @@ class TestOutcome:
         page = await client.responses.input_items.list(response.id, order="asc", limit=2)
         assert [item.content[0].text for item in page.data] == ["m0", "m1"]
         assert page.has_more is True
+        every = [item.id async for item in client.responses.input_items.list(response.id, limit=1)]
+        assert every[::-1][:2] == [item.id for item in page.data]
+        with refused() as error:
+            await client.responses.input_items.list(response.id, after="msg_none")
+        assert error["param"] == "after"
 
     async def test_a_response_that_is_not_stored_cannot_be_read(self, client):
         response = await _post(client, input="hi", store=False)

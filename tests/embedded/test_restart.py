@@ -83,6 +83,14 @@ async def test_a_signal_ends_the_process_in_order(tmp_path, end):
     assert row == ("failed",)
 
 
+async def test_memory_keeps_nothing(serve):
+    async with serve(db=":memory:") as client:
+        made = await client.files.create(file=("a.txt", b"text"), purpose="user_data")
+        assert (await client.files.content(made.id)).read() == b"text"
+    async with serve(db=":memory:") as client:
+        assert (await client.files.list()).data == []
+
+
 async def test_an_orderly_stop_fails_what_runs(serve):
     async with serve() as client:
         running = await client.responses.create(model="m", input="slow: x", background=True)

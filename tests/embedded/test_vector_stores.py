@@ -69,6 +69,16 @@ class TestVectorStores:
         await client.files.delete(file.id)
         assert (await client.vector_stores.retrieve(store.id)).file_counts.total == 0
 
+    async def test_a_store_is_renamed_and_given_an_expiry(self, client):
+        store = await client.vector_stores.create(name="old", metadata={"k": "v"})
+        expiry = {"anchor": "last_active_at", "days": 7}
+        changed = await client.vector_stores.update(store.id, name="new", expires_after=expiry)
+        assert (changed.name, changed.metadata) == ("new", {"k": "v"})
+        assert changed.expires_at == changed.last_active_at + 7 * 86400
+        with refused() as error:
+            await client.vector_stores.create(expires_after={"anchor": "last_active_at", "days": 0})
+        assert error["param"] == "expires_after.days"
+
     async def test_unknown_ids_are_404(self, client):
         store = await client.vector_stores.create()
         for call in (
