@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.embedded.support import collect, names, refused
+from tests.embedded.support import collect, names, refused, stats, until
 
 MANUAL = b"The red button stops the pump.\n\nThe green lever opens the sluice gate.\n"
 
@@ -130,7 +130,7 @@ class TestFiles:
         assert answer.json()["error"]["type"] == "invalid_request_error"
         assert _stored(settings) == []
 
-    async def test_an_upload_cut_off_leaves_nothing_behind(self, client, settings):
+    async def test_an_upload_cut_off_leaves_nothing_behind(self, client, settings, caplog):
         _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         head = b"POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-length: 9999\r\n"
         form = b'--b\r\ncontent-disposition: form-data; name="file"; filename="f"\r\n\r\nhalf'
@@ -138,7 +138,13 @@ class TestFiles:
         await writer.drain()
         writer.close()
         await writer.wait_closed()
+
+        async def noticed():
+            return (await stats(client))["requests"].get("POST /v1/files") == 1
+
+        await until(noticed)
         assert (await client.files.list()).data == []
+        assert "embedded upstream failed" not in caplog.text
         assert _stored(settings) == []
 
     async def test_a_large_upload_is_never_whole_in_memory(self, client):
@@ -191,6 +197,14 @@ class TestChart:
         _check_png(content.read())
         told = await found.retrieve(cited.file_id, container_id=cited.container_id)
         assert (told.object, told.path) == ("container.file", "/mnt/data/chart.png")
+
+    async def test_a_generated_file_is_deleted(self, client):
+        tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+        response = await client.responses.create(model="m", input="chart a 1", tools=tools)
+        cited = response.output[1].content[0].annotations[0]
+        await client.containers.files.delete(cited.file_id, container_id=cited.container_id)
+        with refused(404):
+            await client.containers.files.retrieve(cited.file_id, container_id=cited.container_id)
 
     async def test_an_expired_container_is_gone(self, serve):
         async with serve(container_seconds=0) as client:
