@@ -8,36 +8,39 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import structlog
 import uvicorn
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from pydantic import ValidationError
 
-from app.api import assistants, chat, files, health, messages, runs, threads, vector_stores
+from app.api import assistants, chat, files, health, messages, pages, runs, sessions, threads, vector_stores
 from app.api.dependencies import State
 from app.api.errors import add_exception_handlers
+from app.api.metrics import metrics_router
 from app.api.streaming import StreamRegistry
+from app.core.access import AccessMiddleware, HostMiddleware
 from app.core.assistant import load_assistant
 from app.core.config import VERSION, Settings
+from app.core.cors import SdkCorsMiddleware
 from app.core.health import Health
-from app.core.lifespan import model_name, open_upstream, opened_target, stop_task
+from app.core.lifespan import model_name, open_upstream, opened_redis, opened_target, stop_task
 from app.core.logging import configure_logging
+from app.core.metrics import Metrics
 from app.core.middleware import RequestMiddleware
+from app.core.model_watch import ModelWatch
 from app.core.openai_client import OpenAIClient
+from app.core.prices import load_prices
+from app.core.rate_limit import RateLimits
+from app.core.run_meter import RunMeters
+from app.core.security import Authenticator, warn_of_open_doors
+from app.core.telemetry import Tracing, fastapi_telemetry
+from app.core.upstream.measured import MeasuredUpstream
 
 _log = structlog.get_logger("soloist")
-_EXPOSED_HEADERS = [
-    "x-request-id",
-    "openai-poll-after-ms",
-    "retry-after",
-    "x-ignored-params",
-    "x-unanswered-tool-calls",
-    "x-vercel-ai-ui-message-stream",
-]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Raises `pydantic.ValidationError` or `ValueError` for settings that cannot work."""
     settings = settings or Settings()
     configure_logging(settings)
+    metrics = Metrics()
     app = FastAPI(
         title="Soloist",
         version=VERSION,
@@ -45,23 +48,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url="/docs" if settings.docs_enabled else None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         redoc_url=None,
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, metrics),
+        telemetry=fastapi_telemetry(),
     )
-    _add_middleware(app, settings)
+    _add_middleware(app, settings, metrics)
     add_exception_handlers(app)
-    _include_routers(app, settings)
+    _include_routers(app, settings, metrics)
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
-    assistant = load_assistant(settings)
+def _lifespan(
+    settings: Settings, metrics: Metrics
+) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+    assistant, prices = load_assistant(settings), load_prices(settings.prices_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             target = await stack.enter_async_context(opened_target(settings))
-            upstream = open_upstream(target, settings)
-            client = OpenAIClient(upstream, assistant, settings)
+            tracing = Tracing(target)
+            upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
+            lifetime = settings.run_expires_seconds
+            meters = RunMeters(metrics, tracing, prices, lifetime_seconds=lifetime)
+            client = OpenAIClient(upstream, assistant, settings, meters)
             stack.push_async_callback(client.aclose, settings.shutdown_grace_seconds)
             registry = StreamRegistry(
                 max_streams=settings.max_streams,
@@ -71,33 +80,50 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             )
             stack.push_async_callback(stop_task, asyncio.create_task(registry.run()))
             app.state.registry = registry
+            authenticator = Authenticator(settings)
+            stack.push_async_callback(authenticator.aclose)
+            redis = await stack.enter_async_context(opened_redis(settings))
             responder = settings.embedded_responder if target.kind == "embedded" else None
-            found = Health(upstream, target, model_name(settings, assistant.model), responder)
+            model = ModelWatch(
+                model_name(settings, assistant.model), warn_days=settings.model_shutdown_warn_days
+            )
+            found = Health(upstream, target, model, responder, redis)
+            metrics.describe(upstream=target.kind, model=model.model)
+            metrics.watch(registry, found)
+            for watch in (metrics.watch_event_loop(), found.watch()):
+                stack.push_async_callback(stop_task, asyncio.create_task(watch))
+            warn_of_open_doors(settings)
             _log.info("started", version=VERSION, upstream=found.describe(), assistant=assistant.id)
             yield State(
-                settings=settings, assistant=assistant, client=client, registry=registry, health=found
+                settings=settings,
+                assistant=assistant,
+                client=client,
+                registry=registry,
+                health=found,
+                authenticator=authenticator,
+                rate_limits=RateLimits(settings, redis),
             )
 
     return lifespan
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """Add the middleware, innermost first: browsers must be able to read why they were not let in."""
+    app.add_middleware(AccessMiddleware, trusted_proxies=settings.trusted_proxies)
     if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=_EXPOSED_HEADERS,
-            max_age=600,
-        )
-    app.add_middleware(RequestMiddleware)
+        app.add_middleware(SdkCorsMiddleware, origins=settings.cors_origins)
+    if settings.trusted_hosts:
+        app.add_middleware(HostMiddleware, hosts=settings.trusted_hosts)
+    app.add_middleware(RequestMiddleware, metrics=metrics)
 
 
-def _include_routers(app: FastAPI, settings: Settings) -> None:
-    """Add every route; the body limit is set here, inside of our middleware, so that a 413 keeps the envelope."""
+def _include_routers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    """Add every route; the body limit is set here, inside our middleware, so that a 413 keeps the envelope."""
     app.include_router(health.root_router)
-    for module in (health, chat, runs, threads, messages, assistants, files, vector_stores):
+    if settings.metrics_enabled:
+        app.include_router(metrics_router(metrics, settings))
+    app.include_router(pages.build_router(settings))
+    for module in (health, chat, runs, threads, messages, assistants, files, vector_stores, sessions):
         app.include_router(module.router, prefix="/api/v1", max_body_size=settings.max_body_bytes)
 
 
@@ -134,6 +160,8 @@ def main() -> int:
         log_config=None,
         server_header=False,
         date_header=False,
+        # Addresses that a header claims are believed from TRUSTED_PROXIES only, see app/core/credentials.py.
+        proxy_headers=False,
         lifespan="on",
         timeout_graceful_shutdown=5,
     )

@@ -1,17 +1,25 @@
 """What routers ask for, under names that say it."""
 
-from typing import Annotated, Literal, TypedDict, cast
+import re
+from typing import Annotated, Any, Literal, TypedDict, cast
 
+import orjson
 from fastapi import Depends, Query, Request
 
 from app.api.streaming import StreamRegistry
 from app.core.assistant import Assistant
 from app.core.callers import Caller, Scope
 from app.core.config import Settings
+from app.core.credentials import checked_user
+from app.core.errors import BadRequestError, UnauthorizedError
 from app.core.health import Health
 from app.core.messages import Cursor
 from app.core.openai_client import OpenAIClient
+from app.core.rate_limit import RateLimits
+from app.core.security import Authenticator
 from app.utils.ids import IdCodec
+
+_USER_KEY = re.compile(rb'"user"\s*:')
 
 
 class State(TypedDict):
@@ -22,6 +30,8 @@ class State(TypedDict):
     client: OpenAIClient
     registry: StreamRegistry
     health: Health
+    authenticator: Authenticator
+    rate_limits: RateLimits
 
 
 async def _settings(request: Request) -> Settings:
@@ -44,11 +54,54 @@ async def _health(request: Request) -> Health:
     return cast("Health", request.state.health)
 
 
+async def _authenticator(request: Request) -> Authenticator:
+    return cast("Authenticator", request.state.authenticator)
+
+
 async def current_scope(request: Request) -> Scope:
-    """Return who calls and whose ids these are."""
-    settings: Settings = request.state.settings
-    caller = Caller()
-    return Scope(caller, IdCodec(settings.signing_keys, caller.owner))
+    """Return who calls and whose ids these are; counts the request against the caller's limits.
+
+    The caller was found before the route, see `AccessMiddleware`; where that did not happen, nobody gets in.
+    """
+    state = request.scope["state"]
+    caller: Caller | None = state.get("caller")
+    if caller is None:
+        raise UnauthorizedError("No credential was asked for on this path.", code="missing_credential")
+    if caller.kind == "api_key" and (user := await _named_user(request)) is not None:
+        caller = _acting(caller, user, state)
+    state["caller"] = caller
+    state["limit_headers"] = await state["rate_limits"].admit(request.scope, caller)
+    settings: Settings = state["settings"]
+    scope = Scope(caller, IdCodec(settings.signing_keys, caller.owner), caller.safety_identifier)
+    if caller.kind != "api_key" and state.get("asked_user") is not None:
+        scope.ignore(["x-user-id"])
+    return scope
+
+
+def _acting(caller: Caller, user: str, state: dict[str, Any]) -> Caller:
+    if caller.user is not None and caller.user != user:
+        raise BadRequestError(
+            "'user' and the header 'x-user-id' name different users. Send one.", param="user"
+        )
+    authenticator: Authenticator = state["authenticator"]
+    return authenticator.acting_for(caller, user)
+
+
+async def _named_user(request: Request) -> str | None:
+    """Return the `user` of a JSON body; bodies that cannot hold one are not looked at twice."""
+    if request.method != "POST" or not request.headers.get("content-type", "").startswith("application/json"):
+        return None
+    body = await request.body()
+    if not _USER_KEY.search(body):
+        return None
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    user = found.get("user") if isinstance(found, dict) else None
+    if user is None:
+        return None
+    return checked_user(user if isinstance(user, str) else "", "user")
 
 
 async def _cursor(
@@ -65,5 +118,6 @@ AssistantDep = Annotated[Assistant, Depends(_assistant)]
 ClientDep = Annotated[OpenAIClient, Depends(_client)]
 RegistryDep = Annotated[StreamRegistry, Depends(_registry)]
 HealthDep = Annotated[Health, Depends(_health)]
+AuthenticatorDep = Annotated[Authenticator, Depends(_authenticator)]
 ScopeDep = Annotated[Scope, Depends(current_scope)]
 CursorDep = Annotated[Cursor, Depends(_cursor)]

@@ -10,12 +10,13 @@ import uuid
 from collections.abc import MutableMapping
 from typing import Any
 
-import orjson
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.core.asgi import error_body, error_start
 from app.core.errors import ServiceError, TooLargeError, body_too_large
 from app.core.logging import REQUEST_LOG
+from app.core.metrics import Metrics
 
 _log = structlog.get_logger("access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
@@ -23,7 +24,15 @@ _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 ]
+_API_HEADERS = [
+    *_SECURITY_HEADERS,
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+"""Answers of the API are for one caller and for programs: nobody keeps them, and nothing in them runs."""
+
 _STAINLESS = {
     b"x-stainless-retry-count": "retry_count",
     b"x-stainless-stream-helper": "stream_helper",
@@ -38,8 +47,9 @@ _API_PREFIX = "/api/v1"
 class RequestMiddleware:
     """Wraps every HTTP request."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -64,13 +74,13 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if is_bare := _is_bare_body_limit(message):
-                    message = _error_start(_BODY_TOO_LARGE)
-                _add_headers(message, request_id)
+                    message = error_start(_BODY_TOO_LARGE)
+                _add_headers(message, request_id, scope)
                 if is_bare:
                     is_replaced = True
                     fields["error"] = _BODY_TOO_LARGE.code
                     await send(message)
-                    message = _error_body(_BODY_TOO_LARGE)
+                    message = error_body(_BODY_TOO_LARGE)
             await send(message)
 
         try:
@@ -79,8 +89,8 @@ class RequestMiddleware:
             _log.error("unhandled_error", error=type(exc).__name__, where=_where(exc))
             if not status:
                 failure = ServiceError("The service failed. The failure has been logged.")
-                await answer(_error_start(failure))
-                await answer(_error_body(failure))
+                await answer(error_start(failure))
+                await answer(error_body(failure))
         finally:
             _log_access(scope, fields, status, started)
 
@@ -93,11 +103,15 @@ def _request_id(scope: Scope) -> str:
     return f"req_{uuid.uuid4().hex}"
 
 
-def _add_headers(message: MutableMapping[str, Any], request_id: str) -> None:
+def _add_headers(message: MutableMapping[str, Any], request_id: str, scope: Scope) -> None:
     headers = message.setdefault("headers", [])
     names = {name for name, _ in headers}
     headers.append((b"x-request-id", request_id.encode()))
-    headers += [header for header in _SECURITY_HEADERS if header[0] not in names]
+    extra = _API_HEADERS if scope["path"].startswith(_API_PREFIX) else _SECURITY_HEADERS
+    headers += [header for header in extra if header[0] not in names]
+    for name, value in scope["state"].get("limit_headers", {}).items():
+        if (raw := name.encode()) not in names:
+            headers.append((raw, value.encode()))
 
 
 def _log_access(scope: Scope, fields: dict[str, Any], status: int, started: float) -> None:
@@ -138,13 +152,3 @@ def _is_bare_body_limit(message: Message) -> bool:
     return message["status"] == TooLargeError.status_code and any(
         name == b"content-type" and value.startswith(b"text/plain") for name, value in message["headers"]
     )
-
-
-def _error_start(error: ServiceError) -> Message:
-    length = str(len(orjson.dumps(error.body()))).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-    return {"type": "http.response.start", "status": error.status_code, "headers": headers}
-
-
-def _error_body(error: ServiceError) -> Message:
-    return {"type": "http.response.body", "body": orjson.dumps(error.body())}

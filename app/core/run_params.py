@@ -24,6 +24,7 @@ class RunParams:
     def __init__(self, assistant: Assistant, settings: Settings) -> None:
         self._assistant = assistant
         self._policy = settings.allow_run_overrides
+        self._truncation = settings.assistant_truncation
         self._is_strict = settings.unsupported_params == "strict"
 
     def check_assistant(self, assistant_id: str) -> None:
@@ -34,6 +35,8 @@ class RunParams:
     def check_unsupported(self, body: RequestModel, scope: Scope, prefix: str = "") -> None:
         """Name the fields that are not supported, or refuse them, as the operator wants."""
         names = [name for name in body.unknown_fields() if not _is_equivalent(name, body)]
+        if scope.caller.kind == "api_key" and not prefix and "user" in names:
+            names.remove("user")  # heeded already, see `current_scope`
         if not names:
             return
         named = [prefix + name for name in names]
@@ -70,7 +73,9 @@ class RunParams:
         return params | self._common(scope, metadata | RunRounds.follow(response))
 
     def _common(self, scope: Scope, metadata: dict[str, Any]) -> Json:
-        common: Json = {"metadata": metadata} if metadata else {}
+        common: Json = {"truncation": self._truncation}
+        if metadata:
+            common["metadata"] = metadata
         if scope.safety_identifier:
             common["safety_identifier"] = scope.safety_identifier
         return common
@@ -93,6 +98,12 @@ class RunParams:
             raise OverrideForbiddenError(
                 f"This service does not let this caller override '{refused}'. Leave it out.", param=refused
             )
+
+
+def turn(params: Json, conversation_id: str, items: list[Json]) -> Json:
+    """Return a response's whole body; without new items, the conversation alone is its input."""
+    body = params | {"conversation": conversation_id}
+    return body | {"input": items} if items else body
 
 
 def _is_equivalent(name: str, body: RequestModel) -> bool:

@@ -1,0 +1,66 @@
+"""Browser sessions: a backend mints a token for its user, the user's page holds it."""
+
+import time
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from app.api.dependencies import AuthenticatorDep, ScopeDep, SettingsDep
+from app.api.responses import answer, errors
+from app.core.callers import Caller, Scope
+from app.core.config import Settings
+from app.core.credentials import checked_user
+from app.core.errors import BadRequestError, ForbiddenError, unknown
+from app.core.sessions import Session
+from app.models.sessions import SessionCreate, SessionRead
+from app.utils.ids import BadIdError, IdCodec
+
+router = APIRouter(prefix="/sessions", tags=["sessions"])
+
+
+@router.post(
+    "",
+    summary="Mint a token that a browser may hold; for API keys only",
+    response_model=SessionRead,
+    responses=errors(403, 404, 429),
+)
+async def create_session(
+    body: SessionCreate, scope: ScopeDep, authenticator: AuthenticatorDep, settings: SettingsDep
+) -> Response:
+    if scope.caller.kind != "api_key":
+        raise ForbiddenError(
+            "Only an API key mints sessions. Call this from your backend (AUTH_MODE=api_key)."
+        )
+    user = checked_user(body.user, "user")
+    _check_thread(body.thread_id, authenticator.acting_for(scope.caller, user), settings)
+    session = Session(
+        key_name=scope.caller.key_name or "",
+        user=user,
+        expires_at=int(time.time()) + _life(body, settings),
+        origins=tuple(body.origins or ()),
+        thread_id=body.thread_id,
+        chat_limit=body.rate_limit,
+    )
+    token = authenticator.sessions.mint(session)
+    return answer(scope, {"client_secret": token, "expires_at": session.expires_at})
+
+
+def _check_thread(thread_id: str | None, owner: Caller, settings: Settings) -> None:
+    """Refuse to bind a session to a thread that its user could not open."""
+    if thread_id is None:
+        return
+    try:
+        Scope(owner, IdCodec(settings.signing_keys, owner.owner)).ids.conversation(thread_id)
+    except BadIdError:
+        raise unknown("thread", param="thread_id") from None
+
+
+def _life(body: SessionCreate, settings: Settings) -> int:
+    if body.ttl_seconds is None:
+        return settings.session_ttl_seconds
+    if body.ttl_seconds > settings.session_max_ttl_seconds:
+        raise BadRequestError(
+            f"'ttl_seconds' is above the {settings.session_max_ttl_seconds} that this service allows.",
+            param="ttl_seconds",
+        )
+    return body.ttl_seconds

@@ -1,0 +1,42 @@
+"""Browser sessions."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app.core.config_checks import checked_origin, checked_rate_limit
+
+Origin = Annotated[str, AfterValidator(checked_origin), Field(max_length=200)]
+
+
+class SessionCreate(BaseModel):
+    """What a page may do, for whom, and how long; a field that would restrict nothing is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: str = Field(description="Your name for the user; 1 to 256 characters.", examples=["user-17"])
+    ttl_seconds: int | None = Field(
+        None,
+        ge=10,
+        description="Life of the token; default SESSION_TTL_SECONDS, at most SESSION_MAX_TTL_SECONDS.",
+    )
+    origins: list[Origin] | None = Field(
+        None,
+        min_length=1,
+        max_length=20,
+        description="The only pages that may use the token.",
+        examples=[["https://example.com"]],
+    )
+    thread_id: str | None = Field(None, description="The only thread that the token opens; it is the user's.")
+    rate_limit: Annotated[str, AfterValidator(checked_rate_limit)] | None = Field(
+        None,
+        description="In place of RATE_LIMIT_CHAT, counted for this session alone.",
+        examples=["30/minute"],
+    )
+
+
+class SessionRead(BaseModel):
+    """A token for a page."""
+
+    client_secret: str = Field(description="What the page sends as `Authorization: Bearer …`.")
+    expires_at: int = Field(description="End of its life, in unix seconds.")
