@@ -6,7 +6,7 @@ from app.core.callers import Scope
 from app.core.config import Settings
 from app.core.conversations import Conversations
 from app.core.errors import BadRequestError, ConflictError
-from app.core.run_params import RunParams
+from app.core.run_params import RunParams, turn
 from app.core.run_reader import RunReader
 from app.core.run_starter import RunStarter
 from app.core.run_stream import RunStream
@@ -16,7 +16,6 @@ from app.models.chat import ChatRequest
 from app.models.runs import ToolOutputsSubmit
 from app.translate.chat_input import InputError, history_items, last_user_items
 from app.translate.events import Json, RunEnded, StreamFailed
-from app.translate.objects import thread_object
 
 _LOG_DELAY_SECONDS = 2.0
 """Chats of one thread within this time share one write of its run history; see `RunLog`."""
@@ -70,7 +69,7 @@ class Chat:
         if thread_id is None:
             conversation = await self._conversations.create(before, {})
             conversation_id = str(conversation["id"])
-            thread_id = thread_object(conversation, scope.ids.thread(conversation_id))["id"]
+            thread_id = scope.ids.thread(conversation_id)
         else:
             conversation_id = scope.conversation(thread_id)
         params = self._params.for_chat(scope, {})
@@ -79,7 +78,7 @@ class Chat:
         return await self._starter.open(
             scope,
             self._reader.context(scope, thread_id),
-            params | {"conversation": conversation_id, "input": items},
+            turn(params, conversation_id, items),
             wants_deltas=wants_deltas,
             log_delay_seconds=_LOG_DELAY_SECONDS,
             cancels=cancels,

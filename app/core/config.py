@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     assistant_reasoning_effort: str | None = Field(
         None, description="none, minimal, low, medium, high, xhigh."
     )
+    assistant_truncation: Literal["auto", "disabled"] = Field(
+        "auto",
+        description="auto: a thread too long for the model loses its oldest items; disabled: it answers 400.",
+    )
     assistant_tools: list[dict[str, Any]] | None = Field(
         None, description="Tools as a JSON list, in Assistants form."
     )
@@ -220,6 +224,16 @@ class Settings(BaseSettings):
     )
     idempotency_ttl_seconds: int = Field(
         86_400, ge=1, le=604_800, description="How long an Idempotency-Key finds its first answer."
+    )
+
+    # Operations; OpenTelemetry is set by the standard OTEL_* variables, which its SDK reads itself
+    metrics_enabled: bool = Field(True, description="Serve Prometheus metrics at /metrics.")
+    metrics_token: SecretStr | None = Field(
+        None, description="Bearer token for /metrics; unset: programs on this machine only."
+    )
+    prices_file: Path | None = Field(None, description="JSON file with prices by model, for the cost metric.")
+    model_shutdown_warn_days: int = Field(
+        30, ge=0, le=3_650, description="Days ahead to warn that the model is going to be switched off."
     )
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from app.core.conversations import Conversations
 from app.core.errors import BadRequestError
 from app.core.messages import Cursor, Messages
 from app.core.responses import Responses
-from app.core.run_params import RunParams
+from app.core.run_params import RunParams, turn
 from app.core.run_reader import RunReader, RunView
 from app.core.run_starter import RunStarter
 from app.core.run_stream import RunStream
@@ -139,10 +139,7 @@ class Runs:
         resources = await self.resources(conversation_id, scope, params.get("tools") or [])
         if resources:
             params = self._params.for_run(body, scope, resources)
-        return self._reader.context(scope, thread_id), params | {
-            "conversation": conversation_id,
-            "input": items,
-        }
+        return self._reader.context(scope, thread_id), turn(params, conversation_id, items)
 
     async def _prepared_with_thread(
         self, scope: Scope, body: ThreadRunCreate
@@ -155,11 +152,7 @@ class Runs:
         params = self._params.for_run(body, scope, new.tool_resources or {})
         thread = await self._threads.create(scope, new, "thread.")
         conversation_id = scope.ids.conversation(thread["id"])
-        return (
-            thread,
-            self._reader.context(scope, thread["id"]),
-            params | {"conversation": conversation_id, "input": []},
-        )
+        return thread, self._reader.context(scope, thread["id"]), turn(params, conversation_id, [])
 
     async def _next_round(self, scope: Scope, view: RunView, body: ToolOutputsSubmit) -> Json:
         self._params.check_unsupported(body, scope)
@@ -167,7 +160,7 @@ class Runs:
         tools = view.response.get("tools") or []
         resources = await self.resources(view.conversation_id, scope, tools)
         params = self._params.for_next_round(view.response, scope, resources)
-        return params | {"conversation": view.conversation_id, "input": items}
+        return turn(params, view.conversation_id, items)
 
 
 def _page(newest_first: list[Json], cursor: Cursor, what: str) -> Json:
