@@ -49,6 +49,7 @@ async def read_root(assistant: AssistantDep, health: HealthDep, settings: Settin
         "health": "/api/v1/health",
         "ready": "/api/v1/ready",
         "chat": "/api/v1/chat",
+        "playground": "/playground" if settings.playground_enabled else None,
     }
     named = {"id": assistant.id, "name": assistant.name, "description": assistant.description}
     return JsonResponse(

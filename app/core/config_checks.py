@@ -21,7 +21,7 @@ _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z|\[[0-9A-Fa-f:.]+
 
 def check_settings(settings: Settings) -> None:
     """Raise `ValueError` for the first contradiction found."""
-    for check in (_check_upstream, _check_embedded, _check_callers, _check_jwt, _check_network):
+    for check in (_check_upstream, _check_embedded, _check_callers, _check_jwt, _check_network, _check_pages):
         check(settings)
 
 
@@ -127,6 +127,15 @@ def _check_jwt(settings: Settings) -> None:
         parts = urlsplit(settings.jwt_jwks_url)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise ValueError("JWT_JWKS_URL must be an https URL")
+
+
+def _check_pages(settings: Settings) -> None:
+    if settings.playground_sessions and not is_loopback(settings.host):
+        raise ValueError(
+            "PLAYGROUND_SESSIONS=true opens the service to strangers on HOST: keep it to 127.0.0.1"
+        )
+    if settings.playground_sessions and settings.auth_mode != "none" and not settings.api_keys:
+        raise ValueError("PLAYGROUND_SESSIONS=true needs API_KEYS: its sessions belong to the first of them")
 
 
 def _check_network(settings: Settings) -> None:

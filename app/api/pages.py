@@ -1,0 +1,145 @@
+"""Pages for people: the playground, and the widget for other sites. npm builds them from web/ into web/dist."""
+
+import hashlib
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+
+from app.api.dependencies import AssistantDep, HealthDep, SettingsDep
+from app.core.config import PROJECT_ROOT, Settings
+from app.core.errors import NotFoundError
+
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+}
+_UNBUILT = (
+    "The playground is not built yet: install Node.js 20 or newer, then start the service with ./run.sh, "
+    "or run “npm ci && npm run build” in the folder web and start the service again."
+)
+_NO_SESSIONS = (
+    "This service asks for a key, and a page must not hold one: set PLAYGROUND_TOKEN_URL to an address of "
+    "your own backend that mints sessions, or on your own machine PLAYGROUND_SESSIONS=true."
+)
+# Only what this service serves runs and loads; pictures may also come from memory, where downloads are shown.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src blob:; "
+    "connect-src 'self'{token_origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Modules are fetched with CORS and are the same for everybody.
+_SHARED = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+    gzipped: bytes
+    media_type: str
+    etag: str
+
+
+class Bundle:
+    """The built files, read once: a handful, a few hundred kilobytes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {path.relative_to(folder).as_posix(): _read(path) for path in _sources(folder)}
+        tags = "".join(sorted(file.etag for file in self._files.values()))
+        self.version = hashlib.sha256(tags.encode()).hexdigest()[:12]
+
+    def get(self, name: str) -> _File | None:
+        """Return a file by its path below the bundle's folder."""
+        return self._files.get(name)
+
+
+def _sources(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.suffix in _TYPES and path.is_file()]
+
+
+def _read(path: Path) -> _File:
+    body = path.read_bytes()
+    gzipped = path.with_name(path.name + ".gz")
+    etag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
+    return _File(body, gzipped.read_bytes() if gzipped.is_file() else b"", _TYPES[path.suffix], etag)
+
+
+def build_router(settings: Settings, folder: Path = PROJECT_ROOT / "web" / "dist") -> APIRouter:
+    """Return the routes of the pages: `/embed.js` and `/assets`, and the playground where it is enabled."""
+    bundle = Bundle(folder)
+    router = APIRouter(include_in_schema=False)
+
+    async def read_embed(request: Request) -> Response:
+        return _serve(request, bundle.get("embed.js"), "public, max-age=300")
+
+    async def read_asset(request: Request, name: str) -> Response:
+        # Chunks carry a hash in their names, and the page asks for the rest with its version.
+        return _serve(request, bundle.get(f"assets/{name}"), "public, max-age=31536000, immutable")
+
+    async def read_playground(assistant: AssistantDep, health: HealthDep, settings: SettingsDep) -> Response:
+        upstream = health.describe()
+        config = {
+            "assistant": assistant.name,
+            "description": assistant.description,
+            "model": upstream["model"],
+            "upstream": upstream["kind"],
+            "responder": upstream.get("responder"),
+            "token_url": settings.playground_token_url,
+            "closed": _closed(settings),
+        }
+        return _page(bundle, config, settings)
+
+    router.add_api_route("/embed.js", read_embed, methods=["GET", "HEAD"])
+    router.add_api_route("/assets/{name}", read_asset, methods=["GET", "HEAD"])
+    if settings.playground_enabled:
+        router.add_api_route("/playground", read_playground, methods=["GET", "HEAD"])
+    return router
+
+
+def _closed(settings: Settings) -> str | None:
+    is_open = settings.auth_mode == "none" or settings.playground_token_url
+    return None if is_open else _NO_SESSIONS
+
+
+def _serve(request: Request, file: _File | None, caching: str) -> Response:
+    if file is None:
+        raise NotFoundError(
+            "No such file. If the pages were never built, run npm ci && npm run build in web."
+        )
+    headers = {"etag": file.etag, "cache-control": caching, "vary": "accept-encoding", **_SHARED}
+    if request.headers.get("if-none-match") == file.etag:
+        return Response(status_code=304, headers=headers)
+    if file.gzipped and "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(
+            file.gzipped, media_type=file.media_type, headers=headers | {"content-encoding": "gzip"}
+        )
+    return Response(file.body, media_type=file.media_type, headers=headers)
+
+
+def _page(bundle: Bundle, config: Mapping[str, str | None], settings: Settings) -> Response:
+    headers = {"content-security-policy": _policy(settings), "cache-control": "no-cache"}
+    file = bundle.get("playground.html")
+    if file is None:
+        return HTMLResponse(
+            f"<!doctype html><title>Soloist</title><p>{html.escape(_UNBUILT)}</p>", headers=headers
+        )
+    values = {
+        "{{title}}": html.escape(str(config["assistant"])),
+        # "<" could end the script element that holds the JSON.
+        "{{config}}": orjson.dumps(config).decode().replace("<", "\\u003c"),
+        "{{version}}": bundle.version,
+    }
+    text = file.body.decode()
+    for place, value in values.items():
+        text = text.replace(place, value)
+    return HTMLResponse(text, headers=headers)
+
+
+def _policy(settings: Settings) -> str:
+    url = urlsplit(settings.playground_token_url or "")
+    return _POLICY.format(token_origin=f" {url.scheme}://{url.netloc}" if url.netloc else "")

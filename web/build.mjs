@@ -1,0 +1,65 @@
+// Builds web/dist: the playground, the widget, and what they load, each beside its gzip.
+import { build } from 'esbuild';
+import { gzipSync } from 'node:zlib';
+import { cp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+const OUT = 'dist';
+
+// deep-chat lets every link through, `javascript:` included, and loads pictures from anywhere. What a model
+// writes must do neither on somebody's site, and deep-chat has no option for it. A build in which one of
+// these places is not found exactly once fails, so a new version cannot undo them unseen.
+const PATCHES = [
+  [
+    's.inline.validateLink=()=>!0',
+    's.inline.validateLink=t=>/^(https?:|mailto:)/i.test(t.trim()),' +
+      's.renderer.rules.image=(t,i)=>(t[i].alt||"").replace(/[&<>"]/g,c=>`&#${c.charCodeAt(0)};`)',
+  ],
+  ['<div style="color:#00000000">.</div>', '<div class="deep-chat-empty"></div>'],
+];
+
+const safeDeepChat = {
+  name: 'safe-deep-chat',
+  setup({ onLoad }) {
+    onLoad({ filter: /deepChat\.bundle\.js$/ }, async ({ path }) => {
+      let contents = await readFile(path, 'utf8');
+      for (const [from, to] of PATCHES) {
+        const pieces = contents.split(from);
+        if (pieces.length !== 2) throw new Error(`deep-chat changed: ${from} occurs ${pieces.length - 1} times`);
+        contents = pieces.join(to);
+      }
+      return { contents, loader: 'js' };
+    });
+  },
+};
+
+async function compress(folder) {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await compress(path);
+    else if (!path.endsWith('.gz')) await writeFile(`${path}.gz`, gzipSync(await readFile(path), { level: 9 }));
+  }
+}
+
+await rm(OUT, { recursive: true, force: true });
+await mkdir(OUT, { recursive: true });
+const common = {
+  bundle: true,
+  minify: true,
+  format: 'esm',
+  target: 'es2022',
+  legalComments: 'none',
+  loader: { '.css': 'text' },
+  plugins: [safeDeepChat],
+  logLevel: 'warning',
+};
+await build({
+  ...common,
+  entryPoints: { embed: 'src/embed.ts', 'assets/playground': 'src/playground.ts' },
+  outdir: OUT,
+  splitting: true,
+  chunkNames: 'assets/[name]-[hash]',
+});
+await cp('src/playground.html', join(OUT, 'playground.html'));
+await cp('src/playground.css', join(OUT, 'assets/playground.css'));
+await compress(OUT);

@@ -1,0 +1,43 @@
+// What deep-chat leaves out for people who use a keyboard or a screen reader.
+
+import type { DeepChat } from 'deep-chat';
+import type { Texts } from './texts';
+
+/** Names deep-chat's parts and makes its buttons answer to the space bar. */
+export function enhance(chat: DeepChat, texts: Texts): void {
+  const root = chat.shadowRoot;
+  const log = root?.querySelector('#messages');
+  if (!root || !log || log.hasAttribute('role')) return;
+  log.setAttribute('role', 'log');
+  // Answers are announced once they are whole; a reader would stumble over every piece.
+  log.setAttribute('aria-live', 'off');
+  log.setAttribute('aria-label', texts.messages);
+  log.setAttribute('tabindex', '0');
+  const label = () => nameButtons(root, texts);
+  label();
+  new MutationObserver(label).observe(root, { subtree: true, childList: true, attributes: true, attributeFilter: ['class'] });
+  root.addEventListener('keydown', (event) => {
+    const { key, target } = event as KeyboardEvent;
+    if (key !== ' ' || !(target instanceof HTMLElement) || target.getAttribute('role') !== 'button') return;
+    event.preventDefault();
+    target.click();
+  });
+}
+
+function nameButtons(root: ShadowRoot, texts: Texts): void {
+  for (const button of root.querySelectorAll<HTMLElement>('.input-button, [role=button]')) name(button, buttonName(button, texts));
+  for (const image of root.querySelectorAll('img:not([alt])')) image.setAttribute('alt', texts.file);
+  root.querySelector('#text-input')?.setAttribute('aria-multiline', 'true');
+}
+
+function buttonName(button: HTMLElement, texts: Texts): string {
+  if (button.querySelector('rect') || button.classList.contains('loading-button')) return texts.stop;
+  if (button.closest('#scroll-button, .scroll-button')) return texts.toBottom;
+  return button.querySelector('path[d^="m21 11"]') ? texts.attach : texts.send;
+}
+
+function name(button: HTMLElement, label: string): void {
+  if (button.getAttribute('aria-label') === label) return;
+  button.setAttribute('aria-label', label);
+  button.setAttribute('title', label);
+}

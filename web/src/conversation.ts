@@ -1,0 +1,208 @@
+// Between deep-chat and the service: turns questions into runs and answers into messages.
+
+import type { DeepChat } from 'deep-chat';
+import { type Api, ApiError, messageOf } from './api';
+import type { Memory } from './memory';
+import { historyOf, metaHtml, pictures, readable, type Shown } from './render';
+import type { Texts } from './texts';
+import { type Answer, type Question, Turn, type TurnListener, type Usage } from './turn';
+
+/** What deep-chat hands to a connection of its user's own. */
+export interface Signals {
+  onOpen(): void;
+  onClose(): void;
+  onResponse(response: Shown & { overwrite?: boolean; error?: string }): Promise<void>;
+  stopClicked: { listener: () => void };
+}
+
+export interface ConversationListener {
+  /** A passing notice, or nothing. */
+  onNotice(text: string): void;
+  /** For those who cannot see the answer arrive. */
+  onAnnounce(text: string): void;
+  onUsage(usage: Usage): void;
+}
+
+export class Conversation {
+  private turn: Turn | null = null;
+  private isStopped = false;
+
+  constructor(
+    private readonly api: Api,
+    private readonly memory: Memory,
+    private readonly texts: Texts,
+    private readonly listener: ConversationListener,
+    private readonly chat: () => DeepChat,
+  ) {}
+
+  /** The messages so far; a thread that is gone is forgotten. */
+  async history(): Promise<Shown[]> {
+    const threadId = this.memory.threadId;
+    if (!threadId) return [];
+    try {
+      const messages = await this.api.messages(threadId);
+      const shown = await historyOf(this.api, messages, this.texts);
+      const pending = this.memory.pending;
+      // The question of a turn that is under way reaches the thread with its answer.
+      const isListed = messages.some((message) => message.run_id === pending?.runId);
+      if (isListed) this.memory.pending = null;
+      else if (pending?.question) shown.push({ role: 'user', text: pending.question });
+      return shown;
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 404)) throw error;
+      this.memory.forget();
+      return [];
+    }
+  }
+
+  /** Shows the rest of an answer that was under way when the page was left. */
+  async resume(): Promise<void> {
+    const { threadId, pending } = this.memory;
+    if (!threadId || !pending) return;
+    const chat = this.chat();
+    let isBegun = false;
+    const show = (text: string) => {
+      chat.addMessage({ role: 'ai', text: readable(text), overwrite: isBegun });
+      isBegun = true;
+    };
+    chat.disableSubmitButton(true);
+    this.listener.onNotice(this.texts.answering);
+    this.turn = new Turn(this.api, this.texts, this.hears(show), threadId, pending.runId);
+    try {
+      await this.finish(await this.turn.resume());
+    } catch (error) {
+      if (!(error instanceof ApiError && error.status === 404)) this.fail(error);
+      this.memory.pending = null;
+    } finally {
+      this.listener.onNotice('');
+      chat.disableSubmitButton(false);
+    }
+  }
+
+  /** Answers one question of the person; deep-chat's handler. */
+  async handle(body: unknown, signals: Signals): Promise<void> {
+    const { text, files } = questionOf(body);
+    this.isStopped = false;
+    signals.onOpen();
+    const frame = new Frame((value) => signals.onResponse({ text: readable(value), overwrite: true }));
+    const turn = new Turn(this.api, this.texts, this.hears((value) => frame.show(value), text), this.memory.threadId);
+    this.turn = turn;
+    signals.stopClicked.listener = () => this.stop();
+    this.listener.onAnnounce(this.texts.answering);
+    try {
+      const answer = await turn.ask(await this.upload(text, files));
+      await frame.flush();
+      signals.onClose();
+      await this.finish(answer);
+    } catch (error) {
+      await frame.flush();
+      signals.onClose();
+      this.fail(error);
+    } finally {
+      this.listener.onNotice('');
+    }
+  }
+
+  stop(): void {
+    this.isStopped = true;
+    this.turn?.stop();
+  }
+
+  /** Lets the thread go; the next question begins a new one. */
+  restart(): void {
+    if (this.memory.pending) this.stop();
+    this.memory.forget();
+  }
+
+  private hears(show: (text: string) => void, question = ''): TurnListener {
+    return {
+      onStart: (threadId, runId) => {
+        this.memory.threadId = threadId;
+        this.memory.pending = { runId, question };
+      },
+      onText: (text) => {
+        this.listener.onNotice('');
+        if (!this.isStopped) show(text);
+      },
+      onReconnect: () => this.listener.onNotice(this.texts.reconnecting),
+    };
+  }
+
+  private async upload(text: string, files: File[]): Promise<Question> {
+    const question: Question = { text, images: [], documents: [] };
+    if (!files.length) return question;
+    this.listener.onNotice(this.texts.uploading);
+    const ids = await Promise.all(files.map((file) => this.api.upload(file)));
+    ids.forEach((id, index) => {
+      const kind = files[index]?.type.startsWith('image/') ? question.images : question.documents;
+      kind.push(id);
+    });
+    this.listener.onNotice('');
+    return question.text || question.images.length
+      ? question
+      : { ...question, text: files.map((file) => file.name).join(', ') };
+  }
+
+  private async finish(answer: Answer): Promise<void> {
+    this.memory.pending = null;
+    const chat = this.chat();
+    if (answer.usage) this.listener.onUsage(answer.usage);
+    for (const picture of await pictures(this.api, answer.sources)) chat.addMessage(picture);
+    const html = metaHtml(answer.text, answer.sources, answer.usage, this.note(answer.status), this.texts);
+    if (html) chat.addMessage({ role: 'ai', html });
+    this.listener.onAnnounce(this.texts.answered.replace('{text}', answer.text));
+  }
+
+  private note(status: string): string {
+    const notes: Record<string, string> = {
+      cancelled: this.texts.stopped,
+      incomplete: this.texts.incomplete,
+      expired: this.texts.expired,
+      requires_action: this.texts.needsTool,
+    };
+    return notes[status] ?? '';
+  }
+
+  private fail(error: unknown): void {
+    this.memory.pending = null;
+    let message = error instanceof ApiError ? messageOf(error) : this.texts.failed;
+    if (error instanceof ApiError && error.status === 404) {
+      this.memory.forget();
+      message = this.texts.gone;
+    }
+    this.chat().addMessage({ error: message });
+    this.listener.onAnnounce(message);
+  }
+}
+
+/** Shows the newest text once a frame: a fast model sends more pieces than a screen can show. */
+class Frame {
+  private latest: string | null = null;
+  private isDue = false;
+
+  constructor(private readonly render: (text: string) => Promise<void>) {}
+
+  show(text: string): void {
+    this.latest = text;
+    if (this.isDue) return;
+    this.isDue = true;
+    requestAnimationFrame(() => void this.flush());
+  }
+
+  async flush(): Promise<void> {
+    this.isDue = false;
+    const text = this.latest;
+    this.latest = null;
+    if (text !== null) await this.render(text);
+  }
+}
+
+function questionOf(body: unknown): { text: string; files: File[] } {
+  if (body instanceof FormData) {
+    const files = body.getAll('files').filter((value) => value instanceof File);
+    const message = body.get('message1');
+    return { text: typeof message === 'string' ? (JSON.parse(message).text ?? '') : '', files };
+  }
+  const messages = (body as { messages?: { text?: string }[] }).messages ?? [];
+  return { text: messages.at(-1)?.text ?? '', files: [] };
+}

@@ -1,0 +1,142 @@
+// Messages of the service as messages of deep-chat.
+
+import { type Api, type Message, messageOf } from './api';
+import { fill, type Texts } from './texts';
+import { flat, type Source, type Usage } from './turn';
+
+export interface Shown {
+  role?: string;
+  text?: string;
+  html?: string;
+  files?: { src?: string; name?: string; type?: 'image' | 'any' }[];
+}
+
+const IMAGE_NAME = /\.(png|jpe?g|gif|webp)$/i;
+const OLD_MARK = /【[^】]*†[^】]*】/g;
+const SANDBOX_LINK = /!?\[([^\]]*)\]\(sandbox:[^)]*\)/g;
+
+/** Takes out what only the model's own tools understand: sandbox links and old citation marks. */
+export function readable(text: string): string {
+  return text.replace(OLD_MARK, '').replace(SANDBOX_LINK, (link, label: string) => (link[0] === '!' ? '' : `**${label}**`));
+}
+
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}
+
+/** What stands below an answer: where it comes from, what it cost, a way to copy it. */
+export function metaHtml(answer: string, sources: Source[], usage: Usage | null, note: string, texts: Texts): string {
+  const cited = unique(sources.filter((source) => source.type !== 'file_path'));
+  const files = unique(sources.filter((source) => source.type === 'file_path'));
+  const parts = [list(texts.sources, cited.map(sourceHtml)), list(texts.files, files.map((file) => fileHtml(file, texts)))];
+  if (note) parts.push(`<span>${escapeHtml(note)}</span>`);
+  if (answer) parts.push(`<button class="plain" data-copy="${escapeHtml(answer)}">${texts.copy}</button>`);
+  if (usage) {
+    const { total_tokens: total, prompt_tokens: prompt, completion_tokens: completion } = usage;
+    parts.push(`<span class="tokens">${fill(texts.tokens, { total, prompt, completion })}</span>`);
+  }
+  const html = parts.join('');
+  return html && `<div class="meta">${html}</div>`;
+}
+
+function list(label: string, items: string[]): string {
+  if (!items.length) return '';
+  const entries = items.map((item) => `<li>${item}</li>`).join('');
+  return `<ul class="sources"><li class="label">${label}</li>${entries}</ul>`;
+}
+
+function sourceHtml(source: Source, index: number): string {
+  const name = `${index + 1}. ${source.title || source.filename || source.url || source.file_id || ''}`;
+  if (!source.url || !/^https?:/i.test(source.url)) return `<span class="chip">${escapeHtml(name)}</span>`;
+  return `<a class="chip" target="_blank" rel="noopener noreferrer" href="${escapeHtml(source.url)}">${escapeHtml(name)}</a>`;
+}
+
+function fileHtml(source: Source, texts: Texts): string {
+  const name = source.filename ?? texts.file;
+  const label = escapeHtml(fill(texts.download, { name }));
+  const data = `data-file="${escapeHtml(source.file_id ?? '')}" data-name="${escapeHtml(name)}"`;
+  return `<button class="chip" ${data} aria-label="${label}">↓ ${escapeHtml(name)}</button>`;
+}
+
+function unique(sources: Source[]): Source[] {
+  const seen = new Set<string>();
+  return sources.filter((source) => {
+    const key = source.url ?? source.filename ?? source.file_id ?? '';
+    return seen.size < seen.add(key).size;
+  });
+}
+
+/** The pictures among an answer's files, fetched with the token that an <img> could not send. */
+export async function pictures(api: Api, sources: Source[]): Promise<Shown[]> {
+  const shown: Shown[] = [];
+  for (const { file_id: id, filename } of unique(sources.filter((source) => source.type === 'file_path'))) {
+    if (!id || !filename || !IMAGE_NAME.test(filename)) continue;
+    const image = await picture(api, id, filename, 'ai');
+    if (image) shown.push(image);
+  }
+  return shown;
+}
+
+async function picture(api: Api, id: string, name: string, role: string): Promise<Shown | null> {
+  try {
+    const blob = await api.fileContent(id);
+    if (!blob.type.startsWith('image/')) return null;
+    return { role, files: [{ src: URL.createObjectURL(blob), name, type: 'image' }] };
+  } catch {
+    // An expired or refused file keeps its download button, which says why.
+    return null;
+  }
+}
+
+/** A thread's messages, oldest first, as the history that deep-chat shows. */
+export async function historyOf(api: Api, messages: Message[], texts: Texts): Promise<Shown[]> {
+  const groups = await Promise.all(messages.map((message) => shownMessage(api, message, texts)));
+  return groups.flat();
+}
+
+async function shownMessage(api: Api, message: Message, texts: Texts): Promise<Shown[]> {
+  const role = message.role === 'assistant' ? 'ai' : 'user';
+  const text = message.content.map((part) => part.text?.value ?? '').join('\n\n').trim();
+  const shown: Shown[] = [];
+  for (const part of message.content) {
+    const image = part.image_file && (await picture(api, part.image_file.file_id, texts.file, role));
+    if (image) shown.push(image);
+  }
+  if (text) shown.push({ role, text: readable(text) });
+  if (role === 'user') return [...shown, ...(await attached(api, message, texts))];
+  const sources = message.content.flatMap((part) => (part.text?.annotations ?? []).map(flat));
+  shown.push(...(await pictures(api, sources)));
+  const named = await Promise.all(sources.map((source) => withName(api, source)));
+  const html = metaHtml(text, named, null, '', texts);
+  return html ? [...shown, { role, html }] : shown;
+}
+
+async function withName(api: Api, source: Source): Promise<Source> {
+  if (source.filename || !source.file_id) return source;
+  return { ...source, filename: await api.fileName(source.file_id).catch(() => undefined) };
+}
+
+async function attached(api: Api, message: Message, texts: Texts): Promise<Shown[]> {
+  const ids = (message.attachments ?? []).map((attachment) => attachment.file_id);
+  const names = await Promise.all(ids.map((id) => api.fileName(id).catch(() => texts.file)));
+  return names.length ? [attachedNames(names)] : [];
+}
+
+function attachedNames(names: string[]): Shown {
+  const chips = names.map((name) => `<span class="chip">${escapeHtml(name)}</span>`).join('');
+  return { role: 'user', html: `<div class="meta attached">${chips}</div>` };
+}
+
+/** Saves a file through the browser; returns the sentence that says why not. */
+export async function download(api: Api, id: string, name: string): Promise<string | null> {
+  try {
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(await api.fileContent(id));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    return null;
+  } catch (error) {
+    return messageOf(error);
+  }
+}

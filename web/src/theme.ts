@@ -1,0 +1,133 @@
+// How deep-chat looks here. Every colour is a custom property, so a page themes the chat from outside.
+
+import type { DeepChat } from 'deep-chat';
+import { ICONS } from './icons';
+
+const AUXILIARY = `
+:host { display: block; }
+#chat-view { display: grid; grid-template-rows: 1fr auto; }
+#messages { padding: 20px max(16px, calc((100% - var(--_column)) / 2)) 8px; scrollbar-width: thin; box-sizing: border-box; }
+#messages:focus-visible { outline: 2px solid var(--_accent); outline-offset: -2px; }
+.message-bubble { line-height: 1.55; font-size: 1em; overflow-wrap: anywhere; }
+.message-bubble a { color: var(--_link); text-underline-offset: 2px; }
+.message-bubble p, .message-bubble ul, .message-bubble ol { margin-block: .6em; }
+.message-bubble > :first-child { margin-top: 0; }
+.message-bubble > :last-child { margin-bottom: 0; }
+.message-bubble h1, .message-bubble h2, .message-bubble h3 { font-size: 1.1em; margin: 1em 0 .4em; line-height: 1.3; }
+.message-bubble ul, .message-bubble ol { padding-inline-start: 1.5em; }
+.message-bubble blockquote { margin: .6em 0; padding: .1em 0 .1em .9em; border-inline-start: 3px solid var(--_border); color: var(--_muted); }
+.message-bubble code { background: var(--_code); border-radius: 5px; padding: .12em .35em; font: .9em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.message-bubble pre { background: var(--_code); border: 1px solid var(--_border); border-radius: 10px; padding: 12px 14px; overflow-x: auto; margin: .7em 0; color: var(--_text); word-break: normal; }
+.message-bubble pre code { background: none; padding: 0; border-radius: 0; white-space: pre; }
+.message-bubble table { border-collapse: collapse; display: block; overflow-x: auto; margin: .7em 0; max-width: 100%; }
+.message-bubble th, .message-bubble td { border: 1px solid var(--_border); padding: .35em .7em; text-align: start; }
+.message-bubble th { background: var(--_code); }
+.message-bubble img { border-radius: 10px; }
+.user-message-text code { background: rgb(127 127 127 / .25); }
+#messages:not(:has(.outer-message-container:not(.deep-chat-intro))) { justify-content: center; }
+#messages:has(.outer-message-container:not(.deep-chat-intro)) .deep-chat-intro { display: none; }
+.intro { text-align: center; padding: 8px; color: var(--_text); }
+.intro .name { font-size: 1.5em; font-weight: 650; line-height: 1.3; margin: 0 0 .3em; }
+.intro p { margin: 0 auto; max-width: 32em; color: var(--_muted); }
+.intro .suggestions { display: flex; flex-wrap: wrap; justify-content: center; gap: 8px; margin-top: 22px; }
+.intro button { padding: 9px 15px; border: 1px solid var(--_border); border-radius: 99px; background: var(--_input); color: var(--_text); font: inherit; font-size: .93em; cursor: pointer; }
+.intro button:hover { border-color: var(--_accent); background: var(--_surface); }
+.intro button:focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
+.meta { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 8px; font-size: .82em; color: var(--_muted); }
+.meta .label { font-weight: 600; }
+.meta .sources { display: flex; flex-wrap: wrap; align-items: center; gap: 6px; flex-basis: 100%; list-style: none; padding: 0; margin: 0; }
+.meta .chip { display: inline-flex; align-items: center; gap: .35em; max-width: 100%; box-sizing: border-box; padding: .25em .7em; border: 1px solid var(--_border);
+  border-radius: 99px; background: var(--_surface); color: var(--_text); font: inherit; text-decoration: none; overflow-wrap: anywhere; }
+.meta button { cursor: pointer; }
+.meta .plain { border: 0; background: none; color: var(--_muted); padding: .25em 0; font: inherit; text-decoration: underline; text-underline-offset: 2px; }
+.meta button:hover, .meta a.chip:hover { border-color: var(--_accent); color: var(--_text); }
+.meta :focus-visible, .message-bubble a:focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; border-radius: 6px; }
+.attached { display: flex; flex-wrap: wrap; gap: 6px; justify-content: flex-end; }
+.notice { font-size: .85em; color: var(--_muted); text-align: center; }
+#text-input { font: inherit; color: var(--_text); min-height: 1.5em; line-height: 1.5; padding: 13px 52px 13px 52px; box-sizing: border-box; max-height: 180px; }
+#text-input-container:focus-within { border-color: var(--_accent); box-shadow: 0 0 0 3px color-mix(in srgb, var(--_accent) 22%, transparent); }
+#text-input[deep-chat-placeholder-text]:empty:before, #text-input:empty:before { color: var(--_muted); }
+.inside-end, .inside-start { inset-block-end: 20px; }
+.inside-end { inset-inline-end: 8px; }
+.inside-start { inset-inline-start: 8px; }
+.input-button { display: grid; place-items: center; box-sizing: border-box; }
+.input-button:focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
+.input-button svg { width: 20px; height: 20px; }
+@media (prefers-reduced-motion: reduce) { * { animation-duration: .01ms !important; scroll-behavior: auto !important; } }
+`;
+
+const round = { width: '34px', height: '34px', borderRadius: '50%', margin: '0', padding: '0' };
+const sending = { ...round, backgroundColor: 'var(--_accent)', color: 'var(--_accent-text)' };
+
+function button(content: string, container: Record<string, string>, hover: Record<string, string>) {
+  return { container: { default: container, hover }, svg: { content, styles: { default: { filter: 'none' } } } };
+}
+
+const bubble = { maxWidth: '100%', borderRadius: '18px', padding: '10px 15px', marginTop: '0', marginBottom: '0' };
+const plain = { ...bubble, backgroundColor: 'transparent', color: 'var(--_text)', padding: '2px 0', width: '100%' };
+
+const SIZE = {
+  display: 'block',
+  width: '100%',
+  height: '100%',
+  border: '0 solid transparent',
+  backgroundColor: 'transparent',
+  fontSize: 'var(--_font-size)',
+};
+
+/** Dresses a chat; must come before it is attached. */
+export function dress(chat: DeepChat): void {
+  // deep-chat loads a web font from elsewhere unless it finds an inline family.
+  chat.style.fontFamily = 'var(--_font)';
+  Object.assign(chat.style, SIZE);
+  chat.auxiliaryStyle = AUXILIARY;
+  chat.messageStyles = {
+    default: {
+      shared: { innerContainer: { marginBlock: '7px', width: '100%' }, bubble },
+      ai: { bubble: plain },
+      user: { bubble: { backgroundColor: 'var(--_user)', color: 'var(--_user-text)', maxWidth: '85%' } },
+    },
+    html: { shared: { innerContainer: { width: '100%' }, bubble: { ...plain, color: 'var(--_muted)' } } },
+    image: { shared: { bubble: { padding: '0', backgroundColor: 'transparent' }, media: { maxWidth: 'min(420px, 100%)' } } },
+    file: { shared: { bubble: { backgroundColor: 'var(--_surface)', color: 'var(--_text)' } } },
+    error: {
+      bubble: { backgroundColor: 'var(--_error)', color: 'var(--_error-text)', maxWidth: '100%', textAlign: 'start' },
+    },
+    loading: { message: { styles: { bubble: { ...bubble, width: 'auto', padding: '14px 22px', backgroundColor: 'var(--_surface)', color: 'var(--_muted)' } } } },
+  };
+  chat.inputAreaStyle = { padding: '0 max(12px, calc((100% - var(--_column)) / 2))', boxSizing: 'border-box' };
+  chat.submitButtonStyles = {
+    position: 'inside-end',
+    submit: button(ICONS.send, sending, { filter: 'brightness(1.1)' }),
+    stop: button(ICONS.stop, { ...sending, backgroundColor: 'var(--_text)', color: 'var(--_bg)' }, { filter: 'none' }),
+    loading: button(ICONS.stop, { ...sending, opacity: '.5' }, {}),
+    disabled: button(ICONS.send, { ...round, backgroundColor: 'var(--_border)', color: 'var(--_muted)' }, {}),
+  };
+  chat.scrollButton = {
+    content: ICONS.down,
+    styles: { default: { backgroundColor: 'var(--_surface)', color: 'var(--_text)', border: '1px solid var(--_border)' } },
+  };
+}
+
+export const attachButton = {
+  position: 'inside-start' as const,
+  styles: button(ICONS.attach, { ...round, color: 'var(--_muted)', backgroundColor: 'transparent' }, { backgroundColor: 'var(--_code)' }),
+};
+
+export function textInputStyle(placeholder: string) {
+  return {
+    placeholder: { text: placeholder, style: { color: 'var(--_muted)' } },
+    styles: {
+      container: {
+        width: '100%',
+        margin: '8px 0 12px',
+        borderRadius: '26px',
+        border: '1px solid var(--_border)',
+        backgroundColor: 'var(--_input)',
+        boxShadow: 'none',
+        minHeight: '50px',
+        boxSizing: 'border-box',
+      },
+    },
+  };
+}
