@@ -118,7 +118,7 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
 
 
 def _include_routers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    """Add every route; the body limit is set here, inside our middleware, so that a 413 keeps the envelope."""
+    """Add every route; the body limit is set here, inside our middleware, so that 413 keeps the envelope."""
     app.include_router(health.root_router)
     if settings.metrics_enabled:
         app.include_router(metrics_router(metrics, settings))

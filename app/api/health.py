@@ -39,6 +39,7 @@ class ReadyRead(BaseModel):
     draining: bool
     open_streams: int
     upstream: dict[str, Any]
+    redis: dict[str, Any] | None
 
 
 @root_router.get("/", summary="What this is", response_model=Root)
@@ -82,5 +83,6 @@ async def read_ready(health: HealthDep, registry: RegistryDep) -> Response:
         "draining": registry.is_draining,
         "open_streams": registry.open_streams,
         "upstream": health.describe() | upstream,
+        "redis": health.describe_redis(),
     }
     return JsonResponse(body, status_code=200 if is_ready else 503)

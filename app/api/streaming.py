@@ -1,6 +1,7 @@
 """Streams over HTTP: what keeps them alive, what ends them, and what happens when their client goes away."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -36,25 +37,40 @@ class StreamRegistry:
     """
 
     def __init__(
-        self, *, max_streams: int, keepalive_seconds: float, slow_reader_seconds: float, max_seconds: float
+        self,
+        *,
+        max_streams: int,
+        max_per_holder: int,
+        keepalive_seconds: float,
+        slow_reader_seconds: float,
+        max_seconds: float,
     ) -> None:
         self._max_streams = max_streams
+        self._max_per_holder = max_per_holder
+        self._held: dict[str, int] = {}
         self._keepalive_seconds = keepalive_seconds
         self._slow_reader_seconds = slow_reader_seconds
         self._max_seconds = max_seconds
         self._streams: set[EventStreamResponse] = set()
         self._reserved = 0
+        self.ended: Counter[str] = Counter()
+        """Streams by how they ended."""
         self._idle = asyncio.Event()
         self._idle.set()
         self.is_draining = False
+
+    @property
+    def max_streams(self) -> int:
+        """How many places there are."""
+        return self._max_streams
 
     @property
     def open_streams(self) -> int:
         """How many places are taken."""
         return self._reserved
 
-    def enter(self) -> None:
-        """Take a place for one run or stream; raises `OverloadedError` at once where there is none."""
+    def enter(self, holder: str | None = None) -> None:
+        """Take a place for one run or stream; raises at once where there is none, in all or for the holder."""
         if self.is_draining:
             raise ShuttingDownError
         if self._reserved >= self._max_streams:
@@ -72,9 +88,10 @@ class StreamRegistry:
         """Take a stream under the timer."""
         self._streams.add(stream)
 
-    def discard(self, stream: "EventStreamResponse") -> None:
-        """Release it."""
+    def discard(self, stream: "EventStreamResponse", reason: str) -> None:
+        """Release it, and count how it ended."""
         self._streams.discard(stream)
+        self.ended[reason] += 1
 
     async def run(self) -> None:
         """Tick for ever: keep silent streams alive, drop slow readers, end streams that are too old."""
@@ -136,6 +153,7 @@ class EventStreamResponse(Response):
         self._on_end = on_end
         self._interruption: Json | None = None
         self._is_slow = False
+        self._end_reason = "finished"
         self._last_sent = self._started = asyncio.get_running_loop().time()
         self._sending_since: float | None = None
 
@@ -151,16 +169,18 @@ class EventStreamResponse(Response):
                 )
                 await self._pump()
         except ClientGoneError:
+            self._end_reason = "client_gone"
             await self._on_gone()
         except asyncio.CancelledError:
+            self._end_reason = "slow_reader" if self._is_slow else "interrupted"
             if not (self._is_slow or self._interruption):
                 await asyncio.shield(self._on_gone())
                 raise
             _uncancel()
             await self._cut_short()
         finally:
-            self._registry.discard(self)
-            self._registry.leave()
+            self._registry.discard(self, self._end_reason)
+            self._registry.leave(holder_of(scope))
             await self._on_end()
 
     def tick(self, now: float, keepalive_seconds: float, slow_seconds: float, max_seconds: float) -> None:

@@ -41,11 +41,13 @@ async def read(upstream: Upstream, path: str, query: Query | None = None) -> dic
     return parsed(await upstream.request("GET", path, query=query))
 
 
-async def when_unlocked(call: Callable[[], Awaitable[T]], wait_seconds: float) -> T:
+async def when_unlocked(
+    call: Callable[[], Awaitable[T]], wait_seconds: float, waited: Callable[[float], None] | None = None
+) -> T:
     """Repeat a call that the upstream refused because the conversation is busy, for at most `wait_seconds`.
 
     A refusal means that nothing was started, so repeating cannot run a turn twice. Raises
-    `ConversationLockedError` when the time is over.
+    `ConversationLockedError` when the time is over. `waited` is told how long each pause was.
     """
     deadline = asyncio.get_running_loop().time() + wait_seconds
     pause = _FIRST_LOCK_WAIT_SECONDS
@@ -56,4 +58,6 @@ async def when_unlocked(call: Callable[[], Awaitable[T]], wait_seconds: float) -
             if asyncio.get_running_loop().time() + pause > deadline:
                 raise
         await asyncio.sleep(pause)
+        if waited is not None:
+            waited(pause)
         pause = min(pause * 2, _LONGEST_LOCK_WAIT_SECONDS)

@@ -1,6 +1,6 @@
 """Upstream conversations and their items. Source: OpenAI's Conversations API."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from app.core.calls import parsed, read, when_unlocked
@@ -17,9 +17,16 @@ _PAGE_ITEMS = 100
 class Conversations:
     """Calls on `/conversations`; ids are upstream ids, failures are `UpstreamError`s."""
 
-    def __init__(self, upstream: Upstream, *, lock_wait_seconds: float) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        lock_wait_seconds: float,
+        lock_waited: Callable[[float], None] | None = None,
+    ) -> None:
         self._upstream = upstream
         self._lock_wait_seconds = lock_wait_seconds
+        self._lock_waited = lock_waited
 
     async def create(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
         """Create a conversation that holds `items`, however many."""
@@ -60,7 +67,7 @@ class Conversations:
         async def post() -> bytes:
             return await self._upstream.request("POST", path, body=body)
 
-        return _data(parsed(await when_unlocked(post, self._lock_wait_seconds)))
+        return _data(parsed(await when_unlocked(post, self._lock_wait_seconds, self._lock_waited)))
 
     async def get_item(self, conversation_id: str, item_id: str) -> Json:
         """Read one item."""

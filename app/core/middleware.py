@@ -26,6 +26,7 @@ _SECURITY_HEADERS = [
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
+_CLIENT_GONE = 499
 _API_HEADERS = [
     *_SECURITY_HEADERS,
     (b"cache-control", b"no-store"),
@@ -92,7 +93,12 @@ class RequestMiddleware:
                 await answer(error_start(failure))
                 await answer(error_body(failure))
         finally:
-            _log_access(scope, fields, status, started)
+            seconds, route = time.perf_counter() - started, _template(scope)
+            status = status or _CLIENT_GONE
+            self._metrics.request_ended(
+                scope["method"], route or "unmatched", status, seconds, fields.get("error")
+            )
+            _log_access(scope, fields, route, status, seconds)
 
 
 def _request_id(scope: Scope) -> str:
@@ -114,7 +120,7 @@ def _add_headers(message: MutableMapping[str, Any], request_id: str, scope: Scop
             headers.append((raw, value.encode()))
 
 
-def _log_access(scope: Scope, fields: dict[str, Any], status: int, started: float) -> None:
+def _log_access(scope: Scope, fields: dict[str, Any], route: str | None, status: int, seconds: float) -> None:
     helpers = {
         _STAINLESS[name]: value.decode("latin-1")[:40]
         for name, value in scope["headers"]
@@ -124,9 +130,9 @@ def _log_access(scope: Scope, fields: dict[str, Any], status: int, started: floa
     _log.info(
         "request",
         method=scope["method"],
-        route=_template(scope),
-        status=status or 499,
-        ms=round((time.perf_counter() - started) * 1000, 1),
+        route=route,
+        status=status,
+        ms=round(seconds * 1000, 1),
         **(parameters | helpers | fields),
     )
 

@@ -11,6 +11,7 @@ from app.core.messages import Messages
 from app.core.responses import BackgroundSupport, Responses
 from app.core.run_events import RunEvents
 from app.core.run_log import RunLog
+from app.core.run_meter import RunMeters
 from app.core.run_params import RunParams
 from app.core.run_reader import RunReader
 from app.core.run_starter import RunStarter
@@ -26,30 +27,35 @@ class OpenAIClient:
     Holds nothing that it cannot lose, but for history writes that `aclose` finishes.
     """
 
-    def __init__(self, upstream: Upstream, assistant: Assistant, settings: Settings) -> None:
+    def __init__(
+        self, upstream: Upstream, assistant: Assistant, settings: Settings, meters: RunMeters
+    ) -> None:
         wait = settings.lock_wait_seconds
         deadline = settings.run_expires_seconds
         self.background = BackgroundTasks()
         self._upstream = upstream
-        self._run_log = RunLog(conversations := Conversations(upstream, lock_wait_seconds=wait))
+        lock_waited = meters.metrics.lock_waited
+        conversations = Conversations(upstream, lock_wait_seconds=wait, lock_waited=lock_waited)
+        self._run_log = RunLog(conversations)
         responses = Responses(
             upstream,
             BackgroundSupport(settings.upstream_background),
             lock_wait_seconds=wait,
             deadline_seconds=deadline,
+            meters=meters,
         )
         params = RunParams(assistant, settings)
         reader = RunReader(conversations, responses, self._run_log, settings)
         rounds = ToolRounds(conversations, self._run_log)
         self.starter = RunStarter(
-            responses, self._run_log, rounds, self.background, deadline_seconds=deadline
+            responses, self._run_log, rounds, self.background, meters, deadline_seconds=deadline
         )
         self.messages = Messages(conversations, self._run_log, params, settings)
         self.threads = Threads(conversations, self._run_log, self.messages, params)
         self.runs = Runs(
             conversations, responses, self.starter, reader, rounds, self.threads, self.messages, params
         )
-        self.run_events = RunEvents(responses, self.runs, deadline_seconds=deadline)
+        self.run_events = RunEvents(responses, self.runs, meters, deadline_seconds=deadline)
         self.knowledge = KnowledgeStore(upstream, assistant, settings)
         self.files = Files(upstream, self.knowledge, self.background, settings)
         self.chat = Chat(conversations, self.starter, reader, self.runs, params, settings)

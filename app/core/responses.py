@@ -5,6 +5,7 @@ from typing import Literal
 import structlog
 
 from app.core.calls import parsed, read, when_unlocked
+from app.core.run_meter import RunMeters
 from app.core.upstream.failures import BackgroundRefusedError, UpstreamBrokenError
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.translate.events import Json
@@ -44,10 +45,12 @@ class Responses:
         *,
         lock_wait_seconds: float,
         deadline_seconds: float,
+        meters: RunMeters,
     ) -> None:
         self._upstream = upstream
         self._support = support
         self._lock_wait_seconds = lock_wait_seconds
+        self._meters = meters
         self._deadline_seconds = deadline_seconds
 
     @property
@@ -60,7 +63,9 @@ class Responses:
         background = self._support.runs
         try:
             return await when_unlocked(
-                lambda: self._start(params, background=background), self._lock_wait_seconds
+                lambda: self._start(params, background=background),
+                self._lock_wait_seconds,
+                self._meters.metrics.lock_waited,
             )
         except BackgroundRefusedError:
             if not background:
@@ -76,7 +81,9 @@ class Responses:
             del body["background"]
         try:
             stream = await when_unlocked(
-                lambda: self._upstream.stream("POST", _PATH, body=body), self._lock_wait_seconds
+                lambda: self._upstream.stream("POST", _PATH, body=body),
+                self._lock_wait_seconds,
+                self._meters.metrics.lock_waited,
             )
         except BackgroundRefusedError:
             if not background:
@@ -88,7 +95,9 @@ class Responses:
 
     async def get(self, response_id: str) -> Json:
         """Read a response."""
-        return _response(await read(self._upstream, f"{_PATH}/{response_id}"))
+        response = _response(await read(self._upstream, f"{_PATH}/{response_id}"))
+        self._meters.saw(response)
+        return response
 
     async def follow(self, response_id: str, *, starting_after: int | None = None) -> UpstreamStream:
         """Open a background response's stream again, from its start or after an event's sequence number."""
@@ -99,7 +108,10 @@ class Responses:
 
     async def cancel(self, response_id: str) -> Json:
         """Cancel a background response and return what became of it."""
-        return _response(parsed(await self._upstream.request("POST", f"{_PATH}/{response_id}/cancel")))
+        response = _response(parsed(await self._upstream.request("POST", f"{_PATH}/{response_id}/cancel")))
+        self._meters.metrics.run_cancelled()
+        self._meters.saw(response)
+        return response
 
     async def _start(self, params: Json, *, background: bool) -> Json:
         body = {**params, "store": True} | ({"background": True} if background else {})

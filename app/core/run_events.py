@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from app.core.callers import Scope
 from app.core.responses import Responses
+from app.core.run_meter import RunMeters
 from app.core.run_reader import RunView
 from app.core.run_stream import RunStream
 from app.core.runs import Runs
@@ -105,8 +106,11 @@ class PolledRun:
 class RunEvents:
     """The service behind `/threads/{thread_id}/runs/{run_id}/events`."""
 
-    def __init__(self, responses: Responses, runs: Runs, *, deadline_seconds: float) -> None:
+    def __init__(
+        self, responses: Responses, runs: Runs, meters: RunMeters, *, deadline_seconds: float
+    ) -> None:
         self._responses = responses
+        self._meters = meters
         self._runs = runs
         self._deadline_seconds = deadline_seconds
 
@@ -122,7 +126,10 @@ class RunEvents:
             upstream = await self._responses.follow(view.response["id"])
         except (UpstreamRefusedError, UpstreamMissingError):
             return ResumedRun(PolledRun(translator, self._responses, view, deadline), starting_after)
-        stream = RunStream(self._responses, translator, upstream, in_background=True, deadline=deadline)
+        meter = self._meters.watch()
+        stream = RunStream(
+            self._responses, translator, upstream, meter=meter, in_background=True, deadline=deadline
+        )
         try:
             await stream.prime([])
         except BaseException:

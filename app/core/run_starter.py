@@ -10,6 +10,7 @@ from app.core.callers import Scope, missing_as
 from app.core.logging import note
 from app.core.responses import Responses
 from app.core.run_log import RunLog
+from app.core.run_meter import RunMeters
 from app.core.run_stream import RunStream
 from app.core.tool_rounds import ToolRounds
 from app.core.upstream.failures import ToolOutputMissingError, UpstreamError
@@ -31,6 +32,7 @@ class RunStarter:
         run_log: RunLog,
         rounds: ToolRounds,
         background: BackgroundTasks,
+        meters: RunMeters,
         *,
         deadline_seconds: float,
     ) -> None:
@@ -38,6 +40,7 @@ class RunStarter:
         self._run_log = run_log
         self._rounds = rounds
         self._background = background
+        self._meters = meters
         self._deadline_seconds = deadline_seconds
 
     async def start(self, scope: Scope, context: RunContext, params: Json) -> Json:
@@ -80,9 +83,10 @@ class RunStarter:
         conversation_id = params["conversation"]
 
         async def begin() -> RunStream:
-            upstream, in_background = await self._repaired(
-                scope, conversation_id, lambda: self._responses.open_stream(params)
-            )
+            with self._meters.begin(params) as meter:
+                upstream, in_background = await self._repaired(
+                    scope, conversation_id, lambda: self._responses.open_stream(params)
+                )
             translator = RunTranslator(
                 context, resumed=context.first_response_id is not None, wants_deltas=wants_deltas
             )
@@ -90,6 +94,7 @@ class RunStarter:
                 self._responses,
                 translator,
                 upstream,
+                meter=meter,
                 in_background=in_background,
                 deadline=asyncio.get_running_loop().time() + self._deadline_seconds,
                 on_expired=lambda response_id: self._expired(conversation_id, context, response_id),

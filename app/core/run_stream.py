@@ -7,9 +7,10 @@ import structlog
 
 from app.core.errors import ServiceError
 from app.core.responses import Responses
+from app.core.run_meter import RunMeter
 from app.core.upstream.failures import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
 from app.core.upstream.port import UpstreamStream
-from app.translate.events import DomainEvent, Json, StreamFailed
+from app.translate.events import DomainEvent, Json, StreamFailed, TextDelta
 from app.translate.objects import LIVE
 from app.translate.run_events import MalformedEventError, RunTranslator
 from app.utils.sse import SSEDecoder
@@ -31,12 +32,14 @@ class RunStream:
         translator: RunTranslator,
         stream: UpstreamStream,
         *,
+        meter: RunMeter,
         in_background: bool,
         deadline: float,
         on_expired: Callable[[str], None] | None = None,
     ) -> None:
         self._responses = responses
         self._translator = translator
+        self._meter = meter
         self._in_background = in_background
         self._deadline = deadline
         self._on_expired = on_expired
@@ -49,6 +52,11 @@ class RunStream:
     def response_id(self) -> str | None:
         """The upstream response, once the upstream named it."""
         return self._translator.response["id"] if self._translator.response else None
+
+    @property
+    def public_ids(self) -> tuple[str, str] | None:
+        """The thread and the run as clients know them, once the run exists."""
+        return self._translator.public_ids
 
     @property
     def is_ended(self) -> bool:
@@ -64,6 +72,7 @@ class RunStream:
             self._first = await self._next()
         if isinstance(failed := self._first[0], StreamFailed):
             raise self._failure or _restored(failed.error)
+        self._meter.created()
         self._first = before + self._first
 
     async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
@@ -103,6 +112,7 @@ class RunStream:
 
     async def aclose(self) -> None:
         """Give the upstream connection up."""
+        self._meter.left(self._translator.response)
         await self._stream.aclose()
 
     def _attach(self, stream: UpstreamStream) -> None:
@@ -127,10 +137,13 @@ class RunStream:
                 events += self._translator.feed(name, data)
         except (MalformedEventError, ValueError):
             events += await self._recover(UpstreamBrokenError())
+        if self._meter.awaits_text and any(isinstance(event, TextDelta) for event in events):
+            self._meter.first_text()
         return events
 
     async def _recover(self, failure: UpstreamError) -> list[DomainEvent]:
         await self._stream.aclose()
+        self._meter.broke(failure.code)
         self._failure = failure
         translator = self._translator
         if translator.is_ended:
