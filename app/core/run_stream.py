@@ -118,7 +118,7 @@ class RunStream:
     def _attach(self, stream: UpstreamStream) -> None:
         self._stream = stream
         self._reads = aiter(stream)
-        self._decoder = SSEDecoder()
+        self._decoder = SSEDecoder(self._translator.skipped)
         self._failure: UpstreamError | None = None
 
     async def _next(self) -> list[DomainEvent]:

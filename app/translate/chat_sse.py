@@ -34,12 +34,13 @@ class ChatEncoder(EventStreamEncoder):
 
     def encode(self, event: DomainEvent) -> bytes:
         """Return the frame of one event, or nothing."""
+        if isinstance(event, TextDelta):
+            mark = b"" if event.sequence is None else b"id: %d\n" % event.sequence
+            return b'%bevent: delta\ndata: {"text":%b}\n\n' % (mark, dump_json(self._paragraphs.text(event)))
         return with_event_id(self._frame(event), event.sequence)
 
     def _frame(self, event: DomainEvent) -> bytes:
         match event:
-            case TextDelta():
-                return b'event: delta\ndata: {"text":' + dump_json(self._paragraphs.text(event)) + b"}\n\n"
             case RunCreated(run=run) | RunResumed(run=run):
                 return event_frame(b"thread", {"thread_id": run["thread_id"], "run_id": run["id"]})
             case AnnotationAdded(source=source):

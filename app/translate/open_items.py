@@ -26,7 +26,7 @@ _TEXT = "response.output_text.delta"
 _REFUSAL = "response.refusal.delta"
 
 
-class _OpenMessage:
+class OpenMessage:
     """A message whose text still grows."""
 
     __slots__ = ("annotation_counts", "item_id", "message_id", "texts")
@@ -37,7 +37,12 @@ class _OpenMessage:
         self.texts: dict[int, list[str]] = {}
         self.annotation_counts: dict[int, int] = {}
 
+    def grow(self, part: int, delta: str) -> None:
+        """Add text to one content part."""
+        self.texts.setdefault(part, []).append(delta)
+
     def item(self) -> Json:
+        """Return the message as the upstream would show it so far."""
         content = [
             {"type": "output_text", "text": "".join(parts), "annotations": []}
             for _, parts in sorted(self.texts.items())
@@ -70,7 +75,7 @@ class OpenItems:
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._step: _OpenStep | None = None
-        self._messages: dict[int, _OpenMessage] = {}
+        self._messages: dict[int, OpenMessage] = {}
         self._finished: dict[int, Json] = {}
         self._run: Json = {}
         self._response_id = ""
@@ -83,6 +88,14 @@ class OpenItems:
     def finished(self) -> list[Json]:
         """Return the whole items seen so far, in output order, for upstreams whose last event holds none."""
         return [item for _, item in sorted(self._finished.items())]
+
+    def keep(self, index: int, item: Json) -> None:
+        """Remember a whole item without telling of it."""
+        self._finished[index] = item
+
+    def open_message(self, index: int) -> OpenMessage | None:
+        """Return the message that is open at an output index."""
+        return self._messages.get(index)
 
     def start(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
         """An item opened."""
@@ -100,7 +113,7 @@ class OpenItems:
             message = self._messages.get(index)
             started = [] if message else self._start_message(index, item_id)
             message = message or self._messages[index]
-            message.texts.setdefault(part, []).append(delta)
+            message.grow(part, delta)
             event = TextDelta(message.message_id, part, delta, "refusal" if kind == _REFUSAL else "text")
             return [*started, event] if started else [event]
         return self._grow_call(index, delta)
@@ -160,7 +173,7 @@ class OpenItems:
 
     def _start_message(self, index: int, item_id: str) -> list[DomainEvent]:
         events = self._close_step("completed")
-        message = _OpenMessage(item_id, self._context.ids.message(item_id))
+        message = OpenMessage(item_id, self._context.ids.message(item_id))
         self._messages[index] = message
         events.append(self._open_step(_OpenStep(index, message_details(message.message_id))))
         empty = {"id": item_id, "role": "assistant", "status": "in_progress", "content": []}

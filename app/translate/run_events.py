@@ -18,6 +18,7 @@ from app.translate.events import (
     RunInProgress,
     RunResumed,
     StreamFailed,
+    TextDelta,
 )
 from app.translate.objects import message_object, message_sources, run_object, run_status
 from app.translate.open_items import OpenItems
@@ -46,14 +47,18 @@ class _Named(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(UpstreamEvent)
 _NAME_DECODER = msgspec.json.Decoder(_Named)
 _TERMINAL = {"response.completed", "response.failed", "response.incomplete", "response.cancelled"}
+TEXT_DELTA = "response.output_text.delta"
 _DELTAS = {
-    "response.output_text.delta",
+    TEXT_DELTA,
     "response.refusal.delta",
     "response.function_call_arguments.delta",
     "response.code_interpreter_call_code.delta",
 }
 _STATES = {"response.created", "response.queued", "response.in_progress"}
 _ITEMS = {"response.output_item.added", "response.output_item.done", "response.output_text.annotation.added"}
+_FOR_LIVE_READERS = frozenset(
+    {*_DELTAS, *_ITEMS, "response.queued", "response.in_progress"} - {"response.output_item.done"}
+)
 _KNOWN = _TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}
 _KNOWN_NAMES = {name.encode(): name for name in _KNOWN}
 
@@ -68,14 +73,18 @@ class RunTranslator:
     Args:
         context: how the run is named and shown.
         resumed: the stream continues a run after tool outputs, so it is requeued and not created.
-        wants_deltas: false skips parsing what only a live reader needs.
+        wants_deltas: false leaves out what only a live reader needs: between the run's creation and its end
+            nothing is told, and most events are not even parsed.
 
     """
 
     def __init__(self, context: RunContext, *, resumed: bool = False, wants_deltas: bool = True) -> None:
         self._context = context
         self._resumed = resumed
-        self._skipped = set() if wants_deltas else _DELTAS
+        self._wants_deltas = wants_deltas
+        self._shown: tuple[Json | None, str, Json] = (None, "", {})
+        self.skipped = frozenset() if wants_deltas else _FOR_LIVE_READERS
+        """Names of upstream events that may be dropped unread."""
         self._is_announced = False
         self._is_running = False
         self._items = OpenItems(context)
@@ -87,11 +96,12 @@ class RunTranslator:
     def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
         """Translate one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
         kind = _KNOWN_NAMES.get(name) if name else _name_of(data)
-        if kind is None or self.is_ended or kind in self._skipped:
+        if kind is None or self.is_ended or kind in self.skipped:
             return []
         try:
             event = _DECODER.decode(data)
-            events = self._translate(kind, event)
+            events = self._text_grown(event) if kind == TEXT_DELTA else []
+            events = events or self._translate(kind, event)
         except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError) as exc:
             raise MalformedEventError(kind) from exc
         if event.sequence_number is not None:
@@ -133,6 +143,14 @@ class RunTranslator:
             return [StreamFailed(error)]
         return self._end({**self.response, "output": [], "status": status}, status)
 
+    def _text_grown(self, event: UpstreamEvent) -> list[DomainEvent]:
+        """Translate the one event that comes with every token, where nothing has to be opened for it."""
+        message = self._items.open_message(event.output_index) if self._is_running else None
+        if message is None:
+            return []
+        message.grow(event.content_index, event.delta)
+        return [TextDelta(message.message_id, event.content_index, event.delta)]
+
     def _translate(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
         if kind in _DELTAS:
             return [
@@ -164,6 +182,9 @@ class RunTranslator:
             )
         if event.item is None:
             raise MalformedEventError(kind)
+        if not self._wants_deltas:
+            self._items.keep(event.output_index, event.item)
+            return []
         if kind == "response.output_item.added":
             return self._items.start(event.output_index, event.item, self._run("in_progress"))
         return self._items.end(event.output_index, event.item, self._run("in_progress"))
@@ -178,7 +199,7 @@ class RunTranslator:
         return [RunResumed(run) if self._resumed else RunCreated(run)]
 
     def _ensure_running(self) -> list[DomainEvent]:
-        if self._is_running or self.response is None:
+        if self._is_running or self.response is None or not self._wants_deltas:
             return []
         self._is_running = True
         return [RunInProgress(self._run("in_progress"))]
@@ -210,7 +231,11 @@ class RunTranslator:
     def _run(self, status: str) -> Json:
         if self.response is None:
             raise MalformedEventError("an item before its response")
-        return run_object({**self.response, "output": []}, self._context, status=status)
+        response, shown_status, run = self._shown
+        if response is not self.response or shown_status != status:
+            run = run_object({**self.response, "output": []}, self._context, status=status)
+            self._shown = (self.response, status, run)
+        return run
 
 
 def _name_of(data: bytes) -> str | None:

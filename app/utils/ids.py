@@ -60,11 +60,13 @@ class IdCodec:
 
     """
 
-    __slots__ = ("_keys", "_owner")
+    __slots__ = ("_keys", "_owner", "_sealed")
 
     def __init__(self, keys: Sequence[bytes] = (), owner: str = "") -> None:
         self._keys = tuple(keys)
         self._owner = owner.encode()
+        # One answer names the same run and message many times.
+        self._sealed: dict[tuple[str, str], str] = {}
 
     def thread(self, conversation_id: str) -> str:
         """Name a conversation as a thread."""
@@ -111,7 +113,12 @@ class IdCodec:
         return name, container or None
 
     def _seal(self, kind: str, suffix: str) -> str:
-        return f"{suffix}_{_sign(self._keys[0], kind, self._owner, suffix)}" if self._keys else suffix
+        if not self._keys:
+            return suffix
+        if (sealed := self._sealed.get((kind, suffix))) is None:
+            sealed = f"{suffix}_{_sign(self._keys[0], kind, self._owner, suffix)}"
+            self._sealed[kind, suffix] = sealed
+        return sealed
 
     def _open(self, kind: str, client_id: str) -> str:
         prefix, _, rest = client_id.partition("_")
