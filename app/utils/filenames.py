@@ -70,6 +70,8 @@ _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u20
 def safe_filename(raw: str) -> str:
     """Return the last component of a name or path; raises `ValueError`, in words for the sender."""
     name = unicodedata.normalize("NFC", raw).replace("\\", "/").rpartition("/")[2].strip()
+    # A form has no way to carry a quote that all of its readers understand.
+    name = name.replace('"', "'")
     if name in {"", ".", ".."}:
         raise ValueError("the file has no name")
     if len(name) > MAX_FILENAME_CHARS:
