@@ -1,7 +1,8 @@
-"""Pages for people: the playground, and the widget for other sites. npm builds them from web/ into web/dist."""
+"""Pages for people: the playground and the widget for other sites, built by npm from web/ into web/dist."""
 
 import hashlib
 import html
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from app.api.dependencies import AssistantDep, HealthDep, SettingsDep
+from app.api.dependencies import AssistantDep, AuthenticatorDep, HealthDep, SettingsDep
+from app.api.responses import JsonResponse
 from app.core.config import PROJECT_ROOT, Settings
 from app.core.errors import NotFoundError
+from app.core.sessions import Session
 
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
@@ -28,6 +31,7 @@ _NO_SESSIONS = (
     "This service asks for a key, and a page must not hold one: set PLAYGROUND_TOKEN_URL to an address of "
     "your own backend that mints sessions, or on your own machine PLAYGROUND_SESSIONS=true."
 )
+_SESSION_PATH = "/playground/session"
 # Only what this service serves runs and loads; pictures may also come from memory, where downloads are shown.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src blob:; "
@@ -89,21 +93,31 @@ def build_router(settings: Settings, folder: Path = PROJECT_ROOT / "web" / "dist
             "model": upstream["model"],
             "upstream": upstream["kind"],
             "responder": upstream.get("responder"),
-            "token_url": settings.playground_token_url,
-            "closed": _closed(settings),
+            "token_url": _token_url(settings),
+            "closed": None if settings.auth_mode == "none" or _token_url(settings) else _NO_SESSIONS,
         }
         return _page(bundle, config, settings)
+
+    async def mint_session(authenticator: AuthenticatorDep, settings: SettingsDep) -> Response:
+        expires_at = int(time.time()) + settings.session_ttl_seconds
+        session = Session(key_name=next(iter(settings.api_keys)), user="playground", expires_at=expires_at)
+        token = authenticator.sessions.mint(session)
+        return JsonResponse({"client_secret": token, "expires_at": expires_at})
 
     router.add_api_route("/embed.js", read_embed, methods=["GET", "HEAD"])
     router.add_api_route("/assets/{name}", read_asset, methods=["GET", "HEAD"])
     if settings.playground_enabled:
         router.add_api_route("/playground", read_playground, methods=["GET", "HEAD"])
+        if settings.playground_sessions and settings.auth_mode != "none":
+            router.add_api_route(_SESSION_PATH, mint_session, methods=["POST"])
     return router
 
 
-def _closed(settings: Settings) -> str | None:
-    is_open = settings.auth_mode == "none" or settings.playground_token_url
-    return None if is_open else _NO_SESSIONS
+def _token_url(settings: Settings) -> str | None:
+    """Return where the page gets its sessions, or None where it needs none or gets none."""
+    if settings.auth_mode == "none":
+        return None
+    return settings.playground_token_url or (_SESSION_PATH[1:] if settings.playground_sessions else None)
 
 
 def _serve(request: Request, file: _File | None, caching: str) -> Response:

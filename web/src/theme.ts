@@ -24,11 +24,12 @@ const AUXILIARY = `
 .message-bubble th { background: var(--_code); }
 .message-bubble img { border-radius: 10px; }
 .user-message-text code { background: rgb(127 127 127 / .25); }
-#messages:not(:has(.outer-message-container:not(.deep-chat-intro))) { justify-content: center; }
+#messages:not(:has(.outer-message-container:not(.deep-chat-intro))) > div:last-child { margin-block: auto; }
 #messages:has(.outer-message-container:not(.deep-chat-intro)) .deep-chat-intro { display: none; }
 .intro { text-align: center; padding: 8px; color: var(--_text); }
-.intro .name { font-size: 1.5em; font-weight: 650; line-height: 1.3; margin: 0 0 .3em; }
 .intro p { margin: 0 auto; max-width: 32em; color: var(--_muted); }
+.intro p.name { color: var(--_text); font-size: 1.5em; font-weight: 650; line-height: 1.3; margin: 0 0 .3em; }
+
 .intro .suggestions { display: flex; flex-wrap: wrap; justify-content: center; gap: 8px; margin-top: 22px; }
 .intro button { padding: 9px 15px; border: 1px solid var(--_border); border-radius: 99px; background: var(--_input); color: var(--_text); font: inherit; font-size: .93em; cursor: pointer; }
 .intro button:hover { border-color: var(--_accent); background: var(--_surface); }
