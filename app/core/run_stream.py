@@ -152,22 +152,34 @@ class RunStream:
             return translator.fail(failure.detail())
         try:
             response = await self._responses.get(self.response_id)
+            if await self._reopened(response):
+                return []
             if response.get("status") not in LIVE:
                 return translator.finish(response)
-            if self._may_reconnect():
-                self._attach(
-                    await self._responses.follow(self.response_id, starting_after=translator.last_sequence)
-                )
-                return []
         except UpstreamError as exc:
             _log.warning("stream_not_recovered", code=exc.code)
         await self.cancel()
         _log.warning("run_failed_by_upstream", code=failure.code)
         return translator.fail(failure.detail())
 
+    async def _reopened(self, response: Json) -> bool:
+        """Go on after the last event, also where the response has ended: the rest has its numbers only there."""
+        # The stream of a cancelled response just ends.
+        if response.get("status") == "cancelled" or not self._may_reconnect():
+            return False
+        after = self._translator.last_sequence
+        try:
+            self._attach(await self._responses.follow(response["id"], starting_after=after))
+        except UpstreamError as exc:
+            _log.warning("stream_not_reopened", code=exc.code)
+            return False
+        return True
+
     def _may_reconnect(self) -> bool:
         """Allow another try in the background while the last one brought anything new."""
         seen = self._translator.last_sequence
+        if seen is None:
+            return False
         has_progress = self._reconnects == 0 or seen != self._seen_before_reconnect
         self._reconnects += 1
         self._seen_before_reconnect = seen
@@ -186,4 +198,4 @@ class RunStream:
 
 
 def _restored(error: Json) -> ServiceError:
-    return UpstreamBrokenError(str(error.get("message") or "The upstream's answer broke off."))
+    return UpstreamError(error["message"], code=error["code"], headers={"x-should-retry": "false"})

@@ -66,7 +66,7 @@ class _OpenStep:
         self.details = details
         self.is_function = is_function
         self.calls: dict[int, int] = {}
-        self.grown: set[int] = set()
+        self.grown: dict[int, int] = {}
 
 
 class OpenItems:
@@ -118,12 +118,24 @@ class OpenItems:
             return [*started, event] if started else [event]
         return self._grow_call(index, delta)
 
-    def retell_text(self, index: int, part: int, content: Json) -> list[DomainEvent]:
-        """A finished text part, told as one piece with its sources."""
+    def catch_up(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
+        """An item that was looked up whole: tell what was not told of it, in one piece."""
+        if index in self._finished:
+            return []
+        is_open = index in self._messages or (self._step is not None and index in self._step.calls)
+        events = [] if is_open else self.start(index, item, run)
+        if index in self._messages:
+            for part, content in enumerate(item.get("content") or []):
+                events += self._catch_up_text(index, part, content)
+        return [*events, *self.end(index, item, run)]
+
+    def _catch_up_text(self, index: int, part: int, content: Json) -> list[DomainEvent]:
+        message = self._messages[index]
         kind = _REFUSAL if content.get("type") == "refusal" else _TEXT
         text = str(content.get("text") or content.get("refusal") or "")
-        events = self.grow(kind, index, part, "", text) if text else []
-        for upstream in content.get("annotations") or []:
+        told = sum(map(len, message.texts.get(part, ())))
+        events = self.grow(kind, index, part, "", text[told:]) if text[told:] else []
+        for upstream in (content.get("annotations") or [])[message.annotation_counts.get(part, 0) :]:
             events += self.annotate(index, part, "", upstream)
         return events
 
@@ -202,7 +214,7 @@ class OpenItems:
         step = self._step
         if step is None or index not in step.calls:
             return []
-        step.grown.add(index)
+        step.grown[index] = step.grown.get(index, 0) + len(delta)
         number = step.calls[index]
         call = step.details["tool_calls"][number]
         return [ToolCallDelta(self._step_id(), number, call["id"], call["type"], "", delta)]
@@ -212,9 +224,9 @@ class OpenItems:
         if self._step is None or index not in self._step.calls:
             events += self._start_call(index, item, kind)
         step = self._current_step()
-        whole = item.get("arguments") if kind == "function" else item.get("code")
-        if whole and index not in step.grown:
-            events += self._grow_call(index, str(whole))
+        whole = str((item.get("arguments") if kind == "function" else item.get("code")) or "")
+        if left := whole[step.grown.get(index, 0) :]:
+            events += self._grow_call(index, left)
         call = tool_call(item, self._context) or {}
         number = step.calls[index]
         step.details["tool_calls"][number] = call

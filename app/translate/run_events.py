@@ -117,19 +117,13 @@ class RunTranslator:
     def retell(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
         """Tell a whole run from its finished response, as if it had been followed."""
         events = [*self._announce(response), *self._ensure_running()]
-        run = self._run("in_progress")
-        for index, item in enumerate(response.get("output") or []):
-            events += self._items.start(index, item, run)
-            for part, content in enumerate(item.get("content") or []):
-                events += self._items.retell_text(index, part, content)
-            events += self._items.end(index, item, run)
-        return [*events, *self._end(response, status)]
+        return [*events, *self._rest(response), *self._end(response, status)]
 
     def finish(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
         """End the run from a looked-up response, after its stream broke off; `status` overrides its own."""
         if self.is_ended:
             return []
-        return [*self._announce(response), *self._end(response, status)]
+        return [*self._announce(response), *self._rest(response), *self._end(response, status)]
 
     def fail(self, error: Json, *, status: str = "failed") -> list[DomainEvent]:
         """End the run without the upstream's word: close what is open, then say what is known.
@@ -197,6 +191,13 @@ class RunTranslator:
         run = self._run("queued")
         self._items.begin(response["id"], run)
         return [RunResumed(run) if self._resumed else RunCreated(run)]
+
+    def _rest(self, response: Json) -> list[DomainEvent]:
+        """Tell what was not told yet of a whole response's items."""
+        events: list[DomainEvent] = []
+        for index, item in enumerate(response.get("output") or []):
+            events += self._items.catch_up(index, item, self._run("in_progress"))
+        return [*self._ensure_running(), *events] if events else []
 
     def _ensure_running(self) -> list[DomainEvent]:
         if self._is_running or self.response is None or not self._wants_deltas:
