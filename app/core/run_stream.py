@@ -163,7 +163,7 @@ class RunStream:
         return translator.fail(failure.detail())
 
     async def _reopened(self, response: Json) -> bool:
-        """Go on after the last event, also where the response has ended: the rest has its numbers only there."""
+        """Go on after the last event, also where the response has ended: only there the rest has numbers."""
         # The stream of a cancelled response just ends.
         if response.get("status") == "cancelled" or not self._may_reconnect():
             return False
