@@ -1,8 +1,9 @@
 """The composition root: `create_app(settings)` builds the service, `python main.py` serves it."""
 
+import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -17,9 +18,11 @@ from app.api.metrics import metrics_router
 from app.api.streaming import StreamRegistry
 from app.core.access import AccessMiddleware, HostMiddleware
 from app.core.assistant import load_assistant
+from app.core.check import Finding, check_service
 from app.core.config import VERSION, Settings
 from app.core.cors import SdkCorsMiddleware
 from app.core.health import Health
+from app.core.idempotency import Idempotency
 from app.core.lifespan import model_name, open_upstream, opened_redis, opened_target, stop_task
 from app.core.logging import configure_logging
 from app.core.metrics import Metrics
@@ -74,6 +77,7 @@ def _lifespan(
             stack.push_async_callback(client.aclose, settings.shutdown_grace_seconds)
             registry = StreamRegistry(
                 max_streams=settings.max_streams,
+                max_per_holder=settings.max_streams_per_owner,
                 keepalive_seconds=settings.sse_keepalive_seconds,
                 slow_reader_seconds=settings.slow_reader_seconds,
                 max_seconds=settings.stream_max_seconds,
@@ -102,6 +106,7 @@ def _lifespan(
                 health=found,
                 authenticator=authenticator,
                 rate_limits=RateLimits(settings, redis),
+                idempotency=Idempotency(settings, redis),
             )
 
     return lifespan
@@ -138,8 +143,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)  # type: ignore[arg-type]  # passed on as it came
 
 
-def main() -> int:
-    """Serve until a signal comes; returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal comes, or only check with `--check`; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="main.py", description="Serve Soloist.")
+    parser.add_argument("--check", action="store_true", help="try settings, upstream and Redis, then exit")
+    only_check = parser.parse_args(arguments).check
     try:
         settings = Settings()
         app = create_app(settings)
@@ -151,6 +159,8 @@ def main() -> int:
     except ValueError as exc:
         sys.stderr.write(f"{exc}\n")
         return 2
+    if only_check:
+        return _report(asyncio.run(check_service(settings)))
     app.state.grace_seconds = settings.shutdown_grace_seconds
     config = uvicorn.Config(
         app,
@@ -167,6 +177,12 @@ def main() -> int:
     )
     Server(config).run()
     return 0
+
+
+def _report(findings: list[Finding]) -> int:
+    for finding in findings:
+        print(f"{finding.level}: {finding.text}")
+    return int(any(finding.level == "error" for finding in findings))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """The chat surface: one call for a turn, in the protocol that the request speaks."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, RegistryDep, ScopeDep, SettingsDep
-from app.api.responses import answer, errors
-from app.api.run_streams import opened, run_response
+from app.api.idempotency import OnceDep
+from app.api.responses import errors
+from app.api.run_streams import run_once
 from app.api.streaming import ClientWatch, StreamRegistry
 from app.core.callers import Scope
 from app.core.chat import last_event
@@ -50,14 +52,17 @@ async def chat(
     scope: ScopeDep,
     registry: RegistryDep,
     settings: SettingsDep,
+    once: OnceDep,
 ) -> Response:
-    cancels = (body.on_disconnect or settings.on_disconnect_chat) == "cancel"
+    cancels = once.cancels(body.on_disconnect, settings.on_disconnect_chat)
     new_encoder = _protocol(request, body)
     if new_encoder is None:
-        return answer(scope, await _whole_answer(request, body, client, scope, registry, cancels=cancels))
+        watched = request if once.key is None or cancels else None
+        return await once.answer(
+            lambda: _whole_answer(watched, body, client, scope, registry, cancels=cancels)
+        )
     opening = client.chat.open(scope, body, wants_deltas=True, cancels=cancels)
-    stream = await opened(request, registry, opening)
-    return run_response(stream, new_encoder(), client, registry, scope, cancels=cancels)
+    return await run_once(request, once, client, scope, registry, opening, new_encoder(), cancels=cancels)
 
 
 @router.get(
@@ -84,6 +89,7 @@ async def ag_ui(
     scope: ScopeDep,
     registry: RegistryDep,
     settings: SettingsDep,
+    once: OnceDep,
 ) -> Response:
     thread_id = (body.forwardedProps or {}).get("thread_id")
     if thread_id is not None and not isinstance(thread_id, str):
@@ -91,11 +97,10 @@ async def ag_ui(
             "'forwardedProps.thread_id' must be a string.", param="forwardedProps.thread_id"
         )
     before, items = client.chat.history(body.messages, thread_id)
-    cancels = settings.on_disconnect_chat == "cancel"
+    cancels = once.cancels(None, settings.on_disconnect_chat)
     opening = client.chat.open_turn(scope, thread_id, before, items, wants_deltas=True, cancels=cancels)
-    stream = await opened(request, registry, opening)
     encoder = AgUiEncoder(body.threadId, body.runId)
-    return run_response(stream, encoder, client, registry, scope, cancels=cancels)
+    return await run_once(request, once, client, scope, registry, opening, encoder, cancels=cancels)
 
 
 def _protocol(request: Request, body: ChatRequest) -> Callable[[], Encoder] | None:
@@ -110,7 +115,7 @@ def _protocol(request: Request, body: ChatRequest) -> Callable[[], Encoder] | No
 
 
 async def _whole_answer(
-    request: Request,
+    request: Request | None,
     body: ChatRequest,
     client: OpenAIClient,
     scope: Scope,
@@ -118,10 +123,12 @@ async def _whole_answer(
     *,
     cancels: bool,
 ) -> Json:
-    registry.enter()
+    """Return the answer as JSON; with a request, unless its client leaves first."""
+    holder = scope.caller.stream_holder
+    registry.enter(holder)
     stream = None
     try:
-        async with ClientWatch(request.receive):
+        async with ClientWatch(request.receive) if request else nullcontext():
             stream = await client.chat.open(scope, body, wants_deltas=False, cancels=cancels)
             ended = await last_event(stream)
         await stream.aclose()
@@ -131,7 +138,7 @@ async def _whole_answer(
             client.background.spawn(leaving(stream))
         raise
     finally:
-        registry.leave()
+        registry.leave(holder)
     return _answer_of(ended)
 
 

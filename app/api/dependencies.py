@@ -13,6 +13,7 @@ from app.core.config import Settings
 from app.core.credentials import checked_user
 from app.core.errors import BadRequestError, UnauthorizedError
 from app.core.health import Health
+from app.core.idempotency import Idempotency
 from app.core.messages import Cursor
 from app.core.openai_client import OpenAIClient
 from app.core.rate_limit import RateLimits
@@ -32,6 +33,7 @@ class State(TypedDict):
     health: Health
     authenticator: Authenticator
     rate_limits: RateLimits
+    idempotency: Idempotency
 
 
 async def _settings(request: Request) -> Settings:

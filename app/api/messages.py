@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, CursorDep, ScopeDep
+from app.api.idempotency import OnceDep
 from app.api.responses import answer, errors
 from app.core.errors import BadRequestError
 from app.models.common import Deleted
@@ -15,8 +16,10 @@ router = APIRouter(prefix="/threads/{thread_id}/messages", tags=["messages"])
 
 
 @router.post("", summary="Add a message", response_model=Message, responses=errors(404, 429, 502, 504))
-async def create_message(thread_id: str, body: MessageCreate, client: ClientDep, scope: ScopeDep) -> Response:
-    return answer(scope, await client.messages.create(scope, thread_id, body))
+async def create_message(
+    thread_id: str, body: MessageCreate, client: ClientDep, scope: ScopeDep, once: OnceDep
+) -> Response:
+    return await once.answer(lambda: client.messages.create(scope, thread_id, body))
 
 
 @router.get("", summary="List messages", response_model=MessagePage, responses=errors(404, 429, 502, 504))

@@ -6,8 +6,10 @@ from typing import TypeVar
 from fastapi import Request
 from fastapi.responses import Response
 
-from app.api.streaming import ClientWatch, EventStreamResponse, StreamRegistry
+from app.api.idempotency import REPLAYED, Once, replayed
+from app.api.streaming import ClientWatch, EventStreamResponse, StreamRegistry, holder_of
 from app.core.callers import Scope
+from app.core.idempotency_stores import Answer
 from app.core.openai_client import OpenAIClient
 from app.core.run_events import ResumedRun
 from app.core.run_stream import RunStream
@@ -17,20 +19,59 @@ from app.translate.encoding import Encoder
 T = TypeVar("T")
 
 
-async def opened(request: Request, registry: StreamRegistry, opening: Awaitable[T]) -> T:
-    """Await a stream's opening with a place taken for it, unless the client leaves first."""
+async def opened(
+    request: Request, registry: StreamRegistry, opening: Awaitable[T], *, watches: bool = True
+) -> T:
+    """Await a stream's opening with a place taken for it; with `watches`, unless the client leaves first."""
+    holder = holder_of(request.scope)
     try:
-        registry.enter()
+        registry.enter(holder)
     except BaseException:
-        if hasattr(opening, "close"):
-            opening.close()
+        _unstarted(opening)
         raise
     try:
+        if not watches:
+            return await opening
         async with ClientWatch(request.receive):
             return await opening
     except BaseException:
-        registry.leave()
+        registry.leave(holder)
         raise
+
+
+def _unstarted(opening: Awaitable[object]) -> None:
+    """Give up what was never awaited."""
+    if hasattr(opening, "close"):
+        opening.close()
+
+
+async def run_once(
+    request: Request,
+    once: Once,
+    client: OpenAIClient,
+    scope: Scope,
+    registry: StreamRegistry,
+    opening: Awaitable[RunStream],
+    encoder: Encoder,
+    *,
+    cancels: bool,
+) -> Response:
+    """Answer with the stream of a run that starts now; a repeated request gets the run of its first time."""
+    try:
+        earlier = await once.earlier()
+    except BaseException:
+        _unstarted(opening)
+        raise
+    if earlier is None:
+        watches = once.key is None or cancels
+        stream = await once.started(opened(request, registry, opening, watches=watches))
+        return run_response(stream, encoder, client, registry, scope, cancels=cancels)
+    _unstarted(opening)
+    if isinstance(earlier, Answer):
+        return replayed(earlier)
+    following = client.run_events.open(scope, earlier.thread_id, earlier.run_id, None)
+    scope.headers.update(REPLAYED)
+    return await _followed(request, scope, registry, following, encoder)
 
 
 def run_response(
@@ -59,6 +100,7 @@ def run_response(
 
 async def assistants_stream(
     request: Request,
+    once: Once,
     client: OpenAIClient,
     scope: Scope,
     registry: StreamRegistry,
@@ -67,20 +109,29 @@ async def assistants_stream(
     cancels: bool,
 ) -> Response:
     """Answer with the Assistants event stream of a run that starts now."""
-    stream = await opened(request, registry, opening)
-    return run_response(stream, AssistantsEncoder(), client, registry, scope, cancels=cancels)
+    encoder = AssistantsEncoder()
+    return await run_once(request, once, client, scope, registry, opening, encoder, cancels=cancels)
 
 
 async def followed_stream(
     request: Request, scope: Scope, registry: StreamRegistry, opening: Awaitable[ResumedRun]
 ) -> Response:
     """Answer with the numbered events of a run that was started before."""
+    return await _followed(request, scope, registry, opening, AssistantsEncoder(with_ids=True))
+
+
+async def _followed(
+    request: Request,
+    scope: Scope,
+    registry: StreamRegistry,
+    opening: Awaitable[ResumedRun],
+    encoder: Encoder,
+) -> Response:
     source = await opened(request, registry, opening)
 
     async def on_gone() -> None:
         """Leave the run alone: this client only watched it."""
 
-    encoder = AssistantsEncoder(with_ids=True)
     return EventStreamResponse(
         source, encoder, registry, on_gone=on_gone, on_end=source.aclose, headers=scope.headers
     )

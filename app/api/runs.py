@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, CursorDep, RegistryDep, ScopeDep, SettingsDep
+from app.api.idempotency import OnceDep
 from app.api.responses import answer, errors
 from app.api.run_streams import assistants_stream, followed_stream
 from app.core.errors import BadRequestError
@@ -38,12 +39,13 @@ async def create_thread_and_run(
     scope: ScopeDep,
     registry: RegistryDep,
     settings: SettingsDep,
+    once: OnceDep,
 ) -> Response:
     if not body.stream:
-        return answer(scope, await client.runs.create_with_thread(scope, body))
-    cancels = (body.on_disconnect or settings.on_disconnect_runs) == "cancel"
+        return await once.answer(lambda: client.runs.create_with_thread(scope, body))
+    cancels = once.cancels(body.on_disconnect, settings.on_disconnect_runs)
     opening = client.runs.stream_with_thread(scope, body, cancels=cancels)
-    return await assistants_stream(request, client, scope, registry, opening, cancels=cancels)
+    return await assistants_stream(request, once, client, scope, registry, opening, cancels=cancels)
 
 
 @router.post(
@@ -60,12 +62,13 @@ async def create_run(
     scope: ScopeDep,
     registry: RegistryDep,
     settings: SettingsDep,
+    once: OnceDep,
 ) -> Response:
     if not body.stream:
-        return answer(scope, await client.runs.create(scope, thread_id, body))
-    cancels = (body.on_disconnect or settings.on_disconnect_runs) == "cancel"
+        return await once.answer(lambda: client.runs.create(scope, thread_id, body))
+    cancels = once.cancels(body.on_disconnect, settings.on_disconnect_runs)
     opening = client.runs.create_stream(scope, thread_id, body, cancels=cancels)
-    return await assistants_stream(request, client, scope, registry, opening, cancels=cancels)
+    return await assistants_stream(request, once, client, scope, registry, opening, cancels=cancels)
 
 
 @router.get(
@@ -134,12 +137,13 @@ async def submit_tool_outputs(
     scope: ScopeDep,
     registry: RegistryDep,
     settings: SettingsDep,
+    once: OnceDep,
 ) -> Response:
     if not body.stream:
-        return answer(scope, await client.runs.submit(scope, thread_id, run_id, body))
-    cancels = (body.on_disconnect or settings.on_disconnect_runs) == "cancel"
+        return await once.answer(lambda: client.runs.submit(scope, thread_id, run_id, body))
+    cancels = once.cancels(body.on_disconnect, settings.on_disconnect_runs)
     opening = client.runs.submit_stream(scope, thread_id, run_id, body, cancels=cancels)
-    return await assistants_stream(request, client, scope, registry, opening, cancels=cancels)
+    return await assistants_stream(request, once, client, scope, registry, opening, cancels=cancels)
 
 
 @router.get(

@@ -11,7 +11,8 @@ from fastapi.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from app.core.errors import ClientGoneError, OverloadedError, ShuttingDownError
+from app.core.callers import Caller
+from app.core.errors import ClientGoneError, OverloadedError, RateLimitedError, ShuttingDownError
 from app.translate.encoding import Encoder, is_broken_off
 from app.translate.events import DomainEvent, Json, RunEnded, StreamFailed
 
@@ -70,16 +71,24 @@ class StreamRegistry:
         return self._reserved
 
     def enter(self, holder: str | None = None) -> None:
-        """Take a place for one run or stream; raises at once where there is none, in all or for the holder."""
+        """Take a place for one run or stream; raises at once where there is none, in all or for a holder."""
         if self.is_draining:
             raise ShuttingDownError
         if self._reserved >= self._max_streams:
             raise OverloadedError
+        if holder is not None:
+            if self._held.get(holder, 0) >= self._max_per_holder:
+                raise _too_many_streams(self._max_per_holder)
+            self._held[holder] = self._held.get(holder, 0) + 1
         self._reserved += 1
         self._idle.clear()
 
-    def leave(self) -> None:
+    def leave(self, holder: str | None = None) -> None:
         """Give the place back."""
+        if holder is not None:
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
         self._reserved -= 1
         if not self._reserved:
             self._idle.set()
@@ -119,6 +128,20 @@ _TOO_OLD: Json = {
     "param": None,
     "code": "stream_max_seconds",
 }
+
+
+def holder_of(scope: AsgiScope) -> str | None:
+    """Return whose streams a request's stream counts among."""
+    caller: Caller | None = scope["state"].get("caller")
+    return caller.stream_holder if caller else None
+
+
+def _too_many_streams(limit: int) -> RateLimitedError:
+    return RateLimitedError(
+        f"{limit} answers are under way for this caller already. Let one of them end.",
+        code="too_many_streams",
+        headers={"retry-after": "2"},
+    )
 
 
 class EventStreamResponse(Response):

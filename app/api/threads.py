@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, ScopeDep
+from app.api.idempotency import OnceDep
 from app.api.responses import answer, errors
 from app.models.common import Deleted
 from app.models.threads import Thread, ThreadCreate, ThreadUpdate
@@ -12,8 +13,10 @@ router = APIRouter(prefix="/threads", tags=["threads"])
 
 
 @router.post("", summary="Create a thread", response_model=Thread, responses=errors(429, 502, 504))
-async def create_thread(client: ClientDep, scope: ScopeDep, body: ThreadCreate | None = None) -> Response:
-    return answer(scope, await client.threads.create(scope, body or ThreadCreate()))
+async def create_thread(
+    client: ClientDep, scope: ScopeDep, once: OnceDep, body: ThreadCreate | None = None
+) -> Response:
+    return await once.answer(lambda: client.threads.create(scope, body or ThreadCreate()))
 
 
 @router.get(

@@ -67,6 +67,7 @@ class Chat:
     ) -> RunStream:
         """Start a turn with ready input items; `before` are what a new thread begins with."""
         if thread_id is None:
+            scope.check_new_thread()
             conversation = await self._conversations.create(before, {})
             conversation_id = str(conversation["id"])
             thread_id = scope.ids.thread(conversation_id)

@@ -1,24 +1,23 @@
 """Threads: upstream conversations, seen as the Assistants API showed them."""
 
 import asyncio
-import json
+import itertools
 
 import structlog
 
+from app.core.attachments import Attachments
 from app.core.callers import Scope, missing_as
 from app.core.conversations import Conversations
-from app.core.errors import BadRequestError, OverrideForbiddenError
 from app.core.messages import Messages
 from app.core.run_log import RunLog
 from app.core.run_params import RunParams
 from app.core.upstream.failures import UpstreamError
 from app.models.threads import ThreadCreate, ThreadUpdate
+from app.translate.attachments import public_resources, resources_metadata, resources_of
 from app.translate.events import Json
 from app.translate.objects import thread_object
 
 _log = structlog.get_logger(__name__)
-RESOURCES_KEY = "soloist_resources"
-_MAX_CHARS = 512
 _DELETES_AT_ONCE = 8
 
 
@@ -26,19 +25,33 @@ class Threads:
     """The service behind `/threads`."""
 
     def __init__(
-        self, conversations: Conversations, run_log: RunLog, messages: Messages, params: RunParams
+        self,
+        conversations: Conversations,
+        run_log: RunLog,
+        messages: Messages,
+        attachments: Attachments,
+        params: RunParams,
     ) -> None:
         self._conversations = conversations
         self._run_log = run_log
         self._messages = messages
+        self._attachments = attachments
         self._params = params
 
     async def create(self, scope: Scope, body: ThreadCreate, prefix: str = "") -> Json:
         """Create a thread with its messages. Upstream: POST conversations, twenty items a call."""
+        scope.check_new_thread()
         self._params.check_unsupported(body, scope, prefix)
-        items = self._messages.to_items(scope, body.messages, f"{prefix}messages")
-        metadata = (body.metadata or {}) | _stored(scope, body.tool_resources)
-        conversation = await self._conversations.create(items, metadata)
+        attached = await self._attachments.find(scope, body.messages, f"{prefix}messages")
+        items = self._messages.to_items(scope, body.messages, attached, f"{prefix}messages")
+        asked = await self._attachments.requested(scope, body.tool_resources) if body.tool_resources else {}
+        resources = await self._attachments.provide(asked, itertools.chain.from_iterable(attached))
+        metadata = (body.metadata or {}) | (resources_metadata(resources) if resources else {})
+        try:
+            conversation = await self._conversations.create(items, metadata)
+        except BaseException:
+            self._attachments.discard(resources)
+            raise
         return self._object(scope, conversation, scope.ids.thread(conversation["id"]))
 
     async def get(self, scope: Scope, thread_id: str) -> Json:
@@ -55,17 +68,23 @@ class Threads:
         with missing_as("thread"):
             if body.metadata is None and body.tool_resources is None:
                 return await self.get(scope, thread_id)
-            resources = _stored(scope, body.tool_resources) if body.tool_resources is not None else None
-            conversation = await self._run_log.set_public_metadata(conversation_id, body.metadata, resources)
+            ours = None
+            if body.tool_resources is not None:
+                before = resources_of((await self._conversations.get(conversation_id)).get("metadata"))
+                resources = await self._attachments.requested(scope, body.tool_resources, before)
+                self._attachments.discard(before, kept=resources)
+                ours = resources_metadata(resources)
+            conversation = await self._run_log.set_public_metadata(conversation_id, body.metadata, ours)
         return self._object(scope, conversation, thread_id)
 
     async def delete(self, scope: Scope, thread_id: str) -> Json:
         """Delete a thread and what it holds: upstream keeps the items of a deleted conversation."""
         conversation_id = scope.conversation(thread_id)
         with missing_as("thread"):
-            await self._conversations.get(conversation_id)
+            conversation = await self._conversations.get(conversation_id)
             await self._delete_items(conversation_id)
             await self._conversations.delete(conversation_id)
+        self._attachments.discard(resources_of(conversation.get("metadata")))
         return {"id": thread_id, "object": "thread.deleted", "deleted": True}
 
     async def _delete_items(self, conversation_id: str) -> None:
@@ -86,32 +105,5 @@ class Threads:
 
     @staticmethod
     def _object(scope: Scope, conversation: Json, thread_id: str) -> Json:
-        return thread_object(conversation, thread_id, resources_of(conversation, scope))
-
-
-def resources_of(conversation: Json, _scope: Scope) -> Json:
-    """Return the thread's tool resources, which its metadata remembers."""
-    metadata = conversation.get("metadata")
-    text = metadata.get(RESOURCES_KEY) if isinstance(metadata, dict) else None
-    try:
-        found = json.loads(text) if text else {}
-    except json.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _stored(scope: Scope, resources: Json | None) -> dict[str, str]:
-    if not resources:
-        return {}
-    if not scope.caller.is_trusted:
-        raise OverrideForbiddenError(
-            "This service does not let this caller choose files or stores for a thread. Leave it out.",
-            param="tool_resources",
-        )
-    text = json.dumps(resources, separators=(",", ":"))
-    if len(text) > _MAX_CHARS:
-        raise BadRequestError(
-            f"'tool_resources' is longer than the {_MAX_CHARS} characters that can be kept. Use fewer ids.",
-            param="tool_resources",
-        )
-    return {RESOURCES_KEY: text}
+        resources = resources_of(conversation.get("metadata"))
+        return thread_object(conversation, thread_id, public_resources(resources, scope.ids))

@@ -93,6 +93,15 @@ class RunTranslator:
         self.last_sequence: int | None = None
         self.is_ended = False
 
+    @property
+    def public_ids(self) -> tuple[str, str] | None:
+        """The thread and the run as clients know them, once the run exists."""
+        if self.response is None:
+            return None
+        context = self._context
+        first_id = context.first_response_id or self.response["id"]
+        return context.thread_id, context.ids.run(first_id)
+
     def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
         """Translate one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
         kind = _KNOWN_NAMES.get(name) if name else _name_of(data)

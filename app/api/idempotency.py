@@ -1,0 +1,88 @@
+"""`Idempotency-Key` at the routes: see `app/core/idempotency.py` for what it promises."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.responses import Response
+
+from app.api.dependencies import ScopeDep
+from app.api.responses import JsonResponse, answer
+from app.core.callers import Scope
+from app.core.errors import ServiceError
+from app.core.idempotency import Claim, Idempotency
+from app.core.idempotency_stores import Answer, StartedRun
+from app.core.run_stream import RunStream
+from app.translate.events import Json
+
+KEY_HEADER = "idempotency-key"
+REPLAYED = {"idempotent-replayed": "true"}
+
+
+class Once:
+    """One request that must not be carried out twice; without a key it is carried out as it comes."""
+
+    def __init__(self, request: Request, scope: Scope) -> None:
+        self._request = request
+        self._scope = scope
+        self._claim: Claim | None = None
+        self.key: str | None = request.headers.get(KEY_HEADER)
+
+    def cancels(self, asked: str | None, default: str) -> bool:
+        """Tell whether the client's leaving stops its run: who sends a key means to come back."""
+        return (asked or ("detach" if self.key is not None else default)) == "cancel"
+
+    async def earlier(self) -> Answer | StartedRun | None:
+        """Return what came of the request's first time; None where this is it."""
+        if self.key is None:
+            return None
+        idempotency: Idempotency = self._request.state.idempotency
+        route = f"{self._request.method} {self._request.url.path}?{self._request.url.query}"
+        body = await self._request.body()
+        found = await idempotency.begin(self._scope.caller, route, self.key, body)
+        if isinstance(found, Claim):
+            self._claim = found
+            return None
+        return found
+
+    async def answer(self, call: Callable[[], Awaitable[Json]]) -> Response:
+        """Answer with what `call` returns, or with the answer of the first time."""
+        earlier = await self.earlier()
+        if isinstance(earlier, Answer):
+            return replayed(earlier)
+        found = await self._carried_out(call())
+        if self._claim:
+            await self._claim.keep(Answer(200, dict(self._scope.headers), found))
+        return answer(self._scope, found)
+
+    async def started(self, opening: Awaitable[RunStream]) -> RunStream:
+        """Open a stream for the first time and keep which run it started."""
+        stream: RunStream = await self._carried_out(opening)
+        if self._claim:
+            ids = stream.public_ids
+            await (self._claim.keep(StartedRun(*ids)) if ids else self._claim.forget())
+        return stream
+
+    async def _carried_out(self, work: Awaitable[Any]) -> Any:
+        try:
+            return await work
+        except ServiceError as exc:
+            if self._claim:
+                await self._claim.fail(exc)
+            raise
+        except BaseException:
+            if self._claim:
+                await self._claim.forget()
+            raise
+
+
+def replayed(earlier: Answer) -> Response:
+    """Return an answer once more."""
+    return JsonResponse(earlier.body, status_code=earlier.status, headers=earlier.headers | REPLAYED)
+
+
+async def _once(request: Request, scope: ScopeDep) -> Once:
+    return Once(request, scope)
+
+
+OnceDep = Annotated[Once, Depends(_once)]
