@@ -1,9 +1,10 @@
 """Messages: conversation items of type `message`, seen as the Assistants API showed them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
+from app.core.attachments import Attachments
 from app.core.callers import Scope, missing, missing_as
 from app.core.config import Settings
 from app.core.conversations import Conversations
@@ -12,6 +13,7 @@ from app.core.run_log import RunLog
 from app.core.run_params import RunParams
 from app.core.upstream.failures import UpstreamMissingError, UpstreamRefusedError
 from app.models.messages import MessageCreate
+from app.translate.attachments import Attached
 from app.translate.events import Json
 from app.translate.input_items import message_item, text_length
 from app.translate.objects import message_object, page
@@ -33,10 +35,16 @@ class Messages:
     """The service behind `/threads/{thread_id}/messages`."""
 
     def __init__(
-        self, conversations: Conversations, run_log: RunLog, params: RunParams, settings: Settings
+        self,
+        conversations: Conversations,
+        run_log: RunLog,
+        attachments: Attachments,
+        params: RunParams,
+        settings: Settings,
     ) -> None:
         self._conversations = conversations
         self._run_log = run_log
+        self._attachments = attachments
         self._params = params
         self._max_chars = settings.max_message_chars
         self._assistant_id = settings.assistant_id
@@ -44,8 +52,10 @@ class Messages:
     async def create(self, scope: Scope, thread_id: str, body: MessageCreate) -> Json:
         """Add a message; waits a moment for a busy thread. Upstream: POST conversations/{c}/items."""
         conversation_id = scope.conversation(thread_id)
-        items = self.to_items(scope, [body])
+        attached = await self._attachments.find(scope, [body])
+        items = self.to_items(scope, [body], attached)
         with missing_as("thread"):
+            await self._attachments.remember(conversation_id, attached[0])
             stored = await self._conversations.add_items(conversation_id, items)
         created_at = created_at_of(stored[0]["id"]) or await self._thread_created_at(conversation_id)
         return self._object(scope, thread_id, stored[0], None, created_at)
@@ -80,10 +90,19 @@ class Messages:
             [self._seen(scope, thread_id, item, history, conversation) for item in items], has_more=has_more
         )
 
-    def to_items(self, scope: Scope, messages: Iterable[MessageCreate], prefix: str = "") -> list[Json]:
-        """Return upstream input items; raises for a message that is too long or names a foreign file."""
+    def to_items(
+        self,
+        scope: Scope,
+        messages: Iterable[MessageCreate],
+        attached: Iterable[Sequence[Attached]],
+        prefix: str = "",
+    ) -> list[Json]:
+        """Return upstream input items for messages and the files found for each.
+
+        Raises for a message that is too long or names a foreign file.
+        """
         items = []
-        for number, message in enumerate(messages):
+        for number, (message, files) in enumerate(zip(messages, attached, strict=True)):
             name = f"{prefix}[{number}]." if prefix else ""
             self._params.check_unsupported(message, scope, name)
             if message.metadata:
@@ -95,13 +114,13 @@ class Messages:
                     param=f"{name}content",
                     code="string_above_max_length",
                 )
-            items.append(self._item(scope, dumped))
+            items.append(self._item(scope, dumped, files))
         return items
 
     @staticmethod
-    def _item(scope: Scope, dumped: Json) -> Json:
+    def _item(scope: Scope, dumped: Json, files: Sequence[Attached]) -> Json:
         try:
-            return message_item(dumped, scope.ids)
+            return message_item(dumped, scope.ids, files)
         except BadIdError:
             raise unknown("file", param="file_id") from None
 

@@ -1,6 +1,7 @@
 """The service that the routers call: everything that happens upstream, in the words of the public wire."""
 
 from app.core.assistant import Assistant
+from app.core.attachments import Attachments
 from app.core.background import BackgroundTasks
 from app.core.chat import Chat
 from app.core.config import Settings
@@ -50,14 +51,25 @@ class OpenAIClient:
         self.starter = RunStarter(
             responses, self._run_log, rounds, self.background, meters, deadline_seconds=deadline
         )
-        self.messages = Messages(conversations, self._run_log, params, settings)
-        self.threads = Threads(conversations, self._run_log, self.messages, params)
-        self.runs = Runs(
-            conversations, responses, self.starter, reader, rounds, self.threads, self.messages, params
-        )
-        self.run_events = RunEvents(responses, self.runs, meters, deadline_seconds=deadline)
         self.knowledge = KnowledgeStore(upstream, assistant, settings)
         self.files = Files(upstream, self.knowledge, self.background, settings)
+        attachments = Attachments(
+            upstream, self.files, self.knowledge, self._run_log, self.background, settings
+        )
+        self.messages = Messages(conversations, self._run_log, attachments, params, settings)
+        self.threads = Threads(conversations, self._run_log, self.messages, attachments, params)
+        self.runs = Runs(
+            conversations,
+            responses,
+            self.starter,
+            reader,
+            rounds,
+            self.threads,
+            self.messages,
+            attachments,
+            params,
+        )
+        self.run_events = RunEvents(responses, self.runs, meters, deadline_seconds=deadline)
         self.chat = Chat(conversations, self.starter, reader, self.runs, params, settings)
 
     async def aclose(self, grace_seconds: float) -> None:

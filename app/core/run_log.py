@@ -8,6 +8,7 @@ convenience of lists, no run depends on it for being read.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -34,6 +35,20 @@ class RunLog:
     def __init__(self, conversations: Conversations) -> None:
         self._conversations = conversations
         self._pending: dict[str, _Pending] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def changing(self, conversation_id: str) -> asyncio.Lock:
+        """Return the lock to hold from reading a conversation's metadata until it is written back."""
+        return self._locks.setdefault(conversation_id, asyncio.Lock())
+
+    async def current(self, conversation_id: str) -> Json:
+        """Return the conversation as it is; to be followed by a write with `changing` held."""
+        return await self._conversations.get(conversation_id)
+
+    async def set_private(self, conversation: Json, ours: dict[str, str]) -> None:
+        """Set some of our own metadata keys of a conversation that was just read, with `changing` held."""
+        merged = {**(conversation.get("metadata") or {}), **ours}
+        await self._conversations.set_metadata(conversation["id"], merged)
 
     async def read(self, conversation_id: str) -> tuple[Json, RunHistory]:
         """Return the conversation and its run history."""
@@ -59,10 +74,11 @@ class RunLog:
     ) -> Json:
         """Replace the client's metadata and set some of ours; None leaves the one or the other as it is."""
         await self.settle(conversation_id)
-        before = (await self._conversations.get(conversation_id)).get("metadata")
-        public = public_metadata(before) if metadata is None else metadata
-        merged = public | private_metadata(before) | (ours or {})
-        return await self._conversations.set_metadata(conversation_id, merged)
+        async with self.changing(conversation_id):
+            before = (await self._conversations.get(conversation_id)).get("metadata")
+            public = public_metadata(before) if metadata is None else metadata
+            merged = public | private_metadata(before) | (ours or {})
+            return await self._conversations.set_metadata(conversation_id, merged)
 
     async def settle(self, conversation_id: str) -> None:
         """Wait until what this process noted of the conversation is written."""
@@ -98,12 +114,13 @@ class RunLog:
             del self._pending[conversation_id]
 
     async def _apply(self, conversation_id: str, changes: list[Change]) -> None:
-        metadata = (await self._conversations.get(conversation_id)).get("metadata")
-        history = RunHistory.read(metadata)
-        for change in changes:
-            change(history)
-        merged = without_history(metadata) | history.metadata()
-        await self._conversations.set_metadata(conversation_id, merged)
+        async with self.changing(conversation_id):
+            metadata = (await self._conversations.get(conversation_id)).get("metadata")
+            history = RunHistory.read(metadata)
+            for change in changes:
+                change(history)
+            merged = without_history(metadata) | history.metadata()
+            await self._conversations.set_metadata(conversation_id, merged)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

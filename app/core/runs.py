@@ -1,6 +1,9 @@
 """Runs: upstream responses, seen as the Assistants API showed them."""
 
-from app.core.callers import Scope, missing
+import itertools
+
+from app.core.attachments import Attachments
+from app.core.callers import Scope, missing, missing_as
 from app.core.conversations import Conversations
 from app.core.errors import BadRequestError
 from app.core.messages import Cursor, Messages
@@ -9,11 +12,12 @@ from app.core.run_params import RunParams, turn
 from app.core.run_reader import RunReader, RunView
 from app.core.run_starter import RunStarter
 from app.core.run_stream import RunStream
-from app.core.threads import Threads, resources_of
+from app.core.threads import Threads
 from app.core.tool_rounds import ToolRounds, answered_step, output_items
 from app.core.upstream.failures import UpstreamRefusedError
 from app.models.runs import RunCreate, ThreadRunCreate, ToolOutputsSubmit
 from app.models.threads import ThreadCreate
+from app.translate.attachments import resources_of
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, ThreadCreated
 from app.translate.objects import page, run_object, run_status
@@ -33,6 +37,7 @@ class Runs:
         rounds: ToolRounds,
         threads: Threads,
         messages: Messages,
+        attachments: Attachments,
         params: RunParams,
     ) -> None:
         self._conversations = conversations
@@ -42,6 +47,7 @@ class Runs:
         self._rounds = rounds
         self._threads = threads
         self._messages = messages
+        self._attachments = attachments
         self._params = params
 
     async def create(self, scope: Scope, thread_id: str, body: RunCreate) -> Json:
@@ -128,14 +134,18 @@ class Runs:
         """Return the thread's tool resources, read only where a tool could use them."""
         if not any(tool.get("type") in _FILE_TOOLS for tool in params_tools):
             return {}
-        return resources_of(await self._conversations.get(conversation_id), scope)
+        return resources_of((await self._conversations.get(conversation_id)).get("metadata"))
 
     async def _prepared(self, scope: Scope, thread_id: str, body: RunCreate) -> tuple[RunContext, Json]:
         self._params.check_assistant(body.assistant_id)
         conversation_id = scope.conversation(thread_id)
         self._params.check_unsupported(body, scope)
-        items = self._messages.to_items(scope, body.additional_messages or [], "additional_messages")
+        added = body.additional_messages or []
+        attached = await self._attachments.find(scope, added, "additional_messages")
+        items = self._messages.to_items(scope, added, attached, "additional_messages")
         params = self._params.for_run(body, scope, {})
+        with missing_as("thread"):
+            await self._attachments.remember(conversation_id, list(itertools.chain.from_iterable(attached)))
         resources = await self.resources(conversation_id, scope, params.get("tools") or [])
         if resources:
             params = self._params.for_run(body, scope, resources)
@@ -149,9 +159,12 @@ class Runs:
         new = body.thread or ThreadCreate()
         if body.tool_resources:
             new = new.model_copy(update={"tool_resources": body.tool_resources})
-        params = self._params.for_run(body, scope, new.tool_resources or {})
+        params = self._params.for_run(body, scope, {})
         thread = await self._threads.create(scope, new, "thread.")
         conversation_id = scope.ids.conversation(thread["id"])
+        if thread["tool_resources"]:
+            resources = await self.resources(conversation_id, scope, params.get("tools") or [])
+            params = self._params.for_run(body, scope, resources)
         return thread, self._reader.context(scope, thread["id"]), turn(params, conversation_id, [])
 
     async def _next_round(self, scope: Scope, view: RunView, body: ToolOutputsSubmit) -> Json:

@@ -1,13 +1,15 @@
 """The public wire's messages as upstream input items."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from app.translate.attachments import Attached, attachment_parts
 from app.translate.events import Json
 from app.utils.ids import IdCodec
 
 
-def message_item(message: Json, ids: IdCodec) -> Json:
-    """Return the input item for a message `{role, content, attachments?}` of the public wire.
+def message_item(message: Json, ids: IdCodec, attached: Sequence[Attached] = ()) -> Json:
+    """Return the input item for a message `{role, content}` of the public wire and the files attached to it.
 
     Raises `BadIdError` for a file that is not the owner's.
     """
@@ -17,7 +19,7 @@ def message_item(message: Json, ids: IdCodec) -> Json:
     return {
         "type": "message",
         "role": message["role"],
-        "content": [_part(part, kind, ids) for part in parts],
+        "content": [_part(part, kind, ids) for part in parts] + attachment_parts(attached, ids),
     }
 
 

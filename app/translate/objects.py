@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.translate.annotations import annotation_object, source_object
+from app.translate.attachments import read_attachments
 from app.translate.context import RunContext, public_metadata
 from app.translate.events import Json
 from app.translate.rounds import RunRounds, moment_of, usage_object
@@ -124,6 +125,7 @@ def message_object(
         else "completed"
     )
     made = created_at_of(str(item.get("id"))) or created_at
+    attachments, parts, _ = read_attachments(item, ids)
     is_answer = item.get("role") == "assistant"
     return {
         "id": ids.message(str(item.get("id"))),
@@ -132,10 +134,10 @@ def message_object(
         "thread_id": thread_id,
         "role": "assistant" if is_answer else "user",
         "status": status,
-        "content": [part for raw in item.get("content") or [] if (part := content_part(raw, ids))],
+        "content": [part for raw in parts if (part := content_part(raw, ids))],
         "assistant_id": assistant_id if is_answer else None,
         "run_id": run_id,
-        "attachments": [],
+        "attachments": attachments,
         "metadata": {},
         "completed_at": made if status == "completed" else None,
         "incomplete_at": made if status == "incomplete" else None,
