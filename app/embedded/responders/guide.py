@@ -24,7 +24,7 @@ _ABOUT_GUIDE = re.compile(
     r"|도움말|도와|누구(야|세요|니|예요)|할 수 있",
     re.IGNORECASE,
 )
-_ABOUT_SOLOIST = re.compile(r"\bsoloist\b|솔로이스트", re.IGNORECASE)
+_ABOUT_SOLOIST = re.compile(r"\bsoloist\b|솔로이스트|이 서비스", re.IGNORECASE)
 _THANKS = re.compile(r"\s*(thanks|thank you|thx|고마\S*|감사\S*)[\s\w]{0,20}[\s!.~]*", re.IGNORECASE)
 _HEADING_CHARS = 80
 _FILE_HITS = 2

@@ -143,6 +143,13 @@ _KOREAN_TEXT = """
 애저: azure
 음성: voice
 이미지: image
+비용: cost
+가격: cost
+요금: cost
+얼마: cost
+무료: free
+출처: citations
+인용: citations
 """
 KOREAN: dict[str, str] = {
     word: english for word, _, english in (line.partition(": ") for line in _KOREAN_TEXT.strip().splitlines())
