@@ -35,7 +35,7 @@ _SESSION_PATH = "/playground/session"
 # Only what this service serves runs and loads; pictures may also come from memory, where downloads are shown.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src blob:; "
-    "connect-src 'self'{token_origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self' blob:{token_origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 # Modules are fetched with CORS and are the same for everybody.
 _SHARED = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}

@@ -1,7 +1,7 @@
 // Between deep-chat and the service: turns questions into runs and answers into messages.
 
 import type { DeepChat } from 'deep-chat';
-import { type Api, ApiError, messageOf } from './api';
+import { type Api, ApiError, type Message, messageOf } from './api';
 import type { Memory } from './memory';
 import { historyOf, metaHtml, pictures, readable, type Shown } from './render';
 import type { Texts } from './texts';
@@ -23,6 +23,8 @@ export interface ConversationListener {
   onUsage(usage: Usage): void;
 }
 
+const NEAR_END_PIXELS = 60;
+
 export class Conversation {
   private turn: Turn | null = null;
   private isStopped = false;
@@ -43,10 +45,11 @@ export class Conversation {
       const messages = await this.api.messages(threadId);
       const shown = await historyOf(this.api, messages, this.texts);
       const pending = this.memory.pending;
-      // The question of a turn that is under way reaches the thread with its answer.
-      const isListed = messages.some((message) => message.run_id === pending?.runId);
-      if (isListed) this.memory.pending = null;
-      else if (pending?.question) shown.push({ role: 'user', text: pending.question });
+      if (messages.some((message) => message.run_id === pending?.runId)) this.memory.pending = null;
+      // The question of a turn that is under way may reach the thread only with its answer.
+      else if (pending?.question && !endsWith(messages, pending.question)) {
+        shown.push({ role: 'user', text: pending.question });
+      }
       return shown;
     } catch (error) {
       if (!(error instanceof ApiError && error.status === 404)) throw error;
@@ -62,7 +65,10 @@ export class Conversation {
     const chat = this.chat();
     let isBegun = false;
     const show = (text: string) => {
+      const log = chat.shadowRoot?.querySelector('#messages');
+      const follows = !isBegun || !log || log.scrollTop + log.clientHeight > log.scrollHeight - NEAR_END_PIXELS;
       chat.addMessage({ role: 'ai', text: readable(text), overwrite: isBegun });
+      if (follows) chat.scrollToBottom();
       isBegun = true;
     };
     chat.disableSubmitButton(true);
@@ -173,6 +179,11 @@ export class Conversation {
     this.chat().addMessage({ error: message });
     this.listener.onAnnounce(message);
   }
+}
+
+function endsWith(messages: Message[], question: string): boolean {
+  const last = messages.at(-1);
+  return last?.role === 'user' && last.content.some((part) => part.text?.value === question);
 }
 
 /** Shows the newest text once a frame: a fast model sends more pieces than a screen can show. */

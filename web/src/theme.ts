@@ -89,10 +89,10 @@ export function dress(chat: DeepChat): void {
       user: { bubble: { backgroundColor: 'var(--_user)', color: 'var(--_user-text)', maxWidth: '85%' } },
     },
     html: { shared: { innerContainer: { width: '100%' }, bubble: { ...plain, color: 'var(--_muted)' } } },
-    image: { shared: { bubble: { padding: '0', backgroundColor: 'transparent' }, media: { maxWidth: 'min(420px, 100%)' } } },
+    image: { shared: { bubble: { padding: '0', backgroundColor: 'transparent' }, media: { maxWidth: 'min(420px, 100%)', maxHeight: '320px', objectFit: 'contain' } } },
     file: { shared: { bubble: { backgroundColor: 'var(--_surface)', color: 'var(--_text)' } } },
     error: {
-      bubble: { backgroundColor: 'var(--_error)', color: 'var(--_error-text)', maxWidth: '100%', textAlign: 'start' },
+      bubble: { ...bubble, backgroundColor: 'var(--_error)', color: 'var(--_error-text)', maxWidth: '100%', textAlign: 'start' },
     },
     loading: { message: { styles: { bubble: { ...bubble, width: 'auto', padding: '14px 22px', backgroundColor: 'var(--_surface)', color: 'var(--_muted)' } } } },
   };
@@ -103,6 +103,20 @@ export function dress(chat: DeepChat): void {
     stop: button(ICONS.stop, { ...sending, backgroundColor: 'var(--_text)', color: 'var(--_bg)' }, { filter: 'none' }),
     loading: button(ICONS.stop, { ...sending, opacity: '.5' }, {}),
     disabled: button(ICONS.send, { ...round, backgroundColor: 'var(--_border)', color: 'var(--_muted)' }, {}),
+  };
+  chat.attachmentContainerStyle = {
+    left: '0',
+    right: '0',
+    width: 'auto',
+    height: 'auto',
+    top: '-3.9em',
+    padding: '4px 12px 0',
+    margin: '0 max(12px, calc((100% - var(--_column)) / 2))',
+    border: '1px solid var(--_border)',
+    borderRadius: '16px',
+    backgroundColor: 'var(--_surface)',
+    color: 'var(--_text)',
+    boxSizing: 'border-box',
   };
   chat.scrollButton = {
     content: ICONS.down,

@@ -44,6 +44,13 @@ const LIVE = new Set(['queued', 'in_progress', 'cancelling']);
 /** The stream ended without its end. */
 class BrokenStream extends Error {}
 
+/** The run itself failed: asking again for its events would only tell the same. */
+class RunFailed extends ApiError {
+  constructor(message: string, code: string | null = null) {
+    super(message, 200, code);
+  }
+}
+
 interface RunObject {
   id: string;
   thread_id: string;
@@ -168,14 +175,14 @@ export class Turn {
   private takeRun(run: RunObject): void {
     this.begin(run.thread_id, run.id);
     if (LIVE.has(run.status)) return;
-    if (run.status === 'failed') throw new ApiError(run.last_error?.message ?? this.texts.failed, 502);
+    if (run.status === 'failed') throw new RunFailed(run.last_error?.message ?? this.texts.failed);
     this.end({ text: this.text, status: run.status, sources: this.sources, usage: run.usage });
   }
 
   /** An error event ends the stream, but not always the run. */
   private async takeError(error: { message: string; code: string | null }): Promise<void> {
     if (this.runId && (await this.isLive())) throw new BrokenStream();
-    throw new ApiError(error.message || this.texts.failed, 502, error.code);
+    throw new RunFailed(error.message || this.texts.failed, error.code);
   }
 
   private async isLive(): Promise<boolean> {
