@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from app.api import assistants, chat, files, health, messages, pages, runs, sessions, threads, vector_stores
 from app.api.dependencies import State
 from app.api.errors import add_exception_handlers
+from app.api.openapi import describe_access
 from app.api.metrics import metrics_router
 from app.api.streaming import StreamRegistry
 from app.core.access import AccessMiddleware, HostMiddleware
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_middleware(app, settings, metrics)
     add_exception_handlers(app)
     _include_routers(app, settings, metrics)
+    describe_access(app)
     return app
 
 

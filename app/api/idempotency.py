@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi.responses import Response
 
 from app.api.dependencies import ScopeDep
@@ -22,11 +22,11 @@ REPLAYED = {"idempotent-replayed": "true"}
 class Once:
     """One request that must not be carried out twice; without a key it is carried out as it comes."""
 
-    def __init__(self, request: Request, scope: Scope) -> None:
+    def __init__(self, request: Request, scope: Scope, key: str | None) -> None:
         self._request = request
         self._scope = scope
         self._claim: Claim | None = None
-        self.key: str | None = request.headers.get(KEY_HEADER)
+        self.key = key
 
     def cancels(self, asked: str | None, default: str) -> bool:
         """Tell whether the client's leaving stops its run: who sends a key means to come back."""
@@ -81,8 +81,21 @@ def replayed(earlier: Answer) -> Response:
     return JsonResponse(earlier.body, status_code=earlier.status, headers=earlier.headers | REPLAYED)
 
 
-async def _once(request: Request, scope: ScopeDep) -> Once:
-    return Once(request, scope)
+async def _once(
+    request: Request,
+    scope: ScopeDep,
+    key: Annotated[
+        str | None,
+        Header(
+            alias=KEY_HEADER,
+            min_length=1,
+            max_length=255,
+            pattern=r"^[ -~]+$",
+            description="A repeat under the same key is answered once; see docs/security.md.",
+        ),
+    ] = None,
+) -> Once:
+    return Once(request, scope, key)
 
 
 OnceDep = Annotated[Once, Depends(_once)]

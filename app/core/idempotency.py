@@ -15,12 +15,11 @@ import structlog
 
 from app.core.callers import Caller
 from app.core.config import Settings
-from app.core.errors import BadRequestError, IdempotencyError, ServiceError
+from app.core.errors import IdempotencyError, ServiceError
 from app.core.idempotency_stores import Answer, MemoryRecords, Record, Records, RedisRecords, StartedRun
 from app.core.shared_redis import RedisAwayError, SharedRedis
 
 _log = structlog.get_logger(__name__)
-_MAX_KEY_CHARS = 255
 
 
 class Claim:
@@ -75,11 +74,6 @@ class Idempotency:
 
         Raises `IdempotencyError` for another body under the same key.
         """
-        if not 0 < len(key) <= _MAX_KEY_CHARS or not (key.isascii() and key.isprintable()):
-            raise BadRequestError(
-                f"'Idempotency-Key' must be 1 to {_MAX_KEY_CHARS} printable ASCII characters.",
-                param="Idempotency-Key",
-            )
         name = hashlib.sha256(
             "\0".join((caller.owner, caller.counted_as or "", route, key)).encode()
         ).hexdigest()

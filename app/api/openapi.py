@@ -1,0 +1,78 @@
+"""The OpenAPI document: what FastAPI knows of the routes, and what holds for all that need a credential."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.api.idempotency import KEY_HEADER
+from app.api.responses import errors
+from app.core.access import API_PREFIX, PUBLIC_PATHS
+from app.translate.events import Json
+
+_METHODS = {"get", "post", "delete", "put", "patch"}
+_SECURITY: list[dict[str, list[str]]] = [{"Bearer": []}, {"ApiKey": []}]
+_SCHEMES: Json = {
+    "Bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, a session's client_secret, or a token of the identity provider.",
+    },
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "An API key."},
+}
+_USER: Json = {
+    "name": "x-user-id",
+    "in": "header",
+    "required": False,
+    "description": "For API keys: act for this user of yours. Other callers' is ignored.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 256},
+}
+_LIMIT_HEADERS: Json = {
+    name: {"description": text, "schema": {"type": "integer"}}
+    for name, text in (
+        ("ratelimit-limit", "Requests in a window."),
+        ("ratelimit-remaining", "Requests left in this window."),
+        ("ratelimit-reset", "Seconds until the window ends."),
+    )
+}
+
+
+def describe_access(app: FastAPI) -> None:
+    """Add credentials, common headers and the errors that any guarded route can answer with."""
+    plain = app.openapi
+
+    def described() -> Json:
+        if app.openapi_schema is None:
+            document: Json = plain()
+            document["components"].setdefault("securitySchemes", {}).update(_SCHEMES)
+            for operation in _guarded(document):
+                _describe(operation)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _guarded(document: Json) -> Iterator[Json]:
+    for path, operations in document["paths"].items():
+        if path.startswith(API_PREFIX + "/") and path not in PUBLIC_PATHS:
+            yield from (found for name, found in operations.items() if name in _METHODS)
+
+
+def _describe(operation: Json) -> None:
+    operation["security"] = _SECURITY
+    responses = operation["responses"]
+    # Validation answers 400 here, never FastAPI's 422; that one is for idempotency keys.
+    responses.pop("422", None)
+    statuses = [401, 403, 413, 429, 503]
+    parameters: list[Any] = operation.setdefault("parameters", [])
+    parameters.append(_USER)
+    if any(found["name"] == KEY_HEADER for found in parameters):
+        statuses.append(422)
+    for status, described in errors(*statuses).items():
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+        found = {"description": described["description"], "content": content}
+        responses.setdefault(str(status), found)
+    for status, found in responses.items():
+        if status.startswith("2") or status == "429":
+            found.setdefault("headers", {}).update(_LIMIT_HEADERS)
