@@ -17,6 +17,7 @@ from app.core.errors import (
     ServiceError,
     body_too_large,
 )
+from app.translate.chat_input import InputError
 
 _SOURCES = {"body", "query", "path", "header"}
 _BAD_BODY = BadRequestError("The request cannot be understood.", param="body")
@@ -26,6 +27,7 @@ def add_exception_handlers(app: FastAPI) -> None:
     """Register the handlers."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(InputError, _input_error)
     app.add_exception_handler(HTTPException, _http_error)
 
 
@@ -41,6 +43,12 @@ async def _service_error(request: Request, exc: Exception) -> Response:
     for name in ("upstream_status", "upstream_code", "upstream_request_id"):
         if (value := getattr(error, name, None)) is not None:
             log[name] = value
+    return error_response(error)
+
+
+async def _input_error(request: Request, exc: Exception) -> Response:
+    error = BadRequestError(exc.message, param=exc.param) if isinstance(exc, InputError) else _BAD_BODY
+    request.scope["state"]["log"]["error"] = error.code
     return error_response(error)
 
 

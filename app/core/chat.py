@@ -14,7 +14,7 @@ from app.core.runs import Runs
 from app.core.upstream.failures import ConversationLockedError
 from app.models.chat import ChatRequest
 from app.models.runs import ToolOutputsSubmit
-from app.translate.chat_input import InputError, history_items, last_user_items
+from app.translate.chat_input import history_items, last_user_items
 from app.translate.events import Json, RunEnded, StreamFailed
 
 _LOG_DELAY_SECONDS = 2.0
@@ -90,10 +90,7 @@ class Chat:
 
         With a thread, only what is new since the assistant spoke last counts.
         """
-        try:
-            items = last_user_items(messages) if thread_id else history_items(messages)
-        except InputError as exc:
-            raise BadRequestError(exc.message, param=exc.param) from exc
+        items = last_user_items(messages) if thread_id else history_items(messages)
         _each_text(items, lambda text: self._check_length(text, "messages"))
         if thread_id or items[-1].get("role") != "user":
             return [], items
