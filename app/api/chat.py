@@ -61,8 +61,9 @@ async def chat(
         return await once.answer(
             lambda: _whole_answer(watched, body, client, scope, registry, cancels=cancels)
         )
+    encoder = new_encoder()
     opening = client.chat.open(scope, body, wants_deltas=True, cancels=cancels)
-    return await run_once(request, once, client, scope, registry, opening, new_encoder(), cancels=cancels)
+    return await run_once(request, once, client, scope, registry, opening, encoder, cancels=cancels)
 
 
 @router.get(
