@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from app.api import assistants, chat, files, health, messages, pages, runs, sessions, threads, vector_stores
 from app.api.dependencies import State
 from app.api.errors import add_exception_handlers
-from app.api.openapi import describe_access
 from app.api.metrics import metrics_router
+from app.api.openapi import describe_access
 from app.api.streaming import StreamRegistry
 from app.core.access import AccessMiddleware, HostMiddleware
 from app.core.assistant import load_assistant
@@ -175,6 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Addresses that a header claims are believed from TRUSTED_PROXIES only, see app/core/credentials.py.
         proxy_headers=False,
         lifespan="on",
+        # Longer than proxies keep idle connections (60 s), so that no request crosses a close.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=5,
     )
     Server(config).run()
