@@ -170,9 +170,18 @@ def test_compose_waits_for_a_healthy_redis():
 
 
 def test_compose_serves_strangers_on_loopback_only():
-    service = compose()["soloist"]
-    assert service["environment"]["ALLOW_ANONYMOUS"] == "${ALLOW_ANONYMOUS:-true}"
-    assert [port for port in service["ports"] if not port.startswith("127.0.0.1:")] == []
+    services = compose()
+    assert services["soloist"]["environment"]["ALLOW_ANONYMOUS"] == "${ALLOW_ANONYMOUS:-true}"
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert ports == ["127.0.0.1:8010:80"]
+
+
+def test_compose_can_scale_the_service_behind_its_proxy():
+    services = compose()
+    assert "container_name" not in services["soloist"]
+    assert services["soloist"]["environment"]["RATE_LIMIT_STORAGE"] == "redis://redis:6379/0"
+    sources = [volume.split(":")[0] for volume in services["proxy"]["volumes"]]
+    assert all((ROOT / source).is_file() for source in sources)
 
 
 def test_compose_writes_nowhere_but_the_volume_and_tmp():
