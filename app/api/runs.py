@@ -1,5 +1,6 @@
 """Runs of a thread, as JSON and as the Assistants event stream."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -15,6 +16,7 @@ from app.models.messages import MetadataUpdate
 from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, ThreadRunCreate, ToolOutputsSubmit
 
 router = APIRouter(prefix="/threads", tags=["runs"])
+_EVENT_ID = re.compile(r"[0-9]{1,18}\Z")
 _STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A Run, or with `stream: true` the Assistants event stream.",
@@ -196,7 +198,7 @@ async def follow_run(
 def _event_number(last_event_id: str | None) -> int | None:
     if not last_event_id:
         return None
-    if not last_event_id.isdecimal():
+    if not _EVENT_ID.match(last_event_id):
         raise BadRequestError(
             "'Last-Event-ID' is no id of this stream. Send a number.", param="Last-Event-ID"
         )

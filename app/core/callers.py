@@ -1,5 +1,6 @@
 """Who calls, and what a request carries through the services."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,6 +9,9 @@ from typing import Literal
 from app.core.errors import ForbiddenError, NotFoundError, unknown
 from app.core.upstream.failures import UpstreamMissingError
 from app.utils.ids import BadIdError, IdCodec
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}\Z")
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +87,15 @@ class Scope:
             raise unknown("file", param=param) from None
 
     def ignore(self, names: list[str]) -> None:
-        """Say in `x-ignored-params` that these were not heeded."""
+        """Say in `x-ignored-params` that these were not heeded.
+
+        Callers choose these names: what no header can carry shows as `?`, what is too much as `...`.
+        """
         before = self.headers.get("x-ignored-params")
-        self.headers["x-ignored-params"] = ", ".join([*([before] if before else []), *names])
+        safe = [name if _HEADER_NAME.match(name) else "?" for name in names]
+        named = list(dict.fromkeys([*(before.split(", ") if before else []), *safe]))
+        rest = ["..."] if len(named) > _MOST_NAMED else []
+        self.headers["x-ignored-params"] = ", ".join(named[:_MOST_NAMED] + rest)
 
     def _opened(self, opener: Callable[[str], str], client_id: str, what: str) -> str:
         try:

@@ -1,8 +1,18 @@
 """What all schemas share."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 MAX_METADATA_KEYS = 13
 """The upstream takes sixteen; three are ours."""
@@ -35,6 +45,14 @@ class RequestModel(BaseModel):
     """A request body. Fields it does not know are kept, to be named in `x-ignored-params` or refused."""
 
     model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _can_be_passed_on(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        model = handler(data)
+        if isinstance(data, dict) and not _is_json(data):
+            raise _not_json(cls.__name__, data)
+        return model
 
     def unknown_fields(self) -> list[str]:
         """Return the names of the fields that this service does not take."""
@@ -82,3 +100,24 @@ class PageModel(BaseModel):
 
 
 JsonObject = dict[str, Any]
+
+
+def _is_json(value: object) -> bool:
+    """Tell whether the upstream can be sent a value, which is nested some levels deeper there."""
+    try:
+        orjson.dumps([[[[[[[[value]]]]]]]])
+    except orjson.JSONEncodeError:
+        return False
+    return True
+
+
+def _not_json(title: str, data: JsonObject) -> ValidationError:
+    reason = PydanticCustomError(
+        "not_json",
+        "it holds half a surrogate pair, an integer beyond 64 bits, or more than 200 levels; leave that out",
+    )
+    name = next((name for name, value in data.items() if not _is_json(value) or not _is_json(name)), None)
+    location = (name,) if name is not None and _is_json(name) else ()
+    return ValidationError.from_exception_data(
+        title, [InitErrorDetails(type=reason, loc=location, input=None)]
+    )
