@@ -11,7 +11,19 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from app.api import assistants, chat, files, health, messages, pages, runs, sessions, threads, vector_stores
+from app.api import (
+    assistants,
+    chat,
+    chat_uploads,
+    files,
+    health,
+    messages,
+    pages,
+    runs,
+    sessions,
+    threads,
+    vector_stores,
+)
 from app.api.dependencies import State
 from app.api.errors import add_exception_handlers
 from app.api.metrics import metrics_router
@@ -37,6 +49,19 @@ from app.core.security import Authenticator, warn_of_open_doors
 from app.core.telemetry import Tracing, fastapi_telemetry
 from app.core.upstream.measured import MeasuredUpstream
 
+# The form of /chat goes first: it takes multipart bodies only and leaves the rest to the route behind it.
+_ROUTERS = (
+    health,
+    chat_uploads,
+    chat,
+    runs,
+    threads,
+    messages,
+    assistants,
+    files,
+    vector_stores,
+    sessions,
+)
 _log = structlog.get_logger("soloist")
 
 
@@ -130,7 +155,7 @@ def _include_routers(app: FastAPI, settings: Settings, metrics: Metrics) -> None
     if settings.metrics_enabled:
         app.include_router(metrics_router(metrics, settings))
     app.include_router(pages.build_router(settings))
-    for module in (health, chat, runs, threads, messages, assistants, files, vector_stores, sessions):
+    for module in _ROUTERS:
         app.include_router(module.router, prefix="/api/v1", max_body_size=settings.max_body_bytes)
 
 

@@ -1,6 +1,6 @@
 """The chat surface: one call for a turn, in the protocol that the request speaks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -8,18 +8,21 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, RegistryDep, ScopeDep, SettingsDep
-from app.api.idempotency import OnceDep
+from app.api.file_links import cited, cited_end, file_url
+from app.api.idempotency import Once, OnceDep
 from app.api.responses import errors
 from app.api.run_streams import run_once
 from app.api.streaming import ClientWatch, StreamRegistry
 from app.core.callers import Scope
 from app.core.chat import last_event
+from app.core.config import Settings
 from app.core.errors import BadRequestError, ClientGoneError, ServiceError
 from app.core.openai_client import OpenAIClient
 from app.core.upstream.failures import UpstreamError
 from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
 from app.translate.ag_ui import AgUiEncoder
 from app.translate.ai_sdk import AiSdkEncoder
+from app.translate.attachments import Attached
 from app.translate.chat_input import continued_message_id
 from app.translate.chat_sse import ChatEncoder, chat_answer
 from app.translate.encoding import Encoder, run_error
@@ -54,15 +57,29 @@ async def chat(
     settings: SettingsDep,
     once: OnceDep,
 ) -> Response:
+    return await answered(request, body, [], client, scope, registry, settings, once)
+
+
+async def answered(
+    request: Request,
+    body: ChatRequest,
+    files: Sequence[Attached],
+    client: OpenAIClient,
+    scope: Scope,
+    registry: StreamRegistry,
+    settings: Settings,
+    once: Once,
+) -> Response:
+    """Carry a chat turn out, with files that came along, and answer in the protocol of the request."""
     cancels = once.cancels(body.on_disconnect, settings.on_disconnect_chat)
-    new_encoder = _protocol(request, body)
+    new_encoder = _protocol(request, body, settings)
     if new_encoder is None:
         watched = request if once.key is None or cancels else None
         return await once.answer(
-            lambda: _whole_answer(watched, body, client, scope, registry, cancels=cancels)
+            lambda: _whole_answer(watched, body, files, client, scope, registry, settings, cancels=cancels)
         )
-    encoder = new_encoder()
-    opening = client.chat.open(scope, body, wants_deltas=True, cancels=cancels)
+    encoder = cited(new_encoder(), settings)
+    opening = client.chat.open(scope, body, files, wants_deltas=True, cancels=cancels)
     return await run_once(request, once, client, scope, registry, opening, encoder, cancels=cancels)
 
 
@@ -100,27 +117,29 @@ async def ag_ui(
     before, items = client.chat.history(body.messages, thread_id)
     cancels = once.cancels(None, settings.on_disconnect_chat)
     opening = client.chat.open_turn(scope, thread_id, before, items, wants_deltas=True, cancels=cancels)
-    encoder = AgUiEncoder(body.threadId, body.runId)
+    encoder = cited(AgUiEncoder(body.threadId, body.runId), settings)
     return await run_once(request, once, client, scope, registry, opening, encoder, cancels=cancels)
 
 
-def _protocol(request: Request, body: ChatRequest) -> Callable[[], Encoder] | None:
+def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callable[[], Encoder] | None:
     """Choose the protocol, None for JSON: by the body's shape, as AI SDK and curl send the same `Accept`."""
     if body.stream is False:
         return None
     if "text/plain" in request.headers.get("accept", ""):
         return TextEncoder
     if body.messages is not None:
-        return lambda: AiSdkEncoder(continued_message_id(body.messages))
+        return lambda: AiSdkEncoder(continued_message_id(body.messages), file_url(settings))
     return ChatEncoder if body.stream else None
 
 
 async def _whole_answer(
     request: Request | None,
     body: ChatRequest,
+    files: Sequence[Attached],
     client: OpenAIClient,
     scope: Scope,
     registry: StreamRegistry,
+    settings: Settings,
     *,
     cancels: bool,
 ) -> Json:
@@ -130,7 +149,7 @@ async def _whole_answer(
     stream = None
     try:
         async with ClientWatch(request.receive) if request else nullcontext():
-            stream = await client.chat.open(scope, body, wants_deltas=False, cancels=cancels)
+            stream = await client.chat.open(scope, body, files, wants_deltas=False, cancels=cancels)
             ended = await last_event(stream)
         await stream.aclose()
     except ClientGoneError:
@@ -140,13 +159,13 @@ async def _whole_answer(
         raise
     finally:
         registry.leave(holder)
-    return _answer_of(ended)
+    return _answer_of(ended, settings)
 
 
-def _answer_of(ended: RunEnded | StreamFailed) -> Json:
+def _answer_of(ended: RunEnded | StreamFailed, settings: Settings) -> Json:
     """Return the JSON answer; a run that failed or expired is an error with a status."""
     if isinstance(ended, RunEnded) and ended.run["status"] not in {"failed", "expired"}:
-        return chat_answer(ended)
+        return chat_answer(cited_end(ended, settings))
     error = run_error(ended.run) if isinstance(ended, RunEnded) else ended.error
     raise _failure(error)
 

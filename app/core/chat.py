@@ -1,6 +1,6 @@
 """The chat surface: a thread, a message and a run in one call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.core.callers import Scope
 from app.core.config import Settings
@@ -14,11 +14,15 @@ from app.core.runs import Runs
 from app.core.upstream.failures import ConversationLockedError
 from app.models.chat import ChatRequest
 from app.models.runs import ToolOutputsSubmit
+from app.translate.attachments import Attached, with_files
 from app.translate.chat_input import history_items, last_user_items
 from app.translate.events import Json, RunEnded, StreamFailed
 
 _LOG_DELAY_SECONDS = 2.0
 """Chats of one thread within this time share one write of its run history; see `RunLog`."""
+
+FILES_ALONE: Json = {"role": "user", "text": ""}
+"""The one message of a turn that consists of files."""
 
 
 class Chat:
@@ -40,15 +44,28 @@ class Chat:
         self._params = params
         self._max_chars = settings.max_message_chars
 
-    async def open(self, scope: Scope, body: ChatRequest, *, wants_deltas: bool, cancels: bool) -> RunStream:
-        """Start a turn, return its stream. Upstream: POST conversations for a new thread, POST responses."""
+    async def open(
+        self,
+        scope: Scope,
+        body: ChatRequest,
+        files: Sequence[Attached] = (),
+        *,
+        wants_deltas: bool,
+        cancels: bool,
+    ) -> RunStream:
+        """Start a turn, with files that came along, and return its stream.
+
+        Upstream: POST conversations for a new thread, POST responses.
+        """
         try:
             if body.tool_outputs is not None and body.run_id and body.thread_id:
                 outputs = ToolOutputsSubmit(tool_outputs=body.tool_outputs)
                 return await self._runs.submit_stream(
                     scope, body.thread_id, body.run_id, outputs, cancels=cancels
                 )
-            before, items = self._input(body)
+            before, items = self._input(body, files)
+            if files:
+                items[-1] = with_files(items[-1], files, scope.ids)
             return await self.open_turn(
                 scope, body.thread_id, before, items, wants_deltas=wants_deltas, cancels=cancels
             )
@@ -96,7 +113,9 @@ class Chat:
             return [], items
         return items[:-1], items[-1:]
 
-    def _input(self, body: ChatRequest) -> tuple[list[Json], list[Json]]:
+    def _input(self, body: ChatRequest, files: Sequence[Attached]) -> tuple[list[Json], list[Json]]:
+        if files and body.messages == [FILES_ALONE]:
+            return [], [{"type": "message", "role": "user", "content": []}]
         if body.messages is not None:
             return self.history(body.messages, body.thread_id)
         text = body.message or ""

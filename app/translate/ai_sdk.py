@@ -4,8 +4,7 @@ Source: the chunk schema and `processUIMessageStream` of the npm package `ai`. V
 keys, so chunks carry none beyond its own; no frame has a name or an id, on which assistant-ui throws.
 """
 
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -32,20 +31,7 @@ from app.translate.events import (
     ToolCallDelta,
     ToolCallReady,
 )
-
-MEDIA_TYPES: Mapping[str, str] = {
-    ".csv": "text/csv",
-    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    ".html": "text/html",
-    ".json": "application/json",
-    ".md": "text/markdown",
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    ".txt": "text/plain",
-    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
-"""Media types of files that people attach and assistants cite; fixed here, as hosts' own tables differ."""
+from app.utils.filenames import media_type_of
 
 _UI_HEADERS: Mapping[str, str] = {**SSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
 _START_STEP = b'data: {"type":"start-step"}\n\n'
@@ -63,13 +49,15 @@ class AiSdkEncoder(EventStreamEncoder):
     Args:
         message_id: the id of the assistant message that this stream goes on with, so that the client extends
             it; without it an id is derived from the run's, which is the same in every round of a run.
+        file_url: where a file's content is served, by its id; with it, generated files become `file` parts.
 
     """
 
     headers: Mapping[str, str] = _UI_HEADERS
 
-    def __init__(self, message_id: str | None = None) -> None:
+    def __init__(self, message_id: str | None = None, file_url: Callable[[str], str] | None = None) -> None:
         self._message_id = message_id
+        self._file_url = file_url
         self._started = False
         self._part: tuple[str, int] | None = None
         self._part_id = self._prefix = b""
@@ -136,6 +124,9 @@ class AiSdkEncoder(EventStreamEncoder):
         if not name or name in self._sources:
             return b""
         self._sources.add(name)
+        if self._file_url and source["type"] == "file_path":
+            url, media_type = self._file_url(name), media_type_of(source.get("filename") or "")
+            return self._start() + data_frame({"type": "file", "url": url, "mediaType": media_type})
         return self._start() + data_frame(_source_chunk(name, source))
 
     def _call_delta(self, event: ToolCallDelta) -> bytes:
@@ -173,8 +164,8 @@ def _source_chunk(name: str, source: Json) -> Json:
         titled = {"title": source["title"]} if source.get("title") else {}
         return {"type": "source-url", "sourceId": name, "url": source["url"], **titled}
     filename = source.get("filename")
-    media_type = MEDIA_TYPES.get(PurePosixPath(filename or "").suffix.lower(), "application/octet-stream")
-    chunk = {"type": "source-document", "sourceId": name, "mediaType": media_type, "title": filename or name}
+    kind = {"type": "source-document", "sourceId": name, "mediaType": media_type_of(filename or "")}
+    chunk = {**kind, "title": filename or name}
     return {**chunk, "filename": filename} if filename else chunk
 
 

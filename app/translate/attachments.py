@@ -2,8 +2,8 @@
 
 A conversation item has no place for attachments. What the model can look at goes into the message's content;
 which tools a file was given to is told in a last text part, which the model may read and clients do not see
-as text. The file ids in it are those of the public wire, signed for their owner: written by a stranger, it says
-nothing.
+as text. The file ids in it are those of the public wire, signed for their owner: written by a stranger, it
+says nothing.
 """
 
 import re
@@ -58,6 +58,13 @@ def attachment_parts(files: Sequence[Attached], ids: IdCodec) -> list[Json]:
         lines = [f"- {ids.file(file.file_id)} ({', '.join(file.tools)}): {_line(file)}" for file in noted]
         parts.append({"type": "input_text", "text": "\n".join([_HEAD, *lines])})
     return parts
+
+
+def with_files(item: Json, files: Sequence[Attached], ids: IdCodec) -> Json:
+    """Return a user's input item with files added to it."""
+    content = item.get("content")
+    parts = [{"type": "input_text", "text": content}] if isinstance(content, str) else list(content or [])
+    return {**item, "content": parts + attachment_parts(files, ids)}
 
 
 def read_attachments(item: Json, ids: IdCodec) -> tuple[list[Json], list[Json], dict[str, str]]:

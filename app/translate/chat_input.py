@@ -9,15 +9,16 @@ browser does not choose the assistant's instructions. Every problem raises `Inpu
 from collections.abc import Iterator
 from typing import Any
 
-from app.translate.ai_sdk import MEDIA_TYPES
 from app.translate.encoding import dump_json
 from app.translate.events import Json
+from app.utils.filenames import MEDIA_TYPES
 
 _ROLES = {"user": "user", "assistant": "assistant", "ai": "assistant", "tool": "tool"}
 _IGNORED_ROLES = frozenset({"system", "developer", "reasoning", "activity"})
 _OUTPUT_STATES = {"output-available": "output", "output-error": "errorText"}
 _OUTPUT_WRAPPERS = frozenset({"text", "json", "error-text", "error-json", "content"})
 _EXTENSIONS = {media_type: extension for extension, media_type in MEDIA_TYPES.items()}
+_EXTENSIONS["text/plain"] = ".txt"
 _FILE_KINDS = frozenset({"file", "image", "binary", "document"})
 _FILE_KEYS = ("url", "data", "image", "src", "value")
 _BASE64 = ";base64,"

@@ -1,0 +1,109 @@
+"""Chat turns that bring files along, as a multipart form: deep-chat's uploads, or `curl -F`.
+
+The same path as `/chat`, chosen by the content type, so that JSON bodies never meet a form reader.
+"""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from starlette.routing import Match
+from starlette.types import Scope as AsgiScope
+
+from app.api.chat import answered
+from app.api.dependencies import ClientDep, RegistryDep, ScopeDep, SettingsDep
+from app.api.files import NO_BODY_LIMIT
+from app.api.idempotency import KEY_HEADER, Once
+from app.core.chat import FILES_ALONE
+from app.core.errors import BadRequestError, ServiceError
+from app.core.files import Files
+from app.core.files_form import FormReader
+from app.models.chat import ChatRequest
+from app.translate.attachments import Attached
+from app.utils.filenames import is_image
+
+_MESSAGE = "message"
+_FLAGS = {"true": True, "false": False}
+
+
+class _FormRoute(APIRoute):
+    """A route that only takes multipart forms; other requests go on to the next route of the path."""
+
+    def matches(self, scope: AsgiScope) -> tuple[Match, AsgiScope]:
+        kind = next((value for name, value in scope.get("headers", ()) if name == b"content-type"), b"")
+        if not kind.lower().startswith(b"multipart/form-data"):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+router = APIRouter(tags=["chat"], route_class=_FormRoute)
+
+
+@router.post("/chat", include_in_schema=False, max_body_size=NO_BODY_LIMIT)
+async def chat_with_files(
+    request: Request, client: ClientDep, scope: ScopeDep, registry: RegistryDep, settings: SettingsDep
+) -> Response:
+    if KEY_HEADER in request.headers:
+        scope.ignore([KEY_HEADER])
+    form = FormReader(request.headers["content-type"], request.stream(), client.files.uploads.limits)
+    files = await _uploaded(form, client.files, settings.max_files)
+    try:
+        body = _chat_request(form, has_files=bool(files))
+        once = Once(request, scope, None)
+        return await answered(request, body, files, client, scope, registry, settings, once)
+    except BaseException:
+        client.files.forget([file.file_id for file in files])
+        raise
+
+
+async def _uploaded(form: FormReader, service: Files, max_files: int) -> list[Attached]:
+    found: list[Attached] = []
+    try:
+        while (file := await form.next_file()) is not None:
+            if len(found) >= max_files:
+                raise BadRequestError(
+                    f"At most {max_files} files a message.", param=file.field, code="too_many_files"
+                )
+            purpose = "vision" if is_image(file.filename) else "user_data"
+            made = await service.uploads.add(form, file, purpose)
+            found.append(Attached(str(made["id"]), file.filename))
+    except ServiceError:
+        service.forget([file.file_id for file in found])
+        raise
+    return found
+
+
+def _chat_request(form: FormReader, *, has_files: bool) -> ChatRequest:
+    """Return the request that the fields make: deep-chat's `message1`…, or the names of the JSON."""
+    fields: dict[str, Any] = {}
+    numbered: dict[int, Any] = {}
+    for name, value in form.fields:
+        number = name.removeprefix(_MESSAGE)
+        if name.startswith(_MESSAGE) and number.isascii() and number.isdecimal():
+            numbered[int(number[:9])] = _parsed(name, value)
+        elif name == "messages":
+            fields[name] = _parsed(name, value)
+        else:
+            fields[name] = _FLAGS.get(value, value) if name == "stream" else value
+    if numbered:
+        fields["messages"] = [numbered[number] for number in sorted(numbered)]
+    if has_files and not fields.get(_MESSAGE) and not fields.get("messages"):
+        fields.pop(_MESSAGE, None)
+        fields["messages"] = [FILES_ALONE]
+    try:
+        return ChatRequest.model_validate(fields)
+    except ValidationError as exc:
+        raise RequestValidationError(exc.errors()) from exc
+
+
+def _parsed(name: str, value: str) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise BadRequestError(
+            f"The field '{name}' is no valid JSON.", param=name, code="invalid_json"
+        ) from None
