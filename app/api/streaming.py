@@ -234,6 +234,8 @@ class EventStreamResponse(Response):
                 return
             if data:
                 await self._write(data)
+        # A reader that has had the terminal event already came back: nothing is left but the end.
+        await self._write(self._encoder.close(), more=False)
 
     async def _finish(self, data: bytes, last: DomainEvent) -> None:
         if self._encoder.aborts_on_failure and is_broken_off(last):
