@@ -22,6 +22,7 @@ from app.api import (
     runs,
     sessions,
     threads,
+    transcripts,
     vector_stores,
 )
 from app.api.dependencies import State
@@ -55,6 +56,7 @@ _ROUTERS = (
     chat_uploads,
     chat,
     runs,
+    transcripts,
     threads,
     messages,
     assistants,

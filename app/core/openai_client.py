@@ -19,6 +19,7 @@ from app.core.run_starter import RunStarter
 from app.core.runs import Runs
 from app.core.threads import Threads
 from app.core.tool_rounds import ToolRounds
+from app.core.transcripts import Transcripts
 from app.core.upstream.port import Upstream
 
 
@@ -70,6 +71,7 @@ class OpenAIClient:
             params,
         )
         self.run_events = RunEvents(responses, self.runs, meters, deadline_seconds=deadline)
+        self.transcripts = Transcripts(conversations, self._run_log, self.files, assistant, settings)
         self.chat = Chat(conversations, self.starter, reader, self.runs, params, settings)
 
     async def aclose(self, grace_seconds: float) -> None:

@@ -7,7 +7,7 @@ comes just behind it.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -57,8 +57,9 @@ class CitedText:
         self._sent: list[str] = []
         self._sent_chars = 0
         self._held = ""
-        self._sources: dict[int, str] = {}
         self._files: dict[str, str] = {}
+        self.sources: dict[int, str] = {}
+        """What is cited, by number, ready for a list."""
         self.places: list[int] = []
         """Where in the rendered text each annotation is, in the order in which they came."""
 
@@ -83,6 +84,20 @@ class CitedText:
     def end(self) -> str:
         """The text is whole: let everything go, and the list of sources after it."""
         return self._release(0) + self._send(self._list())
+
+    def render(self, text: str, found: Sequence[tuple[Json, Json]]) -> str:
+        """Render a whole text without a list of sources; annotations are told where they end."""
+        done = 0
+        order = sorted(range(len(found)), key=lambda number: found[number][0]["end_index"])
+        for number in order:
+            annotation, source = found[number]
+            self.feed(text[done : annotation["end_index"]])
+            self.cite(annotation, source)
+            done = max(done, annotation["end_index"])
+        self.feed(text[done:])
+        self._release(0)
+        self.places = [self.places[order.index(number)] for number in range(len(found))]
+        return self.rendered
 
     def _link_file(self, source: Json) -> None:
         url = self._file_url(source["file_id"])
@@ -113,7 +128,7 @@ class CitedText:
             return ""
         number = self._numbers.of(source)
         label = _escaped(str(source.get("title") or source.get("filename") or url or "source"))
-        self._sources[number] = f"[{label}]({url})" if url else label
+        self.sources[number] = f"[{label}]({url})" if url else label
         return f"[^{number}]" if self._mode == "footnotes" else f"[{number}]"
 
     def _links(self) -> Iterator[re.Match[str]]:
@@ -159,7 +174,7 @@ class CitedText:
 
     def _list(self) -> str:
         form = "[^{}]: {}" if self._mode == "footnotes" else "- [{}] {}"
-        lines = [form.format(number, line) for number, line in sorted(self._sources.items())]
+        lines = [form.format(number, line) for number, line in sorted(self.sources.items())]
         lines += [f"- {link}" for link in self._files.values()]
         return "\n\n" + "\n".join(lines) if lines else ""
 
@@ -241,19 +256,10 @@ class CitationStage:
         return {**message, "content": content}
 
     def _whole(self, text: Json, sources: list[Json]) -> CitedText:
-        """Render a text that was not followed; annotations are told where they end."""
+        """Render a text that was not followed."""
         cited = CitedText(self._mode, self._numbers, self._file_url)
-        value, done = text["value"], 0
-        pairs = list(zip(text["annotations"], sources, strict=False))
-        order = sorted(range(len(pairs)), key=lambda number: pairs[number][0]["end_index"])
-        for number in order:
-            annotation, source = pairs[number]
-            cited.feed(value[done : annotation["end_index"]])
-            cited.cite(annotation, source)
-            done = max(done, annotation["end_index"])
-        cited.feed(value[done:])
+        cited.render(text["value"], list(zip(text["annotations"], sources, strict=False)))
         cited.end()
-        cited.places = [cited.places[order.index(number)] for number in range(len(pairs))]
         return cited
 
 

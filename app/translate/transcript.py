@@ -1,0 +1,248 @@
+"""Whole threads as documents: out as JSON or Markdown, in from what the Assistants API listed."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.translate.annotations import annotation_object, source_object
+from app.translate.attachments import read_attachments
+from app.translate.citations import CitedText, FileUrl, SourceNumbers
+from app.translate.events import Json
+from app.utils.ids import IdCodec, created_at_of
+
+_IMAGE_SCHEMES = ("https://", "http://", "data:image/")
+_MAX_MESSAGES = 10_000
+
+
+class TranscriptError(ValueError):
+    """What was sent is no transcript; `param` names the place."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedMessage:
+    """One message of a transcript, its parts in the form that the public wire takes."""
+
+    role: str
+    parts: list[Json]
+    param: str
+
+    def text_length(self) -> int:
+        """Return how many characters of text it holds."""
+        return sum(len(part.get("text") or "") for part in self.parts)
+
+    def item(self, images: Mapping[str, str]) -> Json:
+        """Return the input item; `images` are the upstream ids of the uploaded images that exist."""
+        text = "output_text" if self.role == "assistant" else "input_text"
+        return {
+            "type": "message",
+            "role": self.role,
+            "content": [_input_part(part, text, images) for part in self.parts],
+        }
+
+    def image_ids(self) -> list[str]:
+        """Return the ids of uploaded images that the message shows."""
+        return [part["file_id"] for part in self.parts if part["type"] == "image_file"]
+
+
+def read_transcript(data: Any) -> tuple[list[ImportedMessage], int]:
+    """Return a transcript's messages, oldest first, and how many were left out because they hold nothing.
+
+    Takes a list page of messages, a bare list of them, or an own export. Raises `TranscriptError`.
+    """
+    key = "messages" if isinstance(data, dict) and "messages" in data else "data"
+    messages = data.get(key) if isinstance(data, dict) else data
+    root = f"{key}[{{}}]" if isinstance(data, dict) else "[{}]"
+    if not isinstance(messages, list) or not messages:
+        raise TranscriptError("Send a list of messages, or an object with one in 'data'.", key)
+    if len(messages) > _MAX_MESSAGES:
+        raise TranscriptError(f"At most {_MAX_MESSAGES} messages.", key)
+    found = [_message(raw, root.format(number)) for number, raw in enumerate(messages)]
+    ordered = [each for each in _oldest_first(found) if each.parts]
+    return ordered, len(found) - len(ordered)
+
+
+def _oldest_first(found: list[tuple[int, ImportedMessage]]) -> list[ImportedMessage]:
+    """Order by time; what shares a second stays as it was listed, in the direction of the whole list."""
+    listed = found[::-1] if found[0][0] > found[-1][0] else found
+    return [message for _, message in sorted(listed, key=lambda pair: pair[0])]
+
+
+def _message(raw: Any, path: str) -> tuple[int, ImportedMessage]:
+    if not isinstance(raw, dict):
+        raise TranscriptError("Expected a message object.", path)
+    role, created_at = raw.get("role"), raw.get("created_at")
+    if role not in {"user", "assistant"}:
+        raise TranscriptError("Unknown role. Use `user` or `assistant`.", f"{path}.role")
+    if created_at is not None and not isinstance(created_at, int):
+        raise TranscriptError("Expected a unix time in seconds.", f"{path}.created_at")
+    content = raw.get("content")
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if not isinstance(parts, list):
+        raise TranscriptError("Expected a string or a list of parts.", f"{path}.content")
+    read = [_part(part, f"{path}.content[{number}]") for number, part in enumerate(parts)]
+    kept = [part for part in read if part.get("text") != ""]
+    return created_at or 0, ImportedMessage(role, kept, path)
+
+
+def _part(part: Any, path: str) -> Json:
+    kind = part.get("type") if isinstance(part, dict) else None
+    value = part.get(kind) if kind else None
+    if kind == "text":
+        text = value.get("value") if isinstance(value, dict) else value
+        if isinstance(text, str):
+            return {"type": "text", "text": text}
+    elif kind == "refusal" and isinstance(value, str):
+        return {"type": "refusal", "text": value}
+    elif kind == "image_file" and isinstance(value, dict) and isinstance(value.get("file_id"), str):
+        return {"type": "image_file", "file_id": value["file_id"]}
+    elif kind == "image_url" and isinstance(value, dict) and str(value.get("url")).startswith(_IMAGE_SCHEMES):
+        return {"type": "image_url", "url": str(value["url"])}
+    raise TranscriptError("Expected a part of type `text`, `refusal`, `image_file` or `image_url`.", path)
+
+
+def _input_part(part: Json, text_kind: str, images: Mapping[str, str]) -> Json:
+    if part["type"] == "refusal" and text_kind == "output_text":
+        return {"type": "refusal", "refusal": part["text"]}
+    if "text" in part:
+        return {"type": text_kind, "text": part["text"]}
+    if text_kind == "input_text" and part["type"] == "image_url":
+        return {"type": "input_image", "image_url": part["url"], "detail": "auto"}
+    if text_kind == "input_text" and part["file_id"] in images:
+        return {"type": "input_image", "file_id": images[part["file_id"]], "detail": "auto"}
+    # The upstream takes images of users only, and of those only what it has.
+    return {"type": text_kind, "text": f"[image: {str(part.get('file_id') or part.get('url'))[:80]}]"}
+
+
+def tool_calls(items: list[Json], ids: IdCodec) -> list[Json]:
+    """Return what tools did: type, input and output of each call, and the message it came after."""
+    outputs = {
+        item.get("call_id"): item.get("output") for item in items if item["type"] == "function_call_output"
+    }
+    after: str | None = None
+    found: list[Json] = []
+    for item in items:
+        if item["type"] == "message":
+            after = ids.message(str(item.get("id")))
+        elif call := _tool_call(item, outputs):
+            found.append({"after": after, **call})
+    return found
+
+
+def _tool_call(item: Json, outputs: Mapping[Any, Any]) -> Json | None:
+    if item["type"] == "function_call":
+        output = outputs.get(item.get("call_id"))
+        shown = output if isinstance(output, str) or output is None else json.dumps(output)
+        called = {"name": item.get("name"), "arguments": item.get("arguments")}
+        return {"type": "function", **called, "output": shown}
+    if item["type"] == "code_interpreter_call":
+        return {"type": "code_interpreter", "input": item.get("code") or ""}
+    if item["type"] == "file_search_call":
+        return {"type": "file_search", "queries": item.get("queries") or []}
+    return None
+
+
+class MarkdownTranscript:
+    """Writes a thread's items, oldest first, as a document to read."""
+
+    def __init__(self, ids: IdCodec, assistant_name: str, file_url: FileUrl) -> None:
+        self._ids = ids
+        self._names = {"assistant": assistant_name, "user": "User"}
+        self._file_url = file_url
+        self._numbers = SourceNumbers()
+        self._footnotes: dict[int, str] = {}
+
+    def write(self, thread: Json, items: list[Json]) -> str:
+        """Return the document."""
+        outputs = {
+            item.get("call_id"): item.get("output")
+            for item in items
+            if item["type"] == "function_call_output"
+        }
+        blocks = [block for item in items if (block := self._block(item, outputs, thread["created_at"]))]
+        messages = sum(item["type"] == "message" for item in items)
+        count = f"{messages} message{'' if messages == 1 else 's'}"
+        head = f"# Conversation with {self._names['assistant']}\n\n"
+        head += f"Thread `{thread['id']}` · begun {_moment(thread['created_at'])} · {count}"
+        notes = [f"[^{number}]: {line}" for number, line in sorted(self._footnotes.items())]
+        return "\n\n".join([head, "---", *blocks, *(["---", "\n".join(notes)] if notes else [])]) + "\n"
+
+    def _block(self, item: Json, outputs: Mapping[Any, Any], began_at: int) -> str:
+        if item["type"] == "message":
+            return self._message(item, began_at)
+        call = _tool_call(item, outputs)
+        return _call_block(call) if call else ""
+
+    def _message(self, item: Json, began_at: int) -> str:
+        attachments, parts, names = read_attachments(item, self._ids)
+        moment = created_at_of(str(item.get("id"))) or began_at
+        name = self._names["assistant" if item.get("role") == "assistant" else "user"]
+        blocks = [f"**{name}** · {_moment(moment)}", *filter(None, map(self._part, parts))]
+        for attachment in attachments:
+            file_id = attachment["file_id"]
+            tools = ", ".join(tool["type"].replace("_", " ") for tool in attachment["tools"])
+            label = _plain(names.get(file_id) or file_id)
+            given = f", for {tools}" if tools else ""
+            blocks.append(f"*Attached: [{label}]({self._file_url(file_id)}){given}*")
+        return "\n\n".join(blocks)
+
+    def _part(self, part: Json) -> str:
+        kind = part.get("type")
+        if kind in {"input_text", "output_text", "text"}:
+            return self._cited(part)
+        if kind == "refusal":
+            return str(part.get("refusal") or "")
+        if kind == "input_file":
+            return f"*Attached: {_plain(str(part.get('filename') or 'file'))}*"
+        if kind == "input_image":
+            return self._image(part)
+        return ""
+
+    def _image(self, part: Json) -> str:
+        if part.get("file_id"):
+            return f"![image]({self._file_url(self._ids.file(str(part['file_id'])))})"
+        url = str(part.get("image_url") or "")
+        return "*(image)*" if url.startswith("data:") else f"![image]({url})"
+
+    def _cited(self, part: Json) -> str:
+        text = str(part.get("text") or "")
+        found = [
+            (annotation, source_object(annotation, upstream))
+            for upstream in part.get("annotations") or []
+            if isinstance(upstream, dict) and (annotation := annotation_object(upstream, text, self._ids))
+        ]
+        cited = CitedText("footnotes", self._numbers, self._file_url)
+        rendered = cited.render(text, found)
+        self._footnotes |= cited.sources
+        return rendered
+
+
+def _call_block(call: Json) -> str:
+    if call["type"] == "code_interpreter":
+        return f"*Ran code:*\n\n{_fenced(call['input'], 'python')}"
+    if call["type"] == "file_search":
+        queries = ", ".join(f"“{_plain(str(query))}”" for query in call["queries"])
+        return f"*Searched the files{' for ' + queries if queries else ''}*"
+    block = f"*Called `{call['name']}`:*\n\n{_fenced(str(call['arguments'] or ''), 'json')}"
+    return block if call["output"] is None else f"{block}\n\n*It answered:*\n\n{_fenced(call['output'])}"
+
+
+def _fenced(text: str, language: str = "") -> str:
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).replace("[", "(").replace("]", ")")
+
+
+def _moment(unix_seconds: int) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
