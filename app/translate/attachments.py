@@ -20,6 +20,8 @@ MAX_RESOURCE_CHARS = 512
 """Longest value of conversation metadata upstream."""
 
 CODE_INTERPRETER, FILE_SEARCH = "code_interpreter", "file_search"
+_TOOLS = frozenset({CODE_INTERPRETER, FILE_SEARCH})
+_NO_TOOL = "see above"
 _HEAD = "[Attached files]"
 _LINE = re.compile(r"- (\S+) \(([a-z_, ]*)\): (.*)\Z")
 _SHORT = "file-"
@@ -52,12 +54,13 @@ def file_part(attached: Attached) -> Json:
 
 def attachment_parts(files: Sequence[Attached], ids: IdCodec) -> list[Json]:
     """Return the content parts that a message's attachments add to it."""
+    if not files:
+        return []
     parts = [file_part(file) for file in files if file.is_seen]
-    noted = [file for file in files if file.tools or is_image(file.filename)]
-    if noted:
-        lines = [f"- {ids.file(file.file_id)} ({', '.join(file.tools)}): {_line(file)}" for file in noted]
-        parts.append({"type": "input_text", "text": "\n".join([_HEAD, *lines])})
-    return parts
+    lines = [
+        f"- {ids.file(file.file_id)} ({', '.join(file.tools) or _NO_TOOL}): {_line(file)}" for file in files
+    ]
+    return [*parts, {"type": "input_text", "text": "\n".join([_HEAD, *lines])}]
 
 
 def with_files(item: Json, files: Sequence[Attached], ids: IdCodec) -> Json:
@@ -105,7 +108,7 @@ def _noted(part: Json, ids: IdCodec) -> list[Attached]:
             return []
         if match is None or container_id is not None:
             return []
-        tools = tuple(tool for tool in match.group(2).split(", ") if tool)
+        tools = tuple(tool for tool in match.group(2).split(", ") if tool in _TOOLS)
         found.append(Attached(file_id, match.group(3), tools))
     return found
 

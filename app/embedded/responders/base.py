@@ -8,6 +8,9 @@ from app.embedded.items import parts_of, text_of
 from app.embedded.wire import Json
 
 
+_NOTE = "[Attached files]\n"
+
+
 @dataclass(frozen=True, slots=True)
 class TextDelta:
     """Some more text of the answer."""
@@ -133,7 +136,9 @@ class Turn:
         """Text of the last user message, empty if there is none."""
         for item in reversed(self.items):
             if item["type"] == "message" and item["role"] == "user":
-                return text_of(item)
+                # What a client notes of attached files in a part of its own is no question.
+                parts = [part for part in item["content"] if not _is_note(part)]
+                return text_of({"content": parts})
         return ""
 
     def has_tool(self, kind: str) -> bool:
@@ -166,6 +171,10 @@ class Turn:
             if tool.get("type") == "file_search"
             for store in tool.get("vector_store_ids") or []
         ]
+
+
+def _is_note(part: Json) -> bool:
+    return str(part.get("text") or "").startswith(_NOTE)
 
 
 class Responder(Protocol):
