@@ -24,6 +24,17 @@ class RunStream:
 
     A background response lives on when its stream breaks, so the stream is opened again after the last event
     seen; a foreground one is looked up once. Whatever happens, the last is `RunEnded` or `StreamFailed`.
+
+    Args:
+        responses: to look the response up, follow it again, and cancel it.
+        translator: makes events of what the upstream sends.
+        stream: the open upstream stream.
+        meter: what the run leaves behind for its operator.
+        in_background: the response goes on without its stream.
+        deadline: when the run expires, on the loop's clock.
+        on_expired: told the response that expired.
+        is_ours: the run was started here; else it is only watched, and a broken stream does not stop it.
+
     """
 
     def __init__(
@@ -36,6 +47,7 @@ class RunStream:
         in_background: bool,
         deadline: float,
         on_expired: Callable[[str], None] | None = None,
+        is_ours: bool = True,
     ) -> None:
         self._responses = responses
         self._translator = translator
@@ -43,6 +55,7 @@ class RunStream:
         self._in_background = in_background
         self._deadline = deadline
         self._on_expired = on_expired
+        self._is_ours = is_ours
         self._reconnects = 0
         self._seen_before_reconnect: int | None = None
         self._first: list[DomainEvent] = []
@@ -113,18 +126,25 @@ class RunStream:
     async def aclose(self) -> None:
         """Give the upstream connection up."""
         self._meter.left(self._translator.response)
-        await self._stream.aclose()
+        await self._detach()
 
     def _attach(self, stream: UpstreamStream) -> None:
         self._stream = stream
         self._reads = aiter(stream)
+        self._reading: asyncio.Future[bytes] | None = None
         self._decoder = SSEDecoder(self._translator.skipped)
         self._failure: UpstreamError | None = None
+
+    async def _detach(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        await self._stream.aclose()
 
     async def _next(self) -> list[DomainEvent]:
         try:
             async with asyncio.timeout_at(self._deadline):
-                chunk = await anext(self._reads)
+                chunk = await self._read()
         except StopAsyncIteration:
             return await self._recover(UpstreamBrokenError())
         except TimeoutError:
@@ -141,8 +161,18 @@ class RunStream:
             self._meter.first_text()
         return events
 
+    async def _read(self) -> bytes:
+        if self._in_background:
+            return await anext(self._reads)
+        # A reader who goes away must not break the read off: `leave` still needs the rest of the stream.
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(anext(self._reads))
+        chunk = await asyncio.shield(self._reading)
+        self._reading = None
+        return chunk
+
     async def _recover(self, failure: UpstreamError) -> list[DomainEvent]:
-        await self._stream.aclose()
+        await self._detach()
         self._meter.broke(failure.code)
         self._failure = failure
         translator = self._translator
@@ -158,6 +188,8 @@ class RunStream:
                 return translator.finish(response)
         except UpstreamError as exc:
             _log.warning("stream_not_recovered", code=exc.code)
+        if not self._is_ours:
+            return self.fail(failure.detail())
         await self.cancel()
         _log.warning("run_failed_by_upstream", code=failure.code)
         return translator.fail(failure.detail())
@@ -187,7 +219,7 @@ class RunStream:
 
     async def _expire(self) -> list[DomainEvent]:
         response_id = self.response_id
-        await self._stream.aclose()
+        await self._detach()
         await self.cancel()
         if response_id is None:
             self._failure = UpstreamTimeoutError()
