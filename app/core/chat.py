@@ -59,7 +59,7 @@ class Chat:
         """
         try:
             if body.tool_outputs is not None and body.run_id and body.thread_id:
-                outputs = ToolOutputsSubmit(tool_outputs=body.tool_outputs)
+                outputs = ToolOutputsSubmit.model_construct(tool_outputs=body.tool_outputs)
                 return await self._runs.submit_stream(
                     scope, body.thread_id, body.run_id, outputs, cancels=cancels
                 )
