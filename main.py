@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -51,20 +52,23 @@ from app.core.telemetry import Tracing, fastapi_telemetry
 from app.core.upstream.measured import MeasuredUpstream
 
 # The form of /chat goes first: it takes multipart bodies only and leaves the rest to the route behind it.
+# What is called often comes first: a request is compared with one route after the other.
 _ROUTERS = (
-    health,
     chat_uploads,
     chat,
     runs,
     transcripts,
     threads,
     messages,
+    health,
     assistants,
     files,
     vector_stores,
     sessions,
 )
 _log = structlog.get_logger("soloist")
+_COLLECT_AFTER_OBJECTS = 10_000
+"""Young objects that start a collection of cycles; Python's 700 are alive in a few open requests."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -153,16 +157,26 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
 
 def _include_routers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Add every route; the body limit is set here, inside our middleware, so that 413 keeps the envelope."""
+    for module in _ROUTERS:
+        app.include_router(module.router, prefix="/api/v1", max_body_size=settings.max_body_bytes)
     app.include_router(health.root_router)
     if settings.metrics_enabled:
         app.include_router(metrics_router(metrics, settings))
     app.include_router(pages.build_router(settings))
-    for module in _ROUTERS:
-        app.include_router(module.router, prefix="/api/v1", max_body_size=settings.max_body_bytes)
 
 
 class Server(uvicorn.Server):
     """uvicorn, with streams drained before connections are closed."""
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # same meaning
+        """Open everything, then spare the collector of cycles what stays for good.
+
+        Looking through all loaded modules took a sixth of the CPU time and stopped every stream for 0.15 s.
+        """
+        await super().startup(sockets)  # type: ignore[arg-type]  # passed on as it came
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER_OBJECTS)
 
     async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # same meaning
         """Let open streams finish within the grace period, then close."""

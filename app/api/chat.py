@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from app.api.dependencies import ClientDep, RegistryDep, ScopeDep, SettingsDep
 from app.api.file_links import cited, cited_end, file_url
 from app.api.idempotency import Once, OnceDep
+from app.api.lean_route import LeanRoute
 from app.api.responses import errors
 from app.api.run_streams import run_once
 from app.api.streaming import ClientWatch, StreamRegistry
@@ -29,7 +30,7 @@ from app.translate.encoding import Encoder, run_error
 from app.translate.events import Json, RunEnded, StreamFailed
 from app.translate.plain_text import TextEncoder
 
-router = APIRouter(tags=["chat"])
+router = APIRouter(tags=["chat"], route_class=LeanRoute)
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answer, or with `stream: true` or `messages` an event stream, "

@@ -7,12 +7,13 @@ from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, CursorDep, ScopeDep
 from app.api.idempotency import OnceDep
+from app.api.lean_route import LeanRoute
 from app.api.responses import answer, errors
 from app.core.errors import BadRequestError
 from app.models.common import Deleted
 from app.models.messages import Message, MessageCreate, MessagePage, MetadataUpdate
 
-router = APIRouter(prefix="/threads/{thread_id}/messages", tags=["messages"])
+router = APIRouter(prefix="/threads/{thread_id}/messages", tags=["messages"], route_class=LeanRoute)
 
 
 @router.post("", summary="Add a message", response_model=Message, responses=errors(404, 429, 502, 504))

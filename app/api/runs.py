@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, CursorDep, RegistryDep, ScopeDep, SettingsDep
 from app.api.idempotency import OnceDep
+from app.api.lean_route import LeanRoute
 from app.api.responses import answer, errors
 from app.api.run_streams import assistants_stream, followed_stream
 from app.core.errors import BadRequestError
@@ -15,7 +16,7 @@ from app.core.run_reader import RunView
 from app.models.messages import MetadataUpdate
 from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, ThreadRunCreate, ToolOutputsSubmit
 
-router = APIRouter(prefix="/threads", tags=["runs"])
+router = APIRouter(prefix="/threads", tags=["runs"], route_class=LeanRoute)
 _EVENT_ID = re.compile(r"[0-9]{1,18}\Z")
 _STREAMED: dict[int | str, dict[str, Any]] = {
     200: {

@@ -5,11 +5,12 @@ from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, ScopeDep
 from app.api.idempotency import OnceDep
+from app.api.lean_route import LeanRoute
 from app.api.responses import answer, errors
 from app.models.common import Deleted
 from app.models.threads import Thread, ThreadCreate, ThreadUpdate
 
-router = APIRouter(prefix="/threads", tags=["threads"])
+router = APIRouter(prefix="/threads", tags=["threads"], route_class=LeanRoute)
 
 
 @router.post("", summary="Create a thread", response_model=Thread, responses=errors(429, 502, 504))
