@@ -119,6 +119,7 @@ class Bench:
             variant.server.stop()
             variant.thread_ids.clear()
         variant.start(f"http://127.0.0.1:{self._upstream.port}/v1")
+        await variant.sign_in()
         await variant.make_threads(self._load.connections)
         await measures.verify(variant)
 

@@ -16,6 +16,8 @@ from bench.wire import Plan
 
 SERVER_CORE = 1
 LOAD_CORE = 0
+_SESSION = re.compile(rb'"client_secret":"([^"]+)"')
+_API_KEY = "bench-only-0123456789abcdef0123456789abcdef"
 _THREAD_ID = re.compile(rb'"id":"(thread_[^"]+)"')
 
 
@@ -46,6 +48,16 @@ class Variant:
         )
         self.server.wait_until_listening()
         return self.server
+
+    async def sign_in(self) -> None:
+        """Get the token of a browser session, where the service mints them."""
+        if self.has_threads:
+            key = {"authorization": f"Bearer {_API_KEY}"}
+            body = b'{"user":"visitor","ttl_seconds":3600}'
+            made = await fetch(self.port, http_request("POST", "/api/v1/sessions", body, key))
+            found = _SESSION.search(made)
+            assert found
+            self.headers = {"authorization": f"Bearer {found.group(1).decode()}"}
 
     async def make_threads(self, count: int) -> None:
         """Have so many threads to talk on."""
@@ -97,14 +109,23 @@ class Variant:
 
 
 def soloist(**environment: str) -> Variant:
-    """Return this service, with its access log on; `environment` adds settings."""
+    """Return this service with every feature on: browser sessions, owners, limits, access log, metrics.
+
+    `environment` adds settings.
+    """
 
     def settings(port: int, upstream: str) -> dict[str, str]:
+        limits = ("CHAT", "WRITES", "READS", "SESSIONS")
         return {
             "PORT": str(port),
             "OPENAI_BASE_URL": upstream,
             "OPENAI_API_KEY": "bench",
+            "AUTH_MODE": "api_key",
+            "API_KEYS": orjson.dumps({"bench": _API_KEY}).decode(),
+            "SECRET_KEYS": orjson.dumps([_API_KEY]).decode(),
             "LOG_FORMAT": "json",
+            "MAX_STREAMS_PER_OWNER": "10000",
+            **{f"RATE_LIMIT_{name}": "1000000/second" for name in limits},
             **environment,
         }
 
