@@ -70,7 +70,7 @@ class OpenAIClient:
             attachments,
             params,
         )
-        self.run_events = RunEvents(responses, self.runs, meters, deadline_seconds=deadline)
+        self.run_events = RunEvents(responses, self.runs, self.starter, meters, deadline_seconds=deadline)
         self.transcripts = Transcripts(conversations, self._run_log, self.files, assistant, settings)
         self.chat = Chat(conversations, self.starter, reader, self.runs, params, settings)
 

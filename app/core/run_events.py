@@ -1,16 +1,19 @@
 """Following a run again, from its start or from an event on, without any state of our own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from app.core.callers import Scope
+from app.core.errors import ServiceError
 from app.core.responses import Responses
 from app.core.run_meter import RunMeters
 from app.core.run_reader import RunView
+from app.core.run_starter import RunStarter
 from app.core.run_stream import RunStream
 from app.core.runs import Runs
 from app.core.upstream.failures import UpstreamMissingError, UpstreamRefusedError
-from app.translate.events import DomainEvent, Json
+from app.translate.events import DomainEvent, Json, RunEnded, StreamFailed
 from app.translate.run_events import RunTranslator
 
 _POLL_SECONDS = 0.5
@@ -46,7 +49,10 @@ class ResumedRun:
         await self._stream.aclose()
 
     def _later(self, events: list[DomainEvent]) -> list[DomainEvent]:
-        """Drop what was seen already; an event without a number belongs to the next one that has one."""
+        """Drop what was seen already; an event without a number belongs to the next one that has one.
+
+        The end is always told: a stream has to have one, also after the last event or a number beyond it.
+        """
         if self._starting_after is None:
             return events
         last_seen = max(
@@ -57,19 +63,18 @@ class ResumedRun:
             ),
             default=-1,
         )
-        return events[last_seen + 1 :]
+        return events[last_seen + 1 :] or [e for e in events[-1:] if isinstance(e, RunEnded | StreamFailed)]
 
 
 class PolledRun:
     """A run that cannot be followed upstream: polled until it ends, then told from its response."""
 
     def __init__(
-        self, translator: RunTranslator, responses: Responses, view: RunView, deadline: float
+        self, translator: RunTranslator, view: RunView, look: Callable[[], Awaitable[RunView]]
     ) -> None:
         self._translator = translator
-        self._responses = responses
         self._view = view
-        self._deadline = deadline
+        self._look = look
         self._count = 0
 
     @property
@@ -78,20 +83,21 @@ class PolledRun:
         return self._translator.is_ended
 
     async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
-        response = self._view.response
-        yield self._translator.announce(response)
-        while response.get("status") in {"queued", "in_progress"}:
-            if asyncio.get_running_loop().time() > self._deadline:
-                yield self._numbered(self._translator.fail({}, status="expired"))
-                return
-            await asyncio.sleep(_POLL_SECONDS)
-            response = await self._responses.get(response["id"])
-        status = None if self._view.is_live else self._view.status
-        yield self._numbered(self._translator.retell(response, status=status))
+        view = self._view
+        yield self._numbered(self._translator.announce(view.response))
+        try:
+            while view.is_live:
+                await asyncio.sleep(_POLL_SECONDS)
+                view = await self._look()
+        except ServiceError as exc:
+            yield self.fail(exc.detail())
+        else:
+            yield self._numbered(self._translator.retell(view.response, status=view.status))
 
     def fail(self, error: Json) -> list[DomainEvent]:
-        """End the stream from this side."""
-        return self._translator.fail(error)
+        """End the stream from this side; the run itself is not touched."""
+        self._translator.is_ended = True
+        return [StreamFailed(error)]
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -107,11 +113,18 @@ class RunEvents:
     """The service behind `/threads/{thread_id}/runs/{run_id}/events`."""
 
     def __init__(
-        self, responses: Responses, runs: Runs, meters: RunMeters, *, deadline_seconds: float
+        self,
+        responses: Responses,
+        runs: Runs,
+        starter: RunStarter,
+        meters: RunMeters,
+        *,
+        deadline_seconds: float,
     ) -> None:
         self._responses = responses
-        self._meters = meters
         self._runs = runs
+        self._starter = starter
+        self._meters = meters
         self._deadline_seconds = deadline_seconds
 
     async def open(self, scope: Scope, thread_id: str, run_id: str, starting_after: int | None) -> ResumedRun:
@@ -120,15 +133,27 @@ class RunEvents:
         Upstream: GET responses/{r}?stream=true, else GET responses/{r} until it ends.
         """
         view = await self._runs.view(scope, thread_id, run_id)
-        deadline = asyncio.get_running_loop().time() + self._deadline_seconds
-        translator = RunTranslator(view.context, resumed=view.response["id"] != view.first_id)
+        translator = RunTranslator(
+            view.context,
+            resumed=view.response["id"] != view.first_id,
+            ended_as=None if view.is_live else view.status,
+        )
         try:
             upstream = await self._responses.follow(view.response["id"])
         except (UpstreamRefusedError, UpstreamMissingError):
-            return ResumedRun(PolledRun(translator, self._responses, view, deadline), starting_after)
-        meter = self._meters.watch()
+            polled = PolledRun(translator, view, lambda: self._runs.view(scope, thread_id, run_id))
+            return ResumedRun(polled, starting_after)
         stream = RunStream(
-            self._responses, translator, upstream, meter=meter, in_background=True, deadline=deadline
+            self._responses,
+            translator,
+            upstream,
+            meter=self._meters.watch(),
+            in_background=True,
+            deadline=self._deadline(view),
+            on_expired=lambda response_id: self._starter.note_expired(
+                view.conversation_id, view.context, response_id
+            ),
+            is_ours=False,
         )
         try:
             await stream.prime([])
@@ -136,3 +161,9 @@ class RunEvents:
             await stream.aclose()
             raise
         return ResumedRun(stream, starting_after)
+
+    def _deadline(self, view: RunView) -> float:
+        """Return when a run expires, on the loop's clock; one that has ended gets the time to be read."""
+        expires_at = view.run()["expires_at"] if view.is_live else None
+        left = self._deadline_seconds if expires_at is None else expires_at - time.time()
+        return asyncio.get_running_loop().time() + left

@@ -97,7 +97,7 @@ class RunStarter:
                 meter=meter,
                 in_background=in_background,
                 deadline=asyncio.get_running_loop().time() + self._deadline_seconds,
-                on_expired=lambda response_id: self._expired(conversation_id, context, response_id),
+                on_expired=lambda response_id: self.note_expired(conversation_id, context, response_id),
             )
             try:
                 await stream.prime(before or [])
@@ -158,7 +158,8 @@ class RunStarter:
         created_at = int(response.get("created_at") or time.time())
         self._run_log.note_run(conversation_id, response_id, created_at, delay_seconds=delay_seconds)
 
-    def _expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
+    def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
+        """Remember soon that a run expired: upstream it is only cancelled."""
         first_id = context.first_response_id or response_id
 
         def change(history: RunHistory) -> None:

@@ -75,13 +75,22 @@ class RunTranslator:
         resumed: the stream continues a run after tool outputs, so it is requeued and not created.
         wants_deltas: false leaves out what only a live reader needs: between the run's creation and its end
             nothing is told, and most events are not even parsed.
+        ended_as: how the run is known to have ended, where the upstream may see it in another way.
 
     """
 
-    def __init__(self, context: RunContext, *, resumed: bool = False, wants_deltas: bool = True) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        *,
+        resumed: bool = False,
+        wants_deltas: bool = True,
+        ended_as: str | None = None,
+    ) -> None:
         self._context = context
         self._resumed = resumed
         self._wants_deltas = wants_deltas
+        self._ended_as = ended_as
         self._shown: tuple[Json | None, str, Json] = (None, "", {})
         self.skipped = frozenset() if wants_deltas else _FOR_LIVE_READERS
         """Names of upstream events that may be dropped unread."""
@@ -217,7 +226,7 @@ class RunTranslator:
     def _end(self, response: Json, status: str | None) -> list[DomainEvent]:
         whole = response if response.get("output") else {**response, "output": self._items.finished()}
         self.response = whole
-        status = status or run_status(whole)
+        status = status or self._ended_as or run_status(whole)
         run = run_object(whole, self._context, status=status)
         before = self._ensure_running()
         closing = self._items.close(run, whole)
