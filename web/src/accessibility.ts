@@ -3,25 +3,31 @@
 import type { DeepChat } from 'deep-chat';
 import type { Texts } from './texts';
 
-/** Names deep-chat's parts and makes its buttons answer to the space bar. */
+/** Names deep-chat's parts, also those that it draws anew, and makes its buttons answer to the space bar. */
 export function enhance(chat: DeepChat, texts: Texts): void {
   const root = chat.shadowRoot;
-  const log = root?.querySelector('#messages');
-  if (!root || !log || log.hasAttribute('role')) return;
-  log.setAttribute('role', 'log');
-  // Answers are announced once they are whole; a reader would stumble over every piece.
-  log.setAttribute('aria-live', 'off');
-  log.setAttribute('aria-label', texts.messages);
-  log.setAttribute('tabindex', '0');
-  const label = () => nameButtons(root, texts);
-  label();
-  new MutationObserver(label).observe(root, { subtree: true, childList: true, attributes: true, attributeFilter: ['class'] });
+  if (!root) return;
+  const nameParts = () => {
+    nameLog(root.querySelector('#messages'), texts);
+    nameButtons(root, texts);
+  };
+  nameParts();
+  new MutationObserver(nameParts).observe(root, { subtree: true, childList: true, attributes: true, attributeFilter: ['class'] });
   root.addEventListener('keydown', (event) => {
     const { key, target } = event as KeyboardEvent;
     if (key !== ' ' || !(target instanceof HTMLElement) || target.getAttribute('role') !== 'button') return;
     event.preventDefault();
     target.click();
   });
+}
+
+function nameLog(log: Element | null, texts: Texts): void {
+  if (!log || log.hasAttribute('role')) return;
+  log.setAttribute('role', 'log');
+  // Answers are announced once they are whole; a reader would stumble over every piece.
+  log.setAttribute('aria-live', 'off');
+  log.setAttribute('aria-label', texts.messages);
+  log.setAttribute('tabindex', '0');
 }
 
 function nameButtons(root: ShadowRoot, texts: Texts): void {

@@ -32,8 +32,7 @@ export class Bubble extends HTMLElement {
     this.name(this.texts.closeChat);
     await import('./element');
     this.chat ??= this.addChat();
-    // The input exists a moment after its element.
-    setTimeout(() => this.chat?.focus(), 60);
+    this.chat.focus();
   }
 
   close(): void {

@@ -14,6 +14,7 @@ import { attachButton, dress, textInputStyle } from './theme';
 import type { Usage } from './turn';
 
 const MAX_FILES = 5;
+const RENDERED_MS = 80;
 const darkMode = matchMedia('(prefers-color-scheme: dark)');
 
 /**
@@ -59,6 +60,8 @@ export class SoloistChat extends HTMLElement {
 
   override focus(): void {
     this.chat?.focusInput();
+    // A new deep-chat draws itself a moment after it is attached, and once more.
+    setTimeout(() => this.chat?.focusInput(), RENDERED_MS);
   }
 
   private get heading(): string {
@@ -124,9 +127,9 @@ export class SoloistChat extends HTMLElement {
     chat.dragAndDrop = true;
     chat.errorMessages = { displayServiceErrorMessages: true };
     chat.remarkable = { breaks: true, linkTarget: '_blank' };
-    chat.onComponentRender = () => enhance(chat, this.texts);
     this.shadowRoot?.querySelector('main')?.replaceChildren(chat);
     chat.shadowRoot?.addEventListener('click', (event) => void this.messageClicked(event));
+    enhance(chat, this.texts);
     this.chat = chat;
   }
 

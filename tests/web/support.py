@@ -1,0 +1,128 @@
+"""The chat as a person uses it, and pages of other sites that embed it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import httpx2
+from aiohttp import web
+from playwright.async_api import Locator, Page, Request, expect
+
+from tests.support import Json, Service
+
+expect.set_options(timeout=20_000)
+
+
+def origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def playground(service: Service) -> str:
+    return origin_of(service.base_url) + "/playground"
+
+
+class Visit:
+    """One open page: what is on it, what it asked for, what it complained of."""
+
+    def __init__(self, page: Page, url: str, origins: tuple[str, ...]) -> None:
+        self.page = page
+        self.url = url
+        self._allowed = {origin_of(url), *origins}
+        self.requests: list[Request] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.requests.append(request))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda message: self._note(message.text))
+
+    async def go(self) -> None:
+        await self.page.goto(self.url)
+
+    async def say(self, text: str) -> None:
+        await self.input.click()
+        await self.page.keyboard.type(text)
+        await self.page.keyboard.press("Enter")
+
+    @property
+    def input(self) -> Locator:
+        return self.page.locator("#text-input")
+
+    @property
+    def answer(self) -> Locator:
+        """The text of the latest answer."""
+        return self.page.locator(".ai-message-text:not(.html-message)").last
+
+    @property
+    def questions(self) -> Locator:
+        return self.page.locator(".user-message-text:not(.html-message)")
+
+    @property
+    def log(self) -> Locator:
+        return self.page.get_by_role("log")
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name)
+
+    def posts(self, ending: str) -> list[Request]:
+        return [found for found in self.requests if found.method == "POST" and found.url.endswith(ending)]
+
+    def check(self) -> None:
+        """Nothing may have been asked of another origin, nor stopped by the page's own policy."""
+        foreign = [
+            found.url
+            for found in self.requests
+            if not found.url.startswith(("data:", "blob:")) and origin_of(found.url) not in self._allowed
+        ]
+        assert not foreign
+        assert not self.complaints
+
+    def _note(self, text: str) -> None:
+        if "Content Security Policy" in text:
+            self.complaints.append(text)
+
+
+class Site:
+    """A site of somebody else: its pages, and the backend that mints sessions for them."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, str] = {}
+        self.tokens: list[Json] = []
+        """What the token address answers, one after the other; the last one again and again."""
+        self.token_calls = 0
+        self.origin = ""
+
+    async def page(self, request: web.Request) -> web.Response:
+        html = self.pages[request.path]
+        return web.Response(text=f"<!doctype html><html lang=en><title>Shop</title>{html}", content_type="text/html")
+
+    async def token(self, request: web.Request) -> web.Response:
+        answer = self.tokens[min(self.token_calls, len(self.tokens) - 1)]
+        self.token_calls += 1
+        return web.json_response(answer)
+
+
+@asynccontextmanager
+async def site() -> AsyncIterator[Site]:
+    """Serve a site on an origin of its own."""
+    found = Site()
+    app = web.Application()
+    app.router.add_post("/token", found.token)
+    app.router.add_get("/{path:.*}", found.page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        listener = web.TCPSite(runner, "127.0.0.1", 0)
+        await listener.start()
+        found.origin = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield found
+    finally:
+        await runner.cleanup()
+
+
+async def mint(service: Service, key: str, **body: object) -> Json:
+    """Mint a session as a backend does."""
+    headers = {"authorization": f"Bearer {key}"}
+    response = await service.client.post("sessions", json={"user": "visitor"} | body, headers=headers)
+    assert response.status_code == httpx2.codes.OK, response.text
+    session: Json = response.json()
+    return session

@@ -1,0 +1,207 @@
+"""The playground, used as a person uses it."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.conftest import Start
+from tests.support import is_idle, until
+from tests.web.conftest import WEB, Open
+from tests.web.support import Visit, playground
+
+CODE = {"type": "code_interpreter"}
+WHOLE_SLOW_ANSWER = "word399"
+
+
+async def test_an_answer_streams_while_it_is_written(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say("slow: go")
+        await expect(chat.answer).to_contain_text("word3")
+        await expect(chat.button("Stop answering")).to_be_visible()
+        assert WHOLE_SLOW_ANSWER not in await chat.answer.inner_text()
+        await expect(chat.answer).to_contain_text(WHOLE_SLOW_ANSWER)
+        await expect(chat.button("Send")).to_be_visible()
+        await expect(chat.page.get_by_text("tokens (")).to_be_visible()
+
+
+async def test_stop_ends_the_run_upstream_too(start: Start, visit: Open, upstream: str):
+    async with start(is_served=True, url=upstream) as service:
+        chat = await visit(playground(service))
+        await chat.say("slow: go")
+        await expect(chat.answer).to_contain_text("word3")
+        await chat.button("Stop answering").click()
+        await expect(chat.page.get_by_text("Stopped.")).to_be_visible()
+        await until(lambda: is_idle(upstream))
+        assert WHOLE_SLOW_ANSWER not in await chat.answer.inner_text()
+        await chat.say("hello")
+        await expect(chat.answer).to_have_text("You said: hello")
+
+
+async def test_a_reload_keeps_the_thread(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say("hello")
+        await expect(chat.answer).to_have_text("You said: hello")
+        await chat.page.reload()
+        await expect(chat.questions).to_have_text(["hello"])
+        await expect(chat.answer).to_have_text("You said: hello")
+        await chat.say("again")
+        await expect(chat.answer).to_have_text("You said: again")
+        first, second = (found.post_data_json for found in chat.posts("/chat"))
+        assert first["thread_id"] is None
+        assert second["thread_id"].startswith("thread_")
+
+
+async def test_a_reload_goes_on_with_the_answer_under_way(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say("slow: go")
+        await expect(chat.answer).to_contain_text("word3")
+        await chat.page.reload()
+        await expect(chat.questions).to_have_text(["slow: go"])
+        await expect(chat.answer).to_contain_text(WHOLE_SLOW_ANSWER)
+        words = (await chat.answer.inner_text()).split()
+        assert words == [f"word{number}" for number in range(400)]
+
+
+async def test_a_new_conversation_forgets_the_thread(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say("hello")
+        await expect(chat.answer).to_have_text("You said: hello")
+        await chat.button("New conversation").click()
+        await expect(chat.questions).to_have_count(0)
+        await chat.say("fresh")
+        await expect(chat.answer).to_have_text("You said: fresh")
+        assert [found.post_data_json["thread_id"] for found in chat.posts("/chat")] == [None, None]
+
+
+async def test_files_go_up_with_a_question_and_stay_with_it(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        async with chat.page.expect_file_chooser() as chooser:
+            await chat.button("Attach files").click()
+        notes = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"The sea is green."}
+        await (await chooser.value).set_files([notes])
+        await chat.say("what colour?")
+        await expect(chat.answer).to_contain_text("You said: what colour?")
+        await chat.page.reload()
+        await expect(chat.log.get_by_text("notes.txt")).to_be_visible()
+
+
+async def test_a_refused_file_is_explained(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        async with chat.page.expect_file_chooser() as chooser:
+            await chat.button("Attach files").click()
+        program = {"name": "run.exe", "mimeType": "application/x-msdownload", "buffer": b"MZ"}
+        await (await chooser.value).set_files([program])
+        await chat.say("look")
+        await expect(chat.log.get_by_text("“run.exe” could not be uploaded")).to_be_visible()
+
+
+async def test_a_drawn_chart_is_shown_and_comes_down(start: Start, visit: Open):
+    async with start(is_served=True, assistant_tools=[CODE]) as service:
+        chat = await visit(playground(service))
+        await chat.say("draw a chart: apples 3 pears 5")
+        await expect(chat.log.locator("img")).to_be_visible()
+        async with chat.page.expect_download() as download:
+            await chat.button("Download chart.png").click()
+        saved = await download.value
+        assert saved.suggested_filename == "chart.png"
+        assert Path(await saved.path()).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("prompt", ["fail:server_error", "fail-late:server_error"])
+async def test_a_failure_is_a_sentence(prompt: str, start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say(prompt)
+        await expect(chat.log.get_by_text("The model failed during the run.")).to_be_visible()
+        await chat.say("hello")
+        await expect(chat.answer).to_have_text("You said: hello")
+
+
+async def test_a_deleted_thread_is_explained(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say("hello")
+        await expect(chat.answer).to_have_text("You said: hello")
+        thread_id = await stored_thread(chat)
+        assert (await service.client.delete(f"threads/{thread_id}")).status_code == 200
+        await chat.say("still there?")
+        await expect(chat.log.get_by_text("This conversation no longer exists.")).to_be_visible()
+        await chat.say("fresh")
+        await expect(chat.answer).to_have_text("You said: fresh")
+
+
+async def stored_thread(chat: Visit) -> str:
+    keys = "Object.keys(localStorage).find(key => key.endsWith(':thread'))"
+    return str(await chat.page.evaluate(f"localStorage.getItem({keys})"))
+
+
+async def test_markdown_is_rendered_and_nothing_in_it_runs_or_loads(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say("**bold** [a](javascript:alert(1)) [b](https://x.test) ![c](https://x.test/c.png) <b id=raw>")
+        await expect(chat.answer.locator("strong")).to_have_text("bold")
+        links = chat.answer.locator("a")
+        assert await links.evaluate_all("all => all.map(link => link.href)") == ["https://x.test/"]
+        await expect(chat.answer.locator("img, #raw")).to_have_count(0)
+
+
+async def test_it_can_be_used_without_a_mouse(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say("slow: go")
+        await expect(chat.answer).to_contain_text("word3")
+        await chat.button("Stop answering").focus()
+        await chat.page.keyboard.press("Space")
+        await expect(chat.page.get_by_text("Stopped.")).to_be_visible()
+        await chat.button("New conversation").focus()
+        await chat.page.keyboard.press("Enter")
+        await expect(chat.questions).to_have_count(0)
+        await expect(chat.input).to_be_focused()
+
+
+async def test_it_speaks_the_browsers_language(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service), locale="ko-KR")
+        await expect(chat.page.get_by_role("textbox", name="메시지를 입력하세요")).to_be_visible()
+        await expect(chat.button("새 대화")).to_be_visible()
+        assert await chat.page.locator("html").get_attribute("lang") == "ko"
+
+
+async def test_it_says_who_answers(start: Start, visit: Open):
+    async with start(is_served=True, assistant_name="Signage <Analyst>", assistant_model="gpt-test") as service:
+        chat = await visit(playground(service))
+        await expect(chat.page.get_by_role("heading", level=1)).to_have_text("Signage <Analyst>")
+        await expect(chat.page.locator(".model")).to_have_text("gpt-test · custom")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+async def test_it_is_accessible_and_fits(scheme: str, width: int, start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        size = {"width": width, "height": 844}
+        chat = await visit(playground(service), color_scheme=scheme, viewport=size)
+        await chat.say("**bold** `code` and [b](https://x.test)")
+        await expect(chat.answer.locator("strong")).to_have_text("bold")
+        await expect(chat.page.get_by_text("tokens (")).to_be_visible()
+        assert await chat.page.locator("html").get_attribute("data-scheme") == scheme
+        assert await chat.page.evaluate("document.documentElement.scrollWidth") == width
+        await chat.page.evaluate((WEB / "node_modules/axe-core/axe.min.js").read_text())
+        found = await chat.page.evaluate("axe.run(document)")
+        serious = [rule for rule in found["violations"] if rule["impact"] in {"serious", "critical"}]
+        assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in serious] == []
+
+
+async def test_the_theme_that_was_chosen_stays(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service), color_scheme="light")
+        await chat.button("Switch to dark").click()
+        await chat.page.reload()
+        assert await chat.page.locator("html").get_attribute("data-scheme") == "dark"
+        await expect(chat.button("Switch to light")).to_be_visible()
