@@ -116,6 +116,14 @@ async def test_stream_begins_as_the_readme_shows(guide):
     assert frames(printed)[-1][0] == "done"
 
 
+async def test_upload_ends_as_an_attachment(guide):
+    (command,) = blocks(README["Upload a file"], "bash")
+    (attached,) = json.loads(await run(guide, "bash", "-ec", command))["attachments"]
+    assert attached["tools"] == [{"type": "file_search"}]
+    content = await guide.client.get(f"files/{attached['file_id']}/content")
+    assert content.content == (ROOT / "README.md").read_bytes()
+
+
 async def test_python_without_packages_works(guide):
     (program,) = blocks(README["Call it from Python"], "python")
     assert (await run(guide, sys.executable, "-c", program)).strip() == "Your name is Mina."
@@ -156,6 +164,7 @@ QUESTIONS = [
         "README.md",
         "Change the model, the instructions and the tools",
     ),
+    ("how do I embed it in a website?", "README.md", "Embed it in any website or frontend with one line"),
     ("how do I embed it in React?", "README.md", "Embed it in React with fetch"),
     ("how do I upload a file?", "README.md", "Upload a file"),
     ("how do I run it in Docker?", "README.md", "Run it in Docker and deploy it to production"),
@@ -175,6 +184,7 @@ QUESTIONS = [
     ("How do I migrate from the Assistants API?", "docs/migrating.md", "Migrate from the Assistants API"),
     ("How do I deploy it to production?", "README.md", "Run it in Docker and deploy it to production"),
     ("How do I delete a conversation?", "README.md", "Delete a conversation"),
+    ("how do I import old threads?", "docs/migrating.md", "Threads and their history: export and import"),
     ("how do I get citations?", "README.md", "See where an answer comes from: citations"),
     ("what settings are there?", "README.md", "Configuration: all settings"),
     ("how do I protect it with auth?", "README.md", "Protect it: authentication for the internet"),

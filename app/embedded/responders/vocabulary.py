@@ -40,7 +40,7 @@ embed: embed react frontend fetch browser cors
 integrate: embed react frontend fetch
 react: react frontend fetch browser
 frontend: frontend react browser fetch cors
-website: frontend browser embed cors
+website: website widget frontend browser cors
 browser: browser frontend cors origin
 javascript: javascript fetch react node
 python: python openai sdk
