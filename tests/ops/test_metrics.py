@@ -103,10 +103,11 @@ async def test_a_stream_tells_its_first_text_and_its_end(start):
 
 
 async def test_a_client_that_leaves_is_counted_and_its_run_cancelled(start):
-    async with start(is_served=True, knobs={"token_ms": 50}) as service:
-        body = {"message": "Write 500 words", "stream": True}
+    async with start(is_served=True) as service:
+        body = {"message": "slow:", "stream": True}
         async with service.client.stream("POST", "chat", json=body) as response:
-            await anext(response.aiter_bytes())
+            chunks = response.aiter_bytes()
+            await anext(chunks)
             assert value(await samples(service.client), "soloist_open_streams") == 1
         await until(lambda: _cancelled(service.client))
         found = await samples(service.client)
@@ -148,11 +149,12 @@ async def test_upstream_failures_count_by_code(start):
 
 
 async def test_waiting_for_a_busy_conversation_is_measured(start):
-    async with start(is_served=True, knobs={"token_ms": 20}, lock_wait_seconds=0.3) as service:
+    async with start(is_served=True, lock_wait_seconds=0.3) as service:
         thread_id = await new_thread(service.client)
-        body = {"message": "Write 500 words", "stream": True, "thread_id": thread_id}
+        body = {"message": "slow:", "stream": True, "thread_id": thread_id}
         async with service.client.stream("POST", "chat", json=body) as response:
-            await anext(response.aiter_bytes())
+            chunks = response.aiter_bytes()
+            await anext(chunks)
             error_of(await service.client.post("chat", json={**body, "stream": False}), 409)
         found = await samples(service.client)
     assert value(found, "soloist_lock_wait_seconds_count") >= 1

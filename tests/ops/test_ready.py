@@ -4,11 +4,13 @@ import logging
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
+from app.core import model_watch
 from app.core.model_watch import ModelWatch, unix_time
-from tests.support import until
+from tests.support import stats, until
 
 
 def in_days(days):
@@ -55,14 +57,16 @@ async def test_a_far_end_is_not_warned_of(start):
         assert (await ready(service.client))["upstream"]["warning"] is None
 
 
-async def test_the_warning_comes_again_after_a_day(monkeypatch, caplog):
+def test_the_warning_comes_again_after_a_day(monkeypatch):
+    warned = []
+    monkeypatch.setattr(model_watch, "_log", SimpleNamespace(warning=lambda name, **_: warned.append(name)))
     watch = ModelWatch("m", warn_days=30)
     now = time.time()
     date = datetime.fromtimestamp(now + 5 * 86_400, UTC).isoformat()
     for hours in (0, 1, 23, 25, 26):
         monkeypatch.setattr(time, "time", lambda hours=hours: now + hours * 3600)
         watch.note(date)
-    assert [record.getMessage() for record in caplog.records] == ["model_shutdown_ahead"] * 2
+    assert warned == ["model_shutdown_ahead"] * 2
 
 
 def test_a_model_that_is_gone_is_said_to_be_gone():
@@ -93,8 +97,6 @@ async def test_an_upstream_that_is_away_makes_it_not_ready(start):
 
 
 async def test_the_upstream_is_asked_once_for_many_probes(start, upstream):
-    from tests.support import stats
-
     async with start(url=upstream, assistant_model="soloist-scripted") as service:
         for _ in range(20):
             await ready(service.client)

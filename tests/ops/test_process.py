@@ -1,0 +1,150 @@
+"""The process itself: `--check` in sentences, and an end in order on SIGTERM."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import httpx2
+import pytest
+
+from tests.ops.processes import ROOT, free_port, running, start_service, start_upstream, wait_until_ready
+from tests.support import frames
+
+# The signal is raised again once all is closed, as the one who sent it expects.
+ENDED = -signal.SIGTERM
+
+
+def check(tmp_path, **settings):
+    """Exit status and lines of `python main.py --check`."""
+    # An empty file of settings: the working directory is where a .env would be looked for.
+    environment = {"PATH": os.environ["PATH"], "EMBEDDED_DB": str(tmp_path / "e.db"), **settings}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), "--check"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, (done.stdout or done.stderr).splitlines()
+
+
+def test_check_says_that_all_is_well(tmp_path):
+    status, lines = check(tmp_path)
+    assert status == 0
+    assert "ok: The upstream keeps conversations." in lines
+    assert any("No key is set" in line for line in lines)
+    assert not [line for line in lines if line.startswith("error")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, "The upstream (custom) cannot be reached"),
+        ({"RATE_LIMIT_STORAGE": "redis://127.0.0.1:9/0"}, "Redis at RATE_LIMIT_STORAGE does not answer"),
+    ],
+)
+def test_check_says_what_is_wrong(tmp_path, settings, said):
+    status, lines = check(tmp_path, **settings)
+    assert status == 1
+    assert any(line.startswith(f"error: {said}") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"PORT": "eighty"}, "PORT: "),
+        ({"AUTH_MODE": "api_key"}, "SECRET_KEYS"),
+        ({"PRICES_FILE": "none.json"}, "PRICES_FILE cannot be read"),
+        ({"ASSISTANT_FILE": "none.json"}, "ASSISTANT_FILE"),
+    ],
+)
+def test_check_names_settings_that_cannot_work(tmp_path, settings, said):
+    status, lines = check(tmp_path, **settings)
+    assert status == 2
+    assert said in lines[0]
+    assert len(lines) == 1
+
+
+def test_check_knows_a_refused_key_and_a_model_at_its_end(tmp_path):
+    port = free_port()
+    with running(start_upstream(tmp_path, port, "--api-key", "right", "--shutdown-date", "2020-01-01")):
+        there = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "ASSISTANT_MODEL": "soloist-scripted"}
+        status, lines = check(tmp_path, **there, OPENAI_API_KEY="wrong")
+        assert status == 1
+        assert "error: The upstream (custom) refuses the credentials: check OPENAI_API_KEY." in lines
+        status, lines = check(tmp_path, **there, OPENAI_API_KEY="right")
+        assert status == 0
+        assert any("has been switched off" in line for line in lines)
+        assert "right" not in "".join(lines)
+
+
+@pytest.fixture
+def replica(tmp_path):
+    port = free_port()
+    settings = {"EMBEDDED_RESPONDER": "scripted", "EMBEDDED_DB": str(tmp_path / "e.db")}
+    settings |= {"SHUTDOWN_GRACE_SECONDS": "2"}
+    with running(start_service(tmp_path, port, **settings)) as process:
+        wait_until_ready(process, port)
+        url = f"http://127.0.0.1:{port}/api/v1/"
+        with httpx2.Client(base_url=url, timeout=30, trust_env=False) as client:
+            yield process, client
+
+
+def test_sigterm_lets_an_open_stream_finish(replica):
+    process, client = replica
+    text = ""
+    with client.stream("POST", "chat", json={"message": "long:30 sleep", "stream": True}) as response:
+        process.signal(signal.SIGTERM)
+        for chunk in response.iter_text():
+            text += chunk
+    assert frames(text)[-1][0] == "done"
+    assert process.wait() == ENDED
+
+
+def test_sigterm_ends_a_stream_that_takes_too_long_with_its_terminal_event(replica):
+    process, client = replica
+    text = ""
+    with client.stream("POST", "chat", json={"message": "slow:", "stream": True}) as response:
+        chunks = response.iter_text()
+        text += next(chunks)
+        sent = time.monotonic()
+        process.signal(signal.SIGTERM)
+        text += "".join(chunks)
+    name, data = frames(text)[-1]
+    assert (name, data["error"]["code"]) == ("error", "shutting_down")
+    assert process.wait() == ENDED
+    assert time.monotonic() - sent < 2 + 5
+
+
+def test_sigterm_makes_it_not_ready_and_refuses_new_work_while_it_drains(replica):
+    process, client = replica
+    with client.stream("POST", "chat", json={"message": "slow:", "stream": True}) as response:
+        chunks = response.iter_text()
+        next(chunks)
+        process.signal(signal.SIGTERM)
+        next(chunks)
+        while (ready := client.get("ready")).status_code != 503:
+            next(chunks)
+        assert ready.json()["draining"] is True
+        assert client.get("health").status_code == 200
+        refused = client.post("chat", json={"message": "hello"})
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "shutting_down"
+        assert refused.headers["retry-after"]
+        for _ in chunks:
+            pass
+    assert process.wait() == ENDED
+
+
+def test_a_process_that_starts_and_ends_leaves_no_error_behind(replica):
+    process, client = replica
+    assert client.post("chat", json={"message": "hello"}).status_code == 200
+    process.signal(signal.SIGTERM)
+    assert process.wait() == ENDED
+    levels = [json.loads(line)["level"] for line in process.log.read_text().splitlines()]
+    assert "error" not in levels
