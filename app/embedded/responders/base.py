@@ -7,7 +7,6 @@ from typing import Protocol
 from app.embedded.items import parts_of, text_of
 from app.embedded.wire import Json
 
-
 _NOTE = "[Attached files]\n"
 
 

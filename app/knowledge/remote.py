@@ -1,0 +1,141 @@
+"""The upstream side: the files of one vector store, with where they come from in their attributes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from app.core.calls import parsed, read
+from app.core.upstream.failures import UpstreamBusyError, UpstreamMissingError, UpstreamUnreachableError
+from app.core.upstream.port import Upstream
+from app.knowledge.folder import LocalFile, chunks_of
+from app.translate.events import Json
+from app.utils.filenames import media_type_of
+
+T = TypeVar("T")
+PATH, SHA256 = "path", "sha256"
+_ASSISTANT = "soloist_assistant"
+_PAGE = 100
+_TRIES = 6
+_READY_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file in the store that this command has put there."""
+
+    file_id: str
+    path: str
+    sha256: str
+    status: str
+    error_code: str | None = None
+
+
+class RemoteStore:
+    """One vector store; failures are `UpstreamError`s."""
+
+    def __init__(self, upstream: Upstream, store_id: str) -> None:
+        self._upstream = upstream
+        self.store_id = store_id
+
+    async def files(self) -> list[StoredFile]:
+        """Return the store's files that carry a path and a hash; others are somebody else's."""
+        path = f"/vector_stores/{self.store_id}/files"
+        return [found async for raw in pages(self._upstream, path) if (found := _stored(raw))]
+
+    async def add(self, file: LocalFile, sha256: str) -> StoredFile:
+        """Upload a file, put it into the store and wait until it can be searched."""
+        filename = file.source.name
+        uploaded = await _patiently(
+            lambda: self._upstream.upload(
+                "/files",
+                fields={"purpose": "assistants"},
+                filename=filename,
+                content_type=media_type_of(filename),
+                chunks=chunks_of(file),
+            )
+        )
+        file_id = str(parsed(uploaded)["id"])
+        body = {"file_id": file_id, "attributes": {PATH: file.path, SHA256: sha256}}
+        path = f"/vector_stores/{self.store_id}/files"
+        try:
+            await _patiently(lambda: self._upstream.request("POST", path, body=body))
+        except BaseException:
+            await self._delete(f"/files/{file_id}")
+            raise
+        return await self.ready(file_id)
+
+    async def ready(self, file_id: str) -> StoredFile:
+        """Wait until the upstream has read a file, one way or the other."""
+        deadline = asyncio.get_running_loop().time() + _READY_SECONDS
+        pause = 0.1
+        while True:
+            raw = await read(self._upstream, f"/vector_stores/{self.store_id}/files/{file_id}")
+            found = _stored(raw)
+            if found is None:
+                raise UpstreamMissingError("The file has lost its attributes.")
+            if found.status != "in_progress" or asyncio.get_running_loop().time() > deadline:
+                return found
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 3.0)
+
+    async def remove(self, stored: StoredFile) -> None:
+        """Take a file out of the store and delete it; one that is gone already is no failure."""
+        await self._delete(f"/vector_stores/{self.store_id}/files/{stored.file_id}")
+        await self._delete(f"/files/{stored.file_id}")
+
+    async def _delete(self, path: str) -> None:
+        try:
+            await _patiently(lambda: self._upstream.request("DELETE", path))
+        except UpstreamMissingError:
+            return
+
+
+async def find_store(upstream: Upstream, assistant_id: str) -> str | None:
+    """Return the store that this command made for the assistant before, if there is one."""
+    async for raw in pages(upstream, "/vector_stores"):
+        if (raw.get("metadata") or {}).get(_ASSISTANT) == assistant_id:
+            return str(raw["id"])
+    return None
+
+
+async def make_store(upstream: Upstream, assistant_id: str, name: str) -> str:
+    """Make a store for the assistant and return its id."""
+    body = {"name": f"Knowledge of {name}", "metadata": {_ASSISTANT: assistant_id}}
+    return str(parsed(await upstream.request("POST", "/vector_stores", body=body))["id"])
+
+
+async def pages(upstream: Upstream, path: str) -> AsyncIterator[Json]:
+    """Yield all objects of a list."""
+    after: str | None = None
+    while True:
+        query: dict[str, str | int] = {"limit": _PAGE, "order": "asc"}
+        page = await read(upstream, path, query | ({"after": after} if after else {}))
+        data = [each for each in page.get("data") or [] if isinstance(each, dict)]
+        for each in data:
+            yield each
+        if not data or not page.get("has_more"):
+            return
+        after = str(data[-1].get("id"))
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat what the upstream had no time for; only what surely did not start is repeated."""
+    for attempt in range(_TRIES - 1):
+        try:
+            return await call()
+        except (UpstreamBusyError, UpstreamUnreachableError) as exc:
+            if exc.headers.get("x-should-retry") == "false":
+                raise
+            await asyncio.sleep(min(float(exc.headers.get("retry-after", 1)), 30.0) if attempt else 0.5)
+    return await call()
+
+
+def _stored(raw: Json) -> StoredFile | None:
+    attributes = raw.get("attributes") or {}
+    path, sha256 = attributes.get(PATH), attributes.get(SHA256)
+    if not isinstance(path, str) or not isinstance(sha256, str):
+        return None
+    error = raw.get("last_error")
+    code = str(error.get("code")) if isinstance(error, dict) else None
+    return StoredFile(str(raw.get("id")), path, sha256, str(raw.get("status") or "in_progress"), code)
