@@ -78,6 +78,10 @@ def validation_error_of(findings: Sequence[Any], body: object) -> BadRequestErro
             f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
         )
     reason = str(first.get("msg") or "it cannot be understood").removeprefix("Value error, ")
+    if kind.startswith("union_tag_"):
+        # pydantic's own words repeat the bad tag, and its location ends before the tag.
+        param += "." + first["ctx"]["discriminator"].strip("'")
+        reason = f"expected one of {first['ctx'].get('expected_tags', 'the known types, found none')}"
     return BadRequestError(f"Invalid '{param}': {reason}.", param=param)
 
 
