@@ -21,9 +21,9 @@ from app.knowledge.sync import carry_out, plan
 DONE, SOME_FAILED, MISUSED, UPSTREAM_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 _EPILOG = (
     "New and changed files go up, vanished ones go away, files that somebody else put into the store stay."
-    " What the store holds is read from the store itself, so a run that was interrupted is taken up by the next"
-    " one. Exit status: 0 all files are in step, 1 some failed, 2 wrong use or settings, 3 the upstream cannot be"
-    " used."
+    " What the store holds is read from the store itself, so a run that was interrupted is taken up by the"
+    " next one. Exit status: 0 all files are in step, 1 some failed, 2 wrong use or settings, 3 the upstream"
+    " cannot be used."
 )
 
 

@@ -1,7 +1,8 @@
 """What has to be done so that a store holds what a folder holds, and doing it.
 
 The store's own attributes are the only memory, so that a run that was killed is taken up where it stopped: a
-file counts as there once its path and hash are, and an old version goes only after the new one can be searched.
+file counts as there once its path and hash are, and an old version goes only after the new one can be
+searched.
 """
 
 import asyncio
