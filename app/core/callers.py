@@ -58,11 +58,14 @@ class Scope:
     safety_identifier: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
-    def conversation(self, thread_id: str) -> str:
-        """Return the upstream conversation of a thread; a foreign thread is an unknown one."""
+    def conversation(self, thread_id: str, *, of: str = "thread") -> str:
+        """Return the upstream conversation of a thread; a foreign thread is an unknown one.
+
+        `of` is what is looked for in it: where the upstream says only that, a foreign thread says no more.
+        """
         if self.caller.thread_id is not None and self.caller.thread_id != thread_id:
-            raise unknown("thread", param="thread_id")
-        return self._opened(self.ids.conversation, thread_id, "thread")
+            raise missing(of)
+        return self._opened(self.ids.conversation, thread_id, of)
 
     def response(self, run_id: str) -> str:
         """Return the upstream response that a run began as."""

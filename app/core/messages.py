@@ -62,7 +62,7 @@ class Messages:
 
     async def get(self, scope: Scope, thread_id: str, message_id: str) -> Json:
         """Read a message. Upstream: GET conversations/{c}/items/{i}, and the conversation for its run."""
-        conversation_id, item_id = scope.conversation(thread_id), scope.item(message_id)
+        conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with missing_as("message"):
             (conversation, history), item = await asyncio.gather(
                 self._run_log.read(conversation_id), self._conversations.get_item(conversation_id, item_id)
@@ -73,7 +73,7 @@ class Messages:
 
     async def delete(self, scope: Scope, thread_id: str, message_id: str) -> Json:
         """Delete a message. Upstream: DELETE conversations/{c}/items/{i}."""
-        conversation_id, item_id = scope.conversation(thread_id), scope.item(message_id)
+        conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with missing_as("message"):
             await self._conversations.get_item(conversation_id, item_id)
             await self._conversations.delete_item(conversation_id, item_id)

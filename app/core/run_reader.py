@@ -67,7 +67,7 @@ class RunReader:
 
     async def view(self, scope: Scope, thread_id: str, run_id: str) -> RunView:
         """Look a run up; 404 where it is unknown, foreign, gone, or another thread's."""
-        conversation_id, first_id = scope.conversation(thread_id), scope.response(run_id)
+        conversation_id, first_id = scope.conversation(thread_id, of="run"), scope.response(run_id)
         with missing_as("run"):
             response = await self._responses.get(first_id)
         if _conversation_of(response) not in {None, conversation_id}:

@@ -134,7 +134,9 @@ class Runs:
         """Return the thread's tool resources, read only where a tool could use them."""
         if not any(tool.get("type") in _FILE_TOOLS for tool in params_tools):
             return {}
-        return resources_of((await self._conversations.get(conversation_id)).get("metadata"))
+        with missing_as("thread"):
+            conversation = await self._conversations.get(conversation_id)
+        return resources_of(conversation.get("metadata"))
 
     async def _prepared(self, scope: Scope, thread_id: str, body: RunCreate) -> tuple[RunContext, Json]:
         self._params.check_assistant(body.assistant_id)
