@@ -12,7 +12,13 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from app.core.callers import Caller
-from app.core.errors import ClientGoneError, OverloadedError, RateLimitedError, ShuttingDownError
+from app.core.errors import (
+    ClientGoneError,
+    OverloadedError,
+    RateLimitedError,
+    ServiceError,
+    ShuttingDownError,
+)
 from app.translate.encoding import Encoder, is_broken_off
 from app.translate.events import DomainEvent, Json, RunEnded, StreamFailed
 
@@ -121,6 +127,7 @@ class StreamRegistry:
             stream.interrupt(_SHUTTING_DOWN)
 
 
+_FAILED: Json = ServiceError("The service failed. The failure has been logged.").detail()
 _SHUTTING_DOWN: Json = ShuttingDownError().detail()
 _TOO_OLD: Json = {
     "message": "The stream reached its longest life. The run goes on: follow it through its events.",
@@ -201,6 +208,13 @@ class EventStreamResponse(Response):
                 raise
             _uncancel()
             await self._cut_short()
+        except StreamBrokenOffError:
+            raise
+        except Exception:
+            self._end_reason = "interrupted"
+            self._interruption = _FAILED
+            await self._cut_short()
+            raise
         finally:
             self._registry.discard(self, self._end_reason)
             self._registry.leave(holder_of(scope))

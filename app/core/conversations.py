@@ -7,6 +7,7 @@ from app.core.calls import parsed, read, when_unlocked
 from app.core.upstream.failures import UpstreamBrokenError
 from app.core.upstream.port import Upstream
 from app.translate.events import Json
+from app.translate.shapes import BadShapeError, checked_conversation, checked_item
 
 ITEMS_PER_CALL = 20
 """How many items the upstream takes in one call."""
@@ -33,21 +34,23 @@ class Conversations:
         body: Json = {"metadata": dict(metadata)}
         if items:
             body["items"] = items[:ITEMS_PER_CALL]
-        conversation = parsed(await self._upstream.request("POST", "/conversations", body=body))
-        if not isinstance(conversation.get("id"), str):
-            raise UpstreamBrokenError
+        created = parsed(await self._upstream.request("POST", "/conversations", body=body))
+        conversation = _whole(checked_conversation, created)
         if len(items) > ITEMS_PER_CALL:
             await self.add_items(conversation["id"], items[ITEMS_PER_CALL:])
         return conversation
 
     async def get(self, conversation_id: str) -> Json:
         """Read a conversation."""
-        return await read(self._upstream, f"/conversations/{conversation_id}")
+        found = await read(self._upstream, f"/conversations/{conversation_id}")
+        return _whole(checked_conversation, found)
 
     async def set_metadata(self, conversation_id: str, metadata: Mapping[str, str]) -> Json:
         """Replace a conversation's metadata."""
         path = f"/conversations/{conversation_id}"
-        return parsed(await self._upstream.request("POST", path, body={"metadata": dict(metadata)}))
+        body = {"metadata": dict(metadata)}
+        changed = parsed(await self._upstream.request("POST", path, body=body))
+        return _whole(checked_conversation, changed)
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation; its items stay behind upstream, see `delete_item`."""
@@ -71,7 +74,8 @@ class Conversations:
 
     async def get_item(self, conversation_id: str, item_id: str) -> Json:
         """Read one item."""
-        return await read(self._upstream, f"/conversations/{conversation_id}/items/{item_id}")
+        found = await read(self._upstream, f"/conversations/{conversation_id}/items/{item_id}")
+        return _whole(checked_item, found)
 
     async def delete_item(self, conversation_id: str, item_id: str) -> None:
         """Delete one item."""
@@ -102,4 +106,11 @@ def _data(page: Mapping[str, Any]) -> list[Json]:
     data = page.get("data")
     if not isinstance(data, list):
         raise UpstreamBrokenError
-    return [item for item in data if isinstance(item, dict)]
+    return [_whole(checked_item, item) for item in data if isinstance(item, dict)]
+
+
+def _whole(check: Callable[[Json], Json], found: Json) -> Json:
+    try:
+        return check(found)
+    except BadShapeError as exc:
+        raise UpstreamBrokenError from exc

@@ -9,6 +9,7 @@ from app.core.run_meter import RunMeters
 from app.core.upstream.failures import BackgroundRefusedError, UpstreamBrokenError
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.translate.events import Json
+from app.translate.shapes import BadShapeError, checked_response
 
 _log = structlog.get_logger(__name__)
 _PATH = "/responses"
@@ -120,6 +121,7 @@ class Responses:
 
 
 def _response(found: Json) -> Json:
-    if not isinstance(found.get("id"), str):
-        raise UpstreamBrokenError
-    return found
+    try:
+        return checked_response(found)
+    except BadShapeError as exc:
+        raise UpstreamBrokenError from exc

@@ -22,6 +22,7 @@ from app.translate.events import (
 )
 from app.translate.objects import message_object, message_sources, run_object, run_status
 from app.translate.open_items import OpenItems
+from app.translate.shapes import checked_item, checked_response
 
 
 class UpstreamEvent(msgspec.Struct):
@@ -180,8 +181,9 @@ class RunTranslator:
                     "code": "upstream_failed",
                 }
             )
-        if event.response is None or "id" not in event.response:
+        if event.response is None:
             raise MalformedEventError(kind)
+        checked_response(event.response)
         if kind in _TERMINAL:
             return [*self._announce(event.response), *self._end(event.response, None)]
         announced = self._announce(event.response)
@@ -194,6 +196,7 @@ class RunTranslator:
             )
         if event.item is None:
             raise MalformedEventError(kind)
+        checked_item(event.item)
         if not self._wants_deltas:
             self._items.keep(event.output_index, event.item)
             return []
