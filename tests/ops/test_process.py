@@ -10,7 +10,8 @@ import time
 import httpx2
 import pytest
 
-from tests.ops.processes import ROOT, free_port, running, start_service, start_upstream, wait_until_ready
+from bench.cluster import ROOT, running, start_service, start_upstream, wait_until_ready
+from bench.processes import free_port
 from tests.support import frames
 
 # The signal is raised again once all is closed, as the one who sent it expects.

@@ -1,4 +1,4 @@
-"""Real processes for tests, on loopback ports: replicas, the embedded upstream, nginx and Redis."""
+"""Replicas on loopback ports, with nginx, Redis and an embedded upstream, each a process of its own."""
 
 import contextlib
 import os
@@ -9,25 +9,22 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-ROOT = Path(__file__).resolve().parents[2]
+from bench.processes import free_port
+
+ROOT = Path(__file__).resolve().parents[1]
+T = TypeVar("T")
 PATIENCE_SECONDS = 60
-# What the environment of whoever runs the tests must not decide.
+# All that the environment of whoever runs this decides.
 _PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for(condition, what, seconds=PATIENCE_SECONDS):
-    """Wait until `condition()` is true, and return what it returned."""
+def wait_for(condition: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
+    """Wait until `condition()` is true, and return what it returned; raises `TimeoutError`."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:
@@ -170,3 +167,76 @@ class Nginx:
         process = Process(self.command, self.folder / "nginx.log")
         wait_for(lambda: accepts(self.port), "nginx")
         return process
+
+
+class Cluster:
+    """Three replicas behind nginx, with one Redis and one embedded upstream."""
+
+    SIZE = 3
+    KEY = "a-key-of-the-cluster"
+
+    def __init__(self, folder: Path, *, upstream_options: Sequence[str] = (), **settings: str) -> None:
+        self.folder = folder
+        self.upstream_port, self.redis_port, self.port = free_port(), free_port(), free_port()
+        self.ports = [free_port() for _ in range(self.SIZE)]
+        self.nginx = Nginx(folder, self.port, self.ports)
+        self.replicas: dict[int, Process] = {}
+        self._upstream_options = upstream_options
+        self._settings = {
+            "OPENAI_BASE_URL": f"http://127.0.0.1:{self.upstream_port}/v1",
+            "OPENAI_API_KEY": "key",
+            "ASSISTANT_MODEL": "soloist-scripted",
+            "AUTH_MODE": "api_key",
+            "API_KEYS": f'{{"cluster": "{self.KEY}"}}',
+            "SECRET_KEYS": f'["{"s" * 32}"]',
+            "RATE_LIMIT_STORAGE": f"redis://127.0.0.1:{self.redis_port}/0",
+            "RATE_LIMIT_CHAT": "1000000/minute",
+            "RATE_LIMIT_WRITES": "1000000/minute",
+            "RATE_LIMIT_READS": "1000000/minute",
+            "TRUSTED_PROXIES": '["127.0.0.1"]',
+            "LOG_LEVEL": "warning",
+        } | settings
+
+    @property
+    def url(self) -> str:
+        """Where nginx serves the API."""
+        return f"http://127.0.0.1:{self.port}/api/v1/"
+
+    def replica_url(self, port: int) -> str:
+        """Where one replica serves it."""
+        return f"http://127.0.0.1:{port}/api/v1/"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Cluster"]:
+        """Start everything; end everything."""
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._stop_replicas)
+            stack.enter_context(running(start_redis(self.folder, self.redis_port)))
+            upstream = start_upstream(self.folder, self.upstream_port, *self._upstream_options)
+            stack.enter_context(running(upstream))
+            for port in self.ports:
+                self.replicas[port] = start_service(self.folder, port, **self._settings)
+            for port, replica in self.replicas.items():
+                wait_until_ready(replica, port)
+            stack.enter_context(running(self.nginx.start()))
+            yield self
+
+    def kill(self, port: int) -> None:
+        """End a replica at once, as a crash does."""
+        self.replicas[port].popen.kill()
+        self.replicas[port].wait()
+
+    def start(self, port: int) -> None:
+        """Start a replica that ended, and wait until it is ready."""
+        self.replicas[port] = start_service(self.folder, port, **self._settings)
+        wait_until_ready(self.replicas[port], port)
+
+    def restart(self, port: int) -> None:
+        """Restart a replica in order, and wait for its end but not for its start."""
+        self.replicas[port].popen.terminate()
+        self.replicas[port].wait()
+        self.replicas[port] = start_service(self.folder, port, **self._settings)
+
+    def _stop_replicas(self) -> None:
+        for replica in self.replicas.values():
+            replica.stop()
