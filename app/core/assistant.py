@@ -11,6 +11,7 @@ from app.core.config import Settings
 from app.translate.events import Json
 from app.translate.tools import to_responses_choice, to_responses_tools, to_text_format
 
+DEFAULT_ID = "asst_soloist"
 DEFAULT_MODEL = "gpt-6-luna"
 DEFAULT_INSTRUCTIONS = (
     "You are a helpful assistant. Answer in the language of the question, briefly and to the point."
@@ -38,6 +39,7 @@ class AssistantFile(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
+    id: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
     name: str | None = None
     description: str | None = None
     model: str | None = None
@@ -141,7 +143,7 @@ def load_assistant(settings: Settings) -> Assistant:
     """Build the assistant; a setting wins over the file. Raises a one-line `ValueError` for a bad file."""
     read = _read_file(settings) if settings.assistant_file else AssistantFile()
     return Assistant(
-        id=settings.assistant_id,
+        id=settings.assistant_id or read.id or DEFAULT_ID,
         name=settings.assistant_name or read.name or "Soloist",
         description=settings.assistant_description or read.description,
         created_at=read.created_at or _CREATED_AT,

@@ -90,6 +90,7 @@ class Chat:
             thread_id = scope.ids.thread(conversation_id)
         else:
             conversation_id = scope.conversation(thread_id)
+        scope.headers["x-thread-id"] = thread_id
         params = self._params.for_chat(scope, {})
         if resources := await self._runs.resources(conversation_id, scope, params.get("tools") or []):
             params = self._params.for_chat(scope, resources)

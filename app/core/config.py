@@ -56,8 +56,10 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: Seconds = Field(20, description="How long open streams may finish after SIGTERM.")
 
     # The assistant
-    assistant_id: str = Field(
-        "asst_soloist", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="The label clients see."
+    assistant_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="The label clients see; default: the file's, else asst_soloist.",
     )
     assistant_name: str | None = Field(None, description="Its name; default: the file's, else Soloist.")
     assistant_description: str | None = Field(None, description="What it is for, in a sentence.")

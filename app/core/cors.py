@@ -37,6 +37,7 @@ EXPOSED_HEADERS = [
     "x-ignored-params",
     "x-request-id",
     "x-should-retry",
+    "x-thread-id",
     "x-unanswered-tool-calls",
     "x-vercel-ai-ui-message-stream",
 ]

@@ -47,7 +47,7 @@ class Messages:
         self._attachments = attachments
         self._params = params
         self._max_chars = settings.max_message_chars
-        self._assistant_id = settings.assistant_id
+        self._assistant_id = params.assistant_id
 
     async def create(self, scope: Scope, thread_id: str, body: MessageCreate) -> Json:
         """Add a message; waits a moment for a busy thread. Upstream: POST conversations/{c}/items."""

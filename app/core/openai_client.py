@@ -47,7 +47,7 @@ class OpenAIClient:
             meters=meters,
         )
         params = RunParams(assistant, settings)
-        reader = RunReader(conversations, responses, self._run_log, settings)
+        reader = RunReader(conversations, responses, self._run_log, assistant.id, settings)
         rounds = ToolRounds(conversations, self._run_log)
         self.starter = RunStarter(
             responses, self._run_log, rounds, self.background, meters, deadline_seconds=deadline

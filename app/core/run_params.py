@@ -27,6 +27,11 @@ class RunParams:
         self._truncation = settings.assistant_truncation
         self._is_strict = settings.unsupported_params == "strict"
 
+    @property
+    def assistant_id(self) -> str:
+        """The label that clients see."""
+        return self._assistant.id
+
     def check_assistant(self, assistant_id: str) -> None:
         """Refuse every assistant but the one there is."""
         if assistant_id != self._assistant.id:

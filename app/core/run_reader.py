@@ -45,12 +45,17 @@ class RunReader:
     """Reads runs and their steps."""
 
     def __init__(
-        self, conversations: Conversations, responses: Responses, run_log: RunLog, settings: Settings
+        self,
+        conversations: Conversations,
+        responses: Responses,
+        run_log: RunLog,
+        assistant_id: str,
+        settings: Settings,
     ) -> None:
         self._conversations = conversations
         self._responses = responses
         self._run_log = run_log
-        self._assistant_id = settings.assistant_id
+        self._assistant_id = assistant_id
         self._lifetime_seconds = int(settings.run_expires_seconds)
         self._exposes = settings.expose_instructions
 
