@@ -113,9 +113,9 @@ class _QuietServer(Server):
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[Service]:
-    """Serve the app over a loopback port, as `main.py` does."""
-    with _own_logging(), socket.create_server(("127.0.0.1", 0)) as listener:
+async def served(settings: Settings, port: int = 0) -> AsyncIterator[Service]:
+    """Serve the app over a loopback port, as `main.py` does; port 0 takes a free one."""
+    with _own_logging(), socket.create_server(("127.0.0.1", port)) as listener:
         app = create_app(settings)
         app.state.grace_seconds = settings.shutdown_grace_seconds
         config = uvicorn.Config(

@@ -38,7 +38,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-        config.stash[_LEFT_OUT] = f"{len(left_out)} browser tests left out: no {' and no '.join(missing)} here"
+        config.stash[_LEFT_OUT] = (
+            f"{len(left_out)} browser tests left out: no {' and no '.join(missing)} here"
+        )
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -31,7 +31,7 @@ class Visit:
         self._allowed = {origin_of(url), *origins}
         self.requests: list[Request] = []
         self.complaints: list[str] = []
-        page.on("request", lambda request: self.requests.append(request))
+        page.on("request", self._sent)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", lambda message: self._note(message.text))
 
@@ -50,7 +50,7 @@ class Visit:
     @property
     def answer(self) -> Locator:
         """The text of the latest answer."""
-        return self.page.locator(".ai-message-text:not(.html-message)").last
+        return self.page.locator(".ai-message-text:not(.html-message, .error-message-text)").last
 
     @property
     def questions(self) -> Locator:
@@ -76,6 +76,9 @@ class Visit:
         assert not foreign
         assert not self.complaints
 
+    def _sent(self, request: Request) -> None:
+        self.requests.append(request)
+
     def _note(self, text: str) -> None:
         if "Content Security Policy" in text:
             self.complaints.append(text)
@@ -92,8 +95,12 @@ class Site:
         self.origin = ""
 
     async def page(self, request: web.Request) -> web.Response:
-        html = self.pages[request.path]
-        return web.Response(text=f"<!doctype html><html lang=en><title>Shop</title>{html}", content_type="text/html")
+        html = self.pages.get(request.path)
+        if html is None:
+            return web.Response(status=404)
+        return web.Response(
+            text=f"<!doctype html><html lang=en><title>Shop</title>{html}", content_type="text/html"
+        )
 
     async def token(self, request: web.Request) -> web.Response:
         answer = self.tokens[min(self.token_calls, len(self.tokens) - 1)]

@@ -1,5 +1,6 @@
 """The playground, used as a person uses it."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,8 @@ async def test_a_drawn_chart_is_shown_and_comes_down(start: Start, visit: Open):
             await chat.button("Download chart.png").click()
         saved = await download.value
         assert saved.suggested_filename == "chart.png"
-        assert Path(await saved.path()).read_bytes().startswith(b"\x89PNG")
+        content = await asyncio.to_thread(Path(await saved.path()).read_bytes)
+        assert content.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("prompt", ["fail:server_error", "fail-late:server_error"])
@@ -145,7 +147,9 @@ async def stored_thread(chat: Visit) -> str:
 async def test_markdown_is_rendered_and_nothing_in_it_runs_or_loads(start: Start, visit: Open):
     async with start(is_served=True) as service:
         chat = await visit(playground(service))
-        await chat.say("**bold** [a](javascript:alert(1)) [b](https://x.test) ![c](https://x.test/c.png) <b id=raw>")
+        await chat.say(
+            "**bold** [a](javascript:alert(1)) [b](https://x.test) ![c](https://x.test/c.png) <b id=raw>"
+        )
         await expect(chat.answer.locator("strong")).to_have_text("bold")
         links = chat.answer.locator("a")
         assert await links.evaluate_all("all => all.map(link => link.href)") == ["https://x.test/"]
@@ -175,7 +179,9 @@ async def test_it_speaks_the_browsers_language(start: Start, visit: Open):
 
 
 async def test_it_says_who_answers(start: Start, visit: Open):
-    async with start(is_served=True, assistant_name="Signage <Analyst>", assistant_model="gpt-test") as service:
+    async with start(
+        is_served=True, assistant_name="Signage <Analyst>", assistant_model="gpt-test"
+    ) as service:
         chat = await visit(playground(service))
         await expect(chat.page.get_by_role("heading", level=1)).to_have_text("Signage <Analyst>")
         await expect(chat.page.locator(".model")).to_have_text("gpt-test · custom")

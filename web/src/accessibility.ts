@@ -4,12 +4,13 @@ import type { DeepChat } from 'deep-chat';
 import type { Texts } from './texts';
 
 /** Names deep-chat's parts, also those that it draws anew, and makes its buttons answer to the space bar. */
-export function enhance(chat: DeepChat, texts: Texts): void {
+export function enhance(chat: DeepChat, texts: Texts, onDrawn: () => void): void {
   const root = chat.shadowRoot;
   if (!root) return;
   const nameParts = () => {
     nameLog(root.querySelector('#messages'), texts);
     nameButtons(root, texts);
+    onDrawn();
   };
   nameParts();
   new MutationObserver(nameParts).observe(root, { subtree: true, childList: true, attributes: true, attributeFilter: ['class'] });

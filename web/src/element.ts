@@ -14,7 +14,6 @@ import { attachButton, dress, textInputStyle } from './theme';
 import type { Usage } from './turn';
 
 const MAX_FILES = 5;
-const RENDERED_MS = 80;
 const darkMode = matchMedia('(prefers-color-scheme: dark)');
 
 /**
@@ -29,6 +28,7 @@ export class SoloistChat extends HTMLElement {
   private conversation: Conversation | null = null;
   private texts: Texts = textsFor(null);
   private api: Api | null = null;
+  private wantsFocus = false;
   private readonly applyTheme = () => {
     const theme = this.getAttribute('theme');
     const isDark = theme === 'dark' || (theme !== 'light' && darkMode.matches);
@@ -59,9 +59,18 @@ export class SoloistChat extends HTMLElement {
   }
 
   override focus(): void {
-    this.chat?.focusInput();
-    // A new deep-chat draws itself a moment after it is attached, and once more.
-    setTimeout(() => this.chat?.focusInput(), RENDERED_MS);
+    this.wantsFocus = true;
+    // A person who has gone on to something else is not called back.
+    for (const type of ['keydown', 'pointerdown']) {
+      document.addEventListener(type, () => (this.wantsFocus = false), { once: true, capture: true });
+    }
+    this.takeFocus();
+  }
+
+  /** A new deep-chat draws its input a moment after it is attached, and draws it again. */
+  private takeFocus(): void {
+    const input = this.chat?.shadowRoot?.querySelector('#text-input');
+    if (this.wantsFocus && input && this.chat?.shadowRoot?.activeElement !== input) this.chat?.focusInput();
   }
 
   private get heading(): string {
@@ -129,7 +138,7 @@ export class SoloistChat extends HTMLElement {
     chat.remarkable = { breaks: true, linkTarget: '_blank' };
     this.shadowRoot?.querySelector('main')?.replaceChildren(chat);
     chat.shadowRoot?.addEventListener('click', (event) => void this.messageClicked(event));
-    enhance(chat, this.texts);
+    enhance(chat, this.texts, () => this.takeFocus());
     this.chat = chat;
   }
 
