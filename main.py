@@ -30,7 +30,7 @@ from app.api.dependencies import State
 from app.api.errors import add_exception_handlers
 from app.api.metrics import metrics_router
 from app.api.openapi import describe_access
-from app.api.streaming import StreamRegistry
+from app.api.stream_registry import StreamRegistry
 from app.core.access import AccessMiddleware, HostMiddleware
 from app.core.assistant import load_assistant
 from app.core.check import Finding, check_service
@@ -107,7 +107,6 @@ def _lifespan(
             lifetime = settings.run_expires_seconds
             meters = RunMeters(metrics, tracing, prices, lifetime_seconds=lifetime)
             client = OpenAIClient(upstream, assistant, settings, meters)
-            stack.push_async_callback(client.aclose, settings.shutdown_grace_seconds)
             registry = StreamRegistry(
                 max_streams=settings.max_streams,
                 max_per_holder=settings.max_streams_per_owner,
@@ -115,6 +114,8 @@ def _lifespan(
                 slow_reader_seconds=settings.slow_reader_seconds,
                 max_seconds=settings.stream_max_seconds,
             )
+            grace = settings.shutdown_grace_seconds
+            stack.push_async_callback(lambda: client.aclose(registry.grace_left(grace)))
             stack.push_async_callback(stop_task, asyncio.create_task(registry.run()))
             app.state.registry = registry
             authenticator = Authenticator(settings)
@@ -218,7 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lifespan="on",
         # Longer than proxies keep idle connections (60 s), so that no request crosses a close.
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
+        # Answers had their time before, see Server.shutdown: what is left now only has to be flushed.
+        timeout_graceful_shutdown=1,
     )
     Server(config).run()
     return 0

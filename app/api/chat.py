@@ -7,17 +7,18 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from app.api.client_watch import ClientWatch
 from app.api.dependencies import ClientDep, RegistryDep, ScopeDep, SettingsDep
 from app.api.file_links import cited, cited_end, file_url
 from app.api.idempotency import Once, OnceDep
 from app.api.lean_route import LeanRoute
 from app.api.responses import errors
 from app.api.run_streams import run_once
-from app.api.streaming import ClientWatch, StreamRegistry
+from app.api.stream_registry import StreamRegistry
 from app.core.callers import Scope
 from app.core.chat import last_event
 from app.core.config import Settings
-from app.core.errors import BadRequestError, ClientGoneError, ServiceError
+from app.core.errors import BadRequestError, ClientGoneError, ServiceError, ShuttingDownError
 from app.core.openai_client import OpenAIClient
 from app.core.upstream.failures import UpstreamError
 from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
@@ -149,10 +150,15 @@ async def _whole_answer(
     registry.enter(holder)
     stream = None
     try:
-        async with ClientWatch(request.receive) if request else nullcontext():
-            stream = await client.chat.open(scope, body, files, wants_deltas=False, cancels=cancels)
-            ended = await last_event(stream)
+        with registry.within_grace():
+            async with ClientWatch(request.receive) if request else nullcontext():
+                stream = await client.chat.open(scope, body, files, wants_deltas=False, cancels=cancels)
+                ended = await last_event(stream)
         await stream.aclose()
+    except ShuttingDownError:
+        if stream is not None:
+            await stream.aclose()
+        raise
     except ClientGoneError:
         if stream is not None:
             leaving = client.starter.cancel_and_close if cancels else client.starter.leave_and_close

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypedDict, cast
 import orjson
 from fastapi import Depends, Query, Request
 
-from app.api.streaming import StreamRegistry
+from app.api.stream_registry import StreamRegistry
 from app.core.assistant import Assistant
 from app.core.callers import Caller, Scope
 from app.core.config import Settings

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.streaming import ClientWatch, StreamBrokenOffError
+from app.api.client_watch import ClientWatch
+from app.api.streaming import StreamBrokenOffError
 from app.core.errors import ClientGoneError
 from app.core.files import Download
 from app.core.upstream.failures import UpstreamError

@@ -1,13 +1,16 @@
 """Opening a stream for a request: take a place, start the work, hand it to the encoder's response."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response
 
+from app.api.client_watch import ClientWatch
 from app.api.idempotency import REPLAYED, Once, replayed
-from app.api.streaming import ClientWatch, EventStreamResponse, StreamRegistry, holder_of
+from app.api.stream_registry import StreamRegistry, holder_of
+from app.api.streaming import EventStreamResponse
 from app.core.callers import Scope
 from app.core.idempotency_stores import Answer
 from app.core.openai_client import OpenAIClient
@@ -30,13 +33,22 @@ async def opened(
         _unstarted(opening)
         raise
     try:
-        if not watches:
-            return await opening
-        async with ClientWatch(request.receive):
-            return await opening
+        with registry.within_grace():
+            async with ClientWatch(request.receive) if watches else nullcontext():
+                return await opening
     except BaseException:
         registry.leave(holder)
         raise
+
+
+async def placed(registry: StreamRegistry, work: Callable[[], Awaitable[T]]) -> T:
+    """Do work that starts a run without following it, with a place taken meanwhile."""
+    registry.enter()
+    try:
+        with registry.within_grace():
+            return await work()
+    finally:
+        registry.leave()
 
 
 def _unstarted(opening: Awaitable[object]) -> None:

@@ -10,7 +10,7 @@ from app.api.dependencies import ClientDep, CursorDep, RegistryDep, ScopeDep, Se
 from app.api.idempotency import OnceDep
 from app.api.lean_route import LeanRoute
 from app.api.responses import answer, errors
-from app.api.run_streams import assistants_stream, followed_stream
+from app.api.run_streams import assistants_stream, followed_stream, placed
 from app.core.errors import BadRequestError
 from app.core.run_reader import RunView
 from app.models.messages import MetadataUpdate
@@ -45,7 +45,9 @@ async def create_thread_and_run(
     once: OnceDep,
 ) -> Response:
     if not body.stream:
-        return await once.answer(lambda: client.runs.create_with_thread(scope, body))
+        return await once.answer(
+            lambda: placed(registry, lambda: client.runs.create_with_thread(scope, body))
+        )
     cancels = once.cancels(body.on_disconnect, settings.on_disconnect_runs)
     opening = client.runs.stream_with_thread(scope, body, cancels=cancels)
     return await assistants_stream(request, once, client, scope, registry, opening, cancels=cancels)
@@ -68,7 +70,7 @@ async def create_run(
     once: OnceDep,
 ) -> Response:
     if not body.stream:
-        return await once.answer(lambda: client.runs.create(scope, thread_id, body))
+        return await once.answer(lambda: placed(registry, lambda: client.runs.create(scope, thread_id, body)))
     cancels = once.cancels(body.on_disconnect, settings.on_disconnect_runs)
     opening = client.runs.create_stream(scope, thread_id, body, cancels=cancels)
     return await assistants_stream(request, once, client, scope, registry, opening, cancels=cancels)
@@ -143,7 +145,9 @@ async def submit_tool_outputs(
     once: OnceDep,
 ) -> Response:
     if not body.stream:
-        return await once.answer(lambda: client.runs.submit(scope, thread_id, run_id, body))
+        return await once.answer(
+            lambda: placed(registry, lambda: client.runs.submit(scope, thread_id, run_id, body))
+        )
     cancels = once.cancels(body.on_disconnect, settings.on_disconnect_runs)
     opening = client.runs.submit_stream(scope, thread_id, run_id, body, cancels=cancels)
     return await assistants_stream(request, once, client, scope, registry, opening, cancels=cancels)

@@ -1,0 +1,43 @@
+"""Noticing that a client went away while its answer is still being worked on."""
+
+import asyncio
+
+from starlette.types import Receive
+
+from app.core.errors import ClientGoneError
+
+
+class ClientWatch:
+    """Cancels the code inside its block when the client goes away, and says so by `ClientGoneError`.
+
+    The request's body must have been read: what `receive` gives after that is only the disconnect.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._is_gone = False
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._watch = asyncio.create_task(self._wait())
+
+    async def __aexit__(self, kind: type[BaseException] | None, _exc: object, _trace: object) -> None:
+        self._watch.cancel()
+        if self._is_gone:
+            uncancel()
+            if kind is None or issubclass(kind, asyncio.CancelledError):
+                raise ClientGoneError
+
+    async def _wait(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
+        self._is_gone = True
+        if self._task:
+            self._task.cancel()
+
+
+def uncancel() -> None:
+    """Take back the cancellations that this module asked for, so that cleaning up can await."""
+    task = asyncio.current_task()
+    while task and task.cancelling():
+        task.uncancel()
