@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import redis.asyncio
+import redis.exceptions
 import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -16,9 +17,9 @@ from redis.exceptions import RedisError
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
-CALL_SECONDS = 0.25
+CALL_SECONDS = 1.0
 _PROBE_SECONDS = 1.0
-_MAX_CONNECTIONS = 64
+_MAX_CONNECTIONS = 16
 
 
 class RedisAwayError(Exception):
@@ -35,7 +36,8 @@ class SharedRedis:
             timeout=CALL_SECONDS,
             socket_connect_timeout=CALL_SECONDS,
             socket_timeout=CALL_SECONDS,
-            retry=Retry(NoBackoff(), 0),
+            # Once, on a new connection: an idle one may have been closed from the other side.
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),
         )
         self.client = redis.asyncio.Redis.from_pool(pool)
         self._probe: asyncio.Task[None] | None = None
@@ -77,6 +79,8 @@ class SharedRedis:
             await asyncio.sleep(_PROBE_SECONDS)
             try:
                 async with asyncio.timeout(CALL_SECONDS):
+                    # Each connection of before is dead, and would pass for a new outage when its turn comes.
+                    await self.client.connection_pool.disconnect()
                     await self.client.ping()
             except (RedisError, OSError, TimeoutError):
                 continue
