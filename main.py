@@ -27,6 +27,7 @@ from app.api import (
     vector_stores,
 )
 from app.api.dependencies import State
+from app.api.description import TAGS, operation_id
 from app.api.errors import add_exception_handlers
 from app.api.metrics import metrics_router
 from app.api.openapi import describe_access
@@ -83,6 +84,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url="/docs" if settings.docs_enabled else None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         redoc_url=None,
+        openapi_tags=TAGS,
+        generate_unique_id_function=operation_id,
         lifespan=_lifespan(settings, metrics),
         telemetry=fastapi_telemetry(),
     )

@@ -18,6 +18,7 @@ from app.translate.events import Json
 from app.translate.objects import page
 
 router = APIRouter(prefix="/assistants", tags=["assistants"])
+_REFUSED = "Refused: the assistant is configured by its operator"
 
 
 class AssistantRead(BaseModel):
@@ -64,13 +65,9 @@ async def get_assistant(
     return answer(scope, _seen(assistant, settings, health, scope))
 
 
-@router.post("", summary="Refused: the assistant is configured by its operator", responses=errors(429))
-@router.post(
-    "/{assistant_id}", summary="Refused: the assistant is configured by its operator", responses=errors(429)
-)
-@router.delete(
-    "/{assistant_id}", summary="Refused: the assistant is configured by its operator", responses=errors(429)
-)
+@router.post("", name="create_assistant", summary=_REFUSED, responses=errors(429))
+@router.post("/{assistant_id}", name="update_assistant", summary=_REFUSED, responses=errors(429))
+@router.delete("/{assistant_id}", name="delete_assistant", summary=_REFUSED, responses=errors(429))
 async def change_assistant(_scope: ScopeDep) -> Response:
     raise BadRequestError(
         "This service has one assistant, set by its operator (ASSISTANT_FILE). "

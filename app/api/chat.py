@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from app.api.client_watch import ClientWatch
 from app.api.dependencies import ClientDep, RegistryDep, ScopeDep, SettingsDep
+from app.api.description import AG_UI_STREAM, CHAT_STREAM, event_stream
 from app.api.file_links import cited, cited_end, file_url
 from app.api.idempotency import Once, OnceDep
 from app.api.lean_route import LeanRoute
@@ -36,11 +37,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answer, or with `stream: true` or `messages` an event stream, "
         "or with `Accept: text/plain` bare text.",
-        "content": {"text/event-stream": {}, "text/plain": {}},
+        "content": event_stream(CHAT_STREAM) | {"text/plain": {"schema": {"type": "string"}}},
     }
 }
 _STREAMS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "AG-UI events.", "content": {"text/event-stream": {}}}
+    200: {"description": "AG-UI events.", "content": event_stream(AG_UI_STREAM)}
 }
 
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, CursorDep, RegistryDep, ScopeDep, SettingsDep
+from app.api.description import RUN_STREAM, event_stream
 from app.api.idempotency import OnceDep
 from app.api.lean_route import LeanRoute
 from app.api.responses import answer, errors
@@ -21,11 +22,11 @@ _EVENT_ID = re.compile(r"[0-9]{1,18}\Z")
 _STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A Run, or with `stream: true` the Assistants event stream.",
-        "content": {"text/event-stream": {}},
+        "content": event_stream(RUN_STREAM),
     }
 }
 _FOLLOWED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The run's events with ids.", "content": {"text/event-stream": {}}}
+    200: {"description": "The run's events with ids.", "content": event_stream(RUN_STREAM)}
 }
 
 
