@@ -111,7 +111,7 @@ class Settings(BaseSettings):
         5, description="Longest wait for a connection to the upstream."
     )
     upstream_adapter: Literal["direct", "sdk"] = Field(
-        "direct", description="How calls travel: aiohttp or openai SDK."
+        "direct", description="How calls travel: own connections or openai SDK."
     )
     upstream_max_connections: int = Field(12_000, ge=1, description="Connections to the upstream at most.")
     upstream_background: Literal["auto", "stream", "poll", "off"] = Field(

@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 from types import ModuleType
 
-import aiohttp
 import httpx2
 import openai
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
-from yarl import URL
 
-from app.core.upstream import direct, sdk
+from app.core.upstream import sdk
 from app.core.upstream.failures import (
     ConversationLockedError,
     UpstreamAuthError,
@@ -71,47 +68,13 @@ HTTPX2_ERRORS: dict[str, type[UpstreamError]] = {
     "ResponseNotRead": UpstreamBrokenError,
     "RequestNotRead": UpstreamBrokenError,
 }
-AIOHTTP_UNREACHABLE = {
-    "ClientConnectorError",
-    "ClientConnectorDNSError",
-    "ClientProxyConnectionError",
-    "UnixClientConnectorError",
-    "ClientConnectorSSLError",
-    "ClientSSLError",
-    "ClientConnectorCertificateError",
-    "ConnectionTimeoutError",
-}
-AIOHTTP_TIMEOUTS = {"ServerTimeoutError", "SocketTimeoutError"}
-AIOHTTP_BROKEN = {
-    "ClientError",
-    "ClientResponseError",
-    "ContentTypeError",
-    "WSServerHandshakeError",
-    "ClientHttpProxyError",
-    "TooManyRedirects",
-    "ClientConnectionError",
-    "ClientConnectionResetError",
-    "ClientOSError",
-    "ServerConnectionError",
-    "ServerDisconnectedError",
-    "ServerFingerprintMismatch",
-    "ClientPayloadError",
-    "UploadAbortedError",
-    "InvalidURL",
-    "InvalidUrlClientError",
-    "InvalidUrlRedirectClientError",
-    "RedirectClientError",
-    "NonHttpUrlClientError",
-    "NonHttpUrlRedirectClientError",
-}
 REQUEST = httpx2.Request("POST", "https://upstream.test/v1/responses")
-KEY = ConnectionKey("upstream.test", 443, True, True, None, None, None)
 
 
 def family(*roots: type[Exception]) -> Iterator[type[Exception]]:
     """The classes and everything that derives from them, in their own libraries."""
     for root in roots:
-        if root.__module__.split(".")[0] in {"openai", "httpx2", "aiohttp"}:
+        if root.__module__.split(".")[0] in {"openai", "httpx2"}:
             yield root
         yield from family(*root.__subclasses__())
 
@@ -181,29 +144,3 @@ class TestHttpx2:
         wrapped = wraps(request=REQUEST)
         wrapped.__cause__ = kind.__new__(kind)
         assert type(raised_through(sdk, wrapped)) is expected
-
-
-class TestAiohttp:
-    def test_every_client_error_is_listed(self):
-        assert names(aiohttp.ClientError) == AIOHTTP_UNREACHABLE | AIOHTTP_TIMEOUTS | AIOHTTP_BROKEN
-
-    @pytest.mark.parametrize("kind", sorted(set(family(aiohttp.ClientError)), key=str))
-    def test_a_client_error_is_mapped(self, kind):
-        expected: type[UpstreamError] = UpstreamBrokenError
-        if kind.__name__ in AIOHTTP_UNREACHABLE:
-            expected = UpstreamUnreachableError
-        elif kind.__name__ in AIOHTTP_TIMEOUTS:
-            expected = UpstreamTimeoutError
-        assert type(raised_through(direct, kind.__new__(kind))) is expected
-
-    @pytest.mark.parametrize(
-        ("exc", "expected"),
-        [
-            (TimeoutError(), UpstreamTimeoutError),
-            (aiohttp.ClientConnectorError(KEY, OSError(111, "refused")), UpstreamUnreachableError),
-            (aiohttp.InvalidURL(URL("nowhere")), UpstreamBrokenError),
-            (ValueError("chunk"), UpstreamBrokenError),
-        ],
-    )
-    def test_what_aiohttp_lets_through_is_mapped(self, exc, expected):
-        assert type(raised_through(direct, exc)) is expected

@@ -1,0 +1,239 @@
+"""One connection that speaks HTTP/1.1: it reads what comes and nothing more.
+
+A client for everything spends most of a request on what this service does not use: redirects, cookies,
+proxies, URLs, a timer for every read. Here a connection holds one response at a time, parsed by httptools.
+Failures leave as `UpstreamError`s; no request is ever sent twice.
+"""
+
+import asyncio
+import zlib
+from typing import cast
+
+import httptools
+
+from app.core.upstream.failures import (
+    UpstreamBrokenError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
+
+_MOST_BUFFERED_BYTES = 256 * 1024
+_GZIP_OR_ZLIB = 47
+
+
+class Connection(asyncio.Protocol):
+    """One connection and the response that it is reading."""
+
+    __slots__ = (
+        "_buffered",
+        "_error",
+        "_inflate",
+        "_is_paused",
+        "_is_writable",
+        "_last_read",
+        "_loop",
+        "_parser",
+        "_pieces",
+        "_silence_seconds",
+        "_timer",
+        "_transport",
+        "_waiter",
+        "headers",
+        "idle_since",
+        "is_complete",
+        "is_open",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._is_paused = False
+        self._is_writable = asyncio.Event()
+        self._is_writable.set()
+        self._pieces: list[bytes] = []
+        self._inflate: zlib._Decompress | None = None
+        self._error: UpstreamError | None = None
+        self.headers: dict[str, str] = {}
+        self.status = 0
+        self.is_complete = True
+        self.is_open = True
+        self.idle_since = 0.0
+
+    def send(self, request: bytes, silence_seconds: float) -> None:
+        """Send a whole request, or the head of one; its response may be silent for so long at a time."""
+        self._begin(silence_seconds)
+        self._transport.write(request)
+
+    async def write(self, data: bytes) -> None:
+        """Send more of a request's body, as fast as the upstream takes it."""
+        await self._is_writable.wait()
+        if self._error is not None:
+            raise self._error
+        self._last_read = self._loop.time()
+        self._transport.write(data)
+
+    async def start(self) -> int:
+        """Wait for the response's head and return its status."""
+        while not self.status and self._error is None:
+            await self._wait()
+        if not self.status and self._error is not None:
+            raise self._error
+        return self.status
+
+    async def read(self) -> bytes:
+        """Return what has come of the body, waiting for more if nothing has; nothing at its end."""
+        while not self._pieces and not self.is_complete and self._error is None:
+            await self._wait()
+        if self._pieces:
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
+            self._buffered = 0
+            if self._is_paused:
+                self._is_paused = False
+                self._transport.resume_reading()
+            return data
+        if self._error is not None:
+            raise self._error
+        return b""
+
+    def close(self) -> None:
+        """Break the connection off."""
+        self.is_open = False
+        self._stop()
+        self._transport.abort()
+
+    def can_serve_again(self) -> bool:
+        """Tell whether the response was read to its end and the next one may follow; forget it."""
+        parser, is_whole = self._parser, self.is_complete and not self._pieces
+        self._stop()
+        return self.is_open and is_whole and parser is not None and bool(parser.should_keep_alive())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        if self._parser is None or self.is_complete:
+            # Nothing was asked: whatever this is, no later request may take it for its answer.
+            self.close()
+            return
+        self._last_read = self._loop.time()
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, zlib.error):
+            self._fail(UpstreamBrokenError())
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop."""
+        self.is_open = False
+        self._is_writable.set()
+        if not self.is_complete:
+            self._end_without_length(exc)
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """Called by the event loop."""
+        self._is_writable.clear()
+
+    def resume_writing(self) -> None:
+        """Called by the event loop."""
+        self._is_writable.set()
+
+    def on_message_begin(self) -> None:
+        """Called by the parser; a second response to one request ends the connection's use."""
+        if self.is_complete:
+            self.is_open = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
+        if not self.is_complete:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        parser = self._parser
+        if parser is None or self.is_complete:
+            return
+        if (status := parser.get_status_code()) < 200:
+            self.headers = {}
+            return
+        self.status = status
+        if self.headers.get("content-encoding", "identity") in {"gzip", "deflate"}:
+            self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
+
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser."""
+        if self.is_complete:
+            return
+        if self._inflate is not None:
+            data = self._inflate.decompress(data)
+        self._pieces.append(data)
+        self._buffered += len(data)
+        if self._buffered > _MOST_BUFFERED_BYTES and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        """Called by the parser, after an interim response too."""
+        self.is_complete = bool(self.status)
+
+    def _begin(self, silence_seconds: float) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.headers = {}
+        self._pieces = []
+        self._buffered = 0
+        self._inflate = None
+        self._error = None
+        self.is_complete = False
+        self._silence_seconds = silence_seconds
+        self._last_read = self._loop.time()
+        if silence_seconds:
+            self._timer = self._loop.call_later(silence_seconds, self._check_silence)
+
+    def _stop(self) -> None:
+        self._parser = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check_silence(self) -> None:
+        """Fail when the upstream was silent too long; moved on by one timer, not reset by every read."""
+        due = self._last_read + self._silence_seconds
+        if self._is_paused or due > self._loop.time():
+            pause = self._silence_seconds if self._is_paused else due - self._loop.time()
+            self._timer = self._loop.call_later(pause, self._check_silence)
+            return
+        self._fail(UpstreamTimeoutError())
+        self._wake()
+
+    def _end_without_length(self, exc: Exception | None) -> None:
+        """A body without a length ends with its connection; every other one is cut off."""
+        framing = self.headers.keys() & {"content-length", "transfer-encoding"}
+        if exc is None and self.status and not framing:
+            self.is_complete = True
+        else:
+            self._fail(UpstreamBrokenError())
+
+    def _fail(self, error: UpstreamError) -> None:
+        if self._error is None:
+            self._error = error
+        self.is_open = False
+        self._is_writable.set()
+        self._transport.abort()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
