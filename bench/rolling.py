@@ -2,8 +2,8 @@
 
     python -m bench.rolling --requests 10000
 
-Real processes behind Debian's nginx with deploy/nginx.conf, restarted by deploy/rolling-restart.sh. Linux only;
-needs nginx and redis-server. Ends with status 1 when a single request was lost.
+Real processes behind Debian's nginx with deploy/nginx.conf, restarted by deploy/rolling-restart.sh. Linux
+only; needs nginx and redis-server. Ends with status 1 when a single request was lost.
 """
 
 import argparse
@@ -122,7 +122,11 @@ def restart_all(cluster: Cluster) -> None:
             "RESTART": restart,
         }
         command = [str(ROOT / "deploy" / "rolling-restart.sh"), *map(str, cluster.ports)]
-        subprocess.run(command, env=environment, check=True, timeout=600, capture_output=True)
+        done = subprocess.run(
+            command, env=environment, check=False, timeout=600, capture_output=True, text=True
+        )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
 
 
 async def roll(cluster: Cluster, requests: int) -> Tally:

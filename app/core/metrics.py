@@ -201,6 +201,7 @@ class _Watched:
         yield GaugeMetricFamily(
             "soloist_open_streams", "Runs and streams being served.", streams.open_streams
         )
+        yield GaugeMetricFamily("soloist_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
         yield GaugeMetricFamily("soloist_max_streams", "Most of them at a time.", streams.max_streams)
         yield GaugeMetricFamily("soloist_draining", "1 while shutting down.", int(streams.is_draining))
         ended = CounterMetricFamily("soloist_streams_ended", "Streams by how they ended.", labels=["reason"])

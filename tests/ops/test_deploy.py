@@ -1,5 +1,6 @@
 """What deploy/ ships: the chart renders to manifests that Kubernetes takes, and every metric named exists."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -170,7 +171,11 @@ def test_every_setting_named_exists():
 
 
 def all_samples():
-    """Names of every sample that a process which has seen everything tells."""
+    """Names and labels of every sample that a process which has seen everything tells."""
+    return asyncio.run(_all_samples())
+
+
+async def _all_samples():
     metrics = Metrics()
     streams = SimpleNamespace(is_draining=False, ended={"finished": 1}, open_streams=0, max_streams=1)
     metrics.watch(streams, SimpleNamespace(is_reachable=True, shutdown_timestamp=1.0))
