@@ -1,0 +1,17 @@
+"""`python -m app.openapi` prints the OpenAPI document, from which clients are generated."""
+
+import sys
+
+import orjson
+
+from main import Settings, create_app
+
+
+def document() -> bytes:
+    """Return the document of a service with default settings as indented JSON."""
+    app = create_app(Settings(_env_file=None))
+    return orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(document())
