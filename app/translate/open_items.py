@@ -29,19 +29,25 @@ _REFUSAL = "response.refusal.delta"
 class OpenMessage:
     """A message whose text still grows."""
 
-    __slots__ = ("annotation_counts", "item_id", "message_id", "texts")
+    __slots__ = ("annotation_counts", "annotations_seen", "item_id", "message_id", "texts")
 
     def __init__(self, item_id: str, message_id: str) -> None:
         self.item_id = item_id
         self.message_id = message_id
         self.texts: dict[int, list[str]] = {}
         self.annotation_counts: dict[int, int] = {}
+        self.annotations_seen: dict[int, int] = {}
 
     def grow(self, part: int, delta: str) -> None:
         """Add text to one content part."""
         self.texts.setdefault(part, []).append(delta)
 
-    def item(self) -> Json:
+    def rest(self, part: int, text: str) -> str:
+        """Return what `text`, the whole of a content part, has beyond what is known of it."""
+        told = "".join(self.texts.get(part, ()))
+        return text[len(told) :] if text.startswith(told) else ""
+
+    def item(self, status: str) -> Json:
         """Return the message as the upstream would show it so far."""
         content = [
             {"type": "output_text", "text": "".join(parts), "annotations": []}
@@ -51,7 +57,7 @@ class OpenMessage:
             "type": "message",
             "id": self.item_id,
             "role": "assistant",
-            "status": "incomplete",
+            "status": status,
             "content": content,
         }
 
@@ -93,6 +99,16 @@ class OpenItems:
         """Remember a whole item without telling of it."""
         self._finished[index] = item
 
+    def is_finished(self, index: int) -> bool:
+        """Tell whether the item at an output index is whole."""
+        return index in self._finished
+
+    def index_of(self, item: Json, index: int) -> int:
+        """Return where an item was told; a final list without some other items has it at another `index`."""
+        told = {found.get("id"): at for at, found in self._finished.items()}
+        told |= {message.item_id: at for at, message in self._messages.items()}
+        return told.get(item.get("id"), index) if item.get("id") else index
+
     def open_message(self, index: int) -> OpenMessage | None:
         """Return the message that is open at an output index."""
         return self._messages.get(index)
@@ -120,22 +136,16 @@ class OpenItems:
 
     def catch_up(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
         """An item that was looked up whole: tell what was not told of it, in one piece."""
-        if index in self._finished:
-            return []
         is_open = index in self._messages or (self._step is not None and index in self._step.calls)
         events = [] if is_open else self.start(index, item, run)
-        if index in self._messages:
-            for part, content in enumerate(item.get("content") or []):
-                events += self._catch_up_text(index, part, content)
         return [*events, *self.end(index, item, run)]
 
     def _catch_up_text(self, index: int, part: int, content: Json) -> list[DomainEvent]:
         message = self._messages[index]
         kind = _REFUSAL if content.get("type") == "refusal" else _TEXT
-        text = str(content.get("text") or content.get("refusal") or "")
-        told = sum(map(len, message.texts.get(part, ())))
-        events = self.grow(kind, index, part, "", text[told:]) if text[told:] else []
-        for upstream in (content.get("annotations") or [])[message.annotation_counts.get(part, 0) :]:
+        rest = message.rest(part, str(content.get("text") or content.get("refusal") or ""))
+        events = self.grow(kind, index, part, "", rest) if rest else []
+        for upstream in (content.get("annotations") or [])[message.annotations_seen.get(part, 0) :]:
             events += self.annotate(index, part, "", upstream)
         return events
 
@@ -143,6 +153,7 @@ class OpenItems:
         """A message's text got a source."""
         started = [] if index in self._messages else self._start_message(index, item_id)
         message = self._messages[index]
+        message.annotations_seen[part] = message.annotations_seen.get(part, 0) + 1
         text = "".join(message.texts.get(part, ()))
         annotation = annotation_object(upstream, text, self._context.ids)
         if annotation is None:
@@ -160,8 +171,10 @@ class OpenItems:
         self._finished[index] = item
         kind = item.get("type")
         if kind == "message":
-            started = [] if index in self._messages else self._start_message(index, str(item.get("id")))
-            return [*started, *self._end_message(index, item)]
+            events = [] if index in self._messages else self._start_message(index, str(item.get("id")))
+            for part, content in enumerate(item.get("content") or []):
+                events += self._catch_up_text(index, part, content)
+            return [*events, *self._end_message(index, item)]
         if kind in _CALL_KINDS:
             return self._end_call(index, item, _CALL_KINDS[kind])
         return []
@@ -171,14 +184,10 @@ class OpenItems:
         self._run = run
         events: list[DomainEvent] = []
         output = response.get("output") or []
+        status = "completed" if run["status"] in {"completed", "requires_action"} else "incomplete"
         for index, message in list(self._messages.items()):
-            whole = (
-                output[index]
-                if index < len(output) and output[index].get("type") == "message"
-                else message.item()
-            )
-            if run["status"] not in {"completed", "requires_action"}:
-                whole = {**whole, "status": "incomplete"}
+            is_whole = index < len(output) and output[index].get("type") == "message"
+            whole = {**output[index], "status": status} if is_whole else message.item(status)
             events += self._end_message(index, whole)
         waits = run["status"] == "requires_action" and self._step is not None and self._step.is_function
         return events if waits else [*events, *self._close_step(_step_status(run["status"]), run["usage"])]

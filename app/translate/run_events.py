@@ -64,8 +64,16 @@ _KNOWN = _TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}
 _KNOWN_NAMES = {name.encode(): name for name in _KNOWN}
 
 
+_UPSTREAM_FAILED: Json = {
+    "message": "The upstream failed.",
+    "type": "upstream_error",
+    "param": None,
+    "code": "upstream_failed",
+}
+
+
 class MalformedEventError(ValueError):
-    """The upstream sent something that is no event of its API."""
+    """The upstream sent something that is no event of its API, or an error instead of one."""
 
 
 class RunTranslator:
@@ -114,8 +122,10 @@ class RunTranslator:
 
     def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
         """Translate one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
+        if self.is_ended:
+            return []
         kind = _KNOWN_NAMES.get(name) if name else _name_of(data)
-        if kind is None or self.is_ended or kind in self.skipped:
+        if kind is None or kind in self.skipped:
             return []
         try:
             event = _DECODER.decode(data)
@@ -173,21 +183,26 @@ class RunTranslator:
         if kind in _ITEMS:
             return [*self._ensure_running(), *self._item_event(kind, event)]
         if kind == "error":
-            return self.fail(
-                {
-                    "message": "The upstream failed.",
-                    "type": "upstream_error",
-                    "param": None,
-                    "code": "upstream_failed",
-                }
-            )
+            return self._error()
         if event.response is None:
             raise MalformedEventError(kind)
         checked_response(event.response)
         if kind in _TERMINAL:
-            return [*self._announce(event.response), *self._end(event.response, None)]
+            return self._terminal(event.response)
         announced = self._announce(event.response)
         return announced + (self._ensure_running() if kind == "response.in_progress" else [])
+
+    def _error(self) -> list[DomainEvent]:
+        if self.response is not None:
+            # The stream is over; what became of its response has to be looked up.
+            raise MalformedEventError("error")
+        return self.fail(_UPSTREAM_FAILED)
+
+    def _terminal(self, response: Json) -> list[DomainEvent]:
+        announced = self._announce(response)
+        # Some upstreams tell of items, or of their ends, only here.
+        is_whole = self._wants_deltas and response.get("status") in {"completed", "incomplete"}
+        return [*announced, *(self._rest(response) if is_whole else []), *self._end(response, None)]
 
     def _item_event(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
         if kind == "response.output_text.annotation.added":
@@ -216,8 +231,10 @@ class RunTranslator:
     def _rest(self, response: Json) -> list[DomainEvent]:
         """Tell what was not told yet of a whole response's items."""
         events: list[DomainEvent] = []
-        for index, item in enumerate(response.get("output") or []):
-            events += self._items.catch_up(index, item, self._run("in_progress"))
+        for number, item in enumerate(response.get("output") or []):
+            index = self._items.index_of(item, number)
+            if not self._items.is_finished(index):
+                events += self._items.catch_up(index, item, self._run("in_progress"))
         return [*self._ensure_running(), *events] if events else []
 
     def _ensure_running(self) -> list[DomainEvent]:
