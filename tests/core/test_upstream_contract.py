@@ -464,7 +464,7 @@ class TestStreams:
         connections = set()
 
         async def count(_request: Request, connection: Connection) -> None:
-            connections.add(id(connection))
+            connections.add(connection)
             await connection.start_stream()
             await connection.end_stream()
 

@@ -29,6 +29,7 @@ class Connection(asyncio.Protocol):
         "_error",
         "_inflate",
         "_is_paused",
+        "_is_reusable",
         "_is_writable",
         "_last_read",
         "_loop",
@@ -59,6 +60,7 @@ class Connection(asyncio.Protocol):
         self.headers: dict[str, str] = {}
         self.status = 0
         self.is_complete = True
+        self._is_reusable = False
         self.is_open = True
         self.idle_since = 0.0
 
@@ -107,9 +109,8 @@ class Connection(asyncio.Protocol):
 
     def can_serve_again(self) -> bool:
         """Tell whether the response was read to its end and the next one may follow; forget it."""
-        parser, is_whole = self._parser, self.is_complete and not self._pieces
         self._stop()
-        return self.is_open and is_whole and parser is not None and bool(parser.should_keep_alive())
+        return self.is_open and self._is_reusable and not self._pieces
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop."""
@@ -181,6 +182,8 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Called by the parser, after an interim response too."""
         self.is_complete = bool(self.status)
+        # Asked later, the parser has forgotten it.
+        self._is_reusable = self.is_complete and self._parser is not None and self._parser.should_keep_alive()
 
     def _begin(self, silence_seconds: float) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -191,6 +194,7 @@ class Connection(asyncio.Protocol):
         self._inflate = None
         self._error = None
         self.is_complete = False
+        self._is_reusable = False
         self._silence_seconds = silence_seconds
         self._last_read = self._loop.time()
         if silence_seconds:
