@@ -14,6 +14,7 @@ import orjson
 import structlog
 
 from app.core.config import Settings
+from app.core.telemetry import add_trace_id, is_wanted
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _BACKUPS = 5
@@ -49,6 +50,7 @@ def configure_logging(settings: Settings) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([add_trace_id] if is_wanted() else []),
             _as_arguments,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
