@@ -1,4 +1,4 @@
-"""Habits that all upstream calls share: reading JSON, retrying reads, waiting for a busy conversation."""
+"""Habits of all upstream calls: reading JSON, repeating what may be, waiting for a busy conversation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from app.core.upstream.failures import (
 from app.core.upstream.port import Query, Upstream
 
 T = TypeVar("T")
-_READ_BACKOFF_SECONDS = (0.1, 0.4)
+_BACKOFF_SECONDS = (0.1, 0.4)
 _FIRST_LOCK_WAIT_SECONDS = 0.05
 _LONGEST_LOCK_WAIT_SECONDS = 1.0
 
@@ -32,13 +32,22 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 
 async def read(upstream: Upstream, path: str, query: Query | None = None) -> dict[str, Any]:
-    """GET a JSON object; a read can be repeated, so it is retried twice where that may help."""
-    for pause in _READ_BACKOFF_SECONDS:
+    """GET a JSON object, again where that may help."""
+
+    async def get() -> dict[str, Any]:
+        return parsed(await upstream.request("GET", path, query=query))
+
+    return await repeated(get)
+
+
+async def repeated(call: Callable[[], Awaitable[T]]) -> T:
+    """Carry out a call that may be made any number of times; it is retried twice where that may help."""
+    for pause in _BACKOFF_SECONDS:
         try:
-            return parsed(await upstream.request("GET", path, query=query))
+            return await call()
         except (UpstreamUnreachableError, UpstreamServerError, UpstreamBrokenError):
             await asyncio.sleep(pause)
-    return parsed(await upstream.request("GET", path, query=query))
+    return await call()
 
 
 async def when_unlocked(

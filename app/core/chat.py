@@ -1,6 +1,7 @@
 """The chat surface: a thread, a message and a run in one call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from app.core.callers import Scope
 from app.core.config import Settings
@@ -57,20 +58,18 @@ class Chat:
 
         Upstream: POST conversations for a new thread, POST responses.
         """
-        try:
-            if body.tool_outputs is not None and body.run_id and body.thread_id:
-                outputs = ToolOutputsSubmit.model_construct(tool_outputs=body.tool_outputs)
+        if body.tool_outputs is not None and body.run_id and body.thread_id:
+            outputs = ToolOutputsSubmit.model_construct(tool_outputs=body.tool_outputs)
+            with _locked_as_busy():
                 return await self._runs.submit_stream(
                     scope, body.thread_id, body.run_id, outputs, cancels=cancels
                 )
-            before, items = self._input(body, files)
-            if files:
-                items[-1] = with_files(items[-1], files, scope.ids)
-            return await self.open_turn(
-                scope, body.thread_id, before, items, wants_deltas=wants_deltas, cancels=cancels
-            )
-        except ConversationLockedError as exc:
-            raise _busy() from exc
+        before, items = self._input(body, files)
+        if files:
+            items[-1] = with_files(items[-1], files, scope.ids)
+        return await self.open_turn(
+            scope, body.thread_id, before, items, wants_deltas=wants_deltas, cancels=cancels
+        )
 
     async def open_turn(
         self,
@@ -94,14 +93,15 @@ class Chat:
         params = self._params.for_chat(scope, {})
         if resources := await self._runs.resources(conversation_id, scope, params.get("tools") or []):
             params = self._params.for_chat(scope, resources)
-        return await self._starter.open(
-            scope,
-            self._reader.context(scope, thread_id),
-            turn(params, conversation_id, items),
-            wants_deltas=wants_deltas,
-            log_delay_seconds=_LOG_DELAY_SECONDS,
-            cancels=cancels,
-        )
+        with _locked_as_busy():
+            return await self._starter.open(
+                scope,
+                self._reader.context(scope, thread_id),
+                turn(params, conversation_id, items),
+                wants_deltas=wants_deltas,
+                log_delay_seconds=_LOG_DELAY_SECONDS,
+                cancels=cancels,
+            )
 
     def history(self, messages: list[Json], thread_id: str | None) -> tuple[list[Json], list[Json]]:
         """Split a frontend's history into what a new thread begins with and this turn's input.
@@ -146,10 +146,15 @@ def _each_text(items: list[Json], check: Callable[[str], None]) -> None:
             check(part.get("text") or "")
 
 
-def _busy() -> ConflictError:
-    return ConflictError(
-        "The thread is busy with another message. Retry when that has been answered.",
-        param="thread_id",
-        code="thread_busy",
-        headers={"retry-after": "2"},
-    )
+@contextmanager
+def _locked_as_busy() -> Iterator[None]:
+    """Answer a locked conversation with the conflict that it is here: no SDK would repeat a chat for it."""
+    try:
+        yield
+    except ConversationLockedError as exc:
+        raise ConflictError(
+            "The thread is busy with another message. Retry when that has been answered.",
+            param="thread_id",
+            code="thread_busy",
+            headers={"retry-after": "2"},
+        ) from exc

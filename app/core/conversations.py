@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from app.core.calls import parsed, read, when_unlocked
+from app.core.calls import parsed, read, repeated, when_unlocked
 from app.core.upstream.failures import UpstreamBrokenError
 from app.core.upstream.port import Upstream
 from app.translate.events import Json
@@ -46,11 +46,14 @@ class Conversations:
         return _whole(checked_conversation, found)
 
     async def set_metadata(self, conversation_id: str, metadata: Mapping[str, str]) -> Json:
-        """Replace a conversation's metadata."""
+        """Replace a conversation's metadata; repeated where that may help, as it comes to the same."""
         path = f"/conversations/{conversation_id}"
         body = {"metadata": dict(metadata)}
-        changed = parsed(await self._upstream.request("POST", path, body=body))
-        return _whole(checked_conversation, changed)
+
+        async def post() -> Json:
+            return parsed(await self._upstream.request("POST", path, body=body))
+
+        return _whole(checked_conversation, await repeated(post))
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation; its items stay behind upstream, see `delete_item`."""

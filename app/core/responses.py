@@ -4,7 +4,7 @@ from typing import Literal
 
 import structlog
 
-from app.core.calls import parsed, read, when_unlocked
+from app.core.calls import parsed, read, repeated, when_unlocked
 from app.core.run_meter import RunMeters
 from app.core.upstream.failures import BackgroundRefusedError, UpstreamBrokenError
 from app.core.upstream.port import Upstream, UpstreamStream
@@ -108,8 +108,12 @@ class Responses:
         return await self._upstream.stream("GET", f"{_PATH}/{response_id}", query=query)
 
     async def cancel(self, response_id: str) -> Json:
-        """Cancel a background response and return what became of it."""
-        response = _response(parsed(await self._upstream.request("POST", f"{_PATH}/{response_id}/cancel")))
+        """Cancel a background response and return what became of it; cancelling twice does no harm."""
+
+        async def post() -> Json:
+            return _response(parsed(await self._upstream.request("POST", f"{_PATH}/{response_id}/cancel")))
+
+        response = await repeated(post)
         self._meters.metrics.run_cancelled()
         self._meters.saw(response)
         return response

@@ -101,11 +101,11 @@ class RunStarter:
             )
             try:
                 await stream.prime(before or [])
+                if translator.response:
+                    await self._remember(context, conversation_id, translator.response, log_delay_seconds)
             except BaseException:
                 await stream.aclose()
                 raise
-            if translator.response:
-                await self._remember(context, conversation_id, translator.response, log_delay_seconds)
             return stream
 
         with missing_as("thread"):

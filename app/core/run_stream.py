@@ -85,7 +85,8 @@ class RunStream:
             self._first = await self._next()
         if isinstance(failed := self._first[0], StreamFailed):
             raise self._failure or _restored(failed.error)
-        self._meter.created()
+        if self._is_ours:
+            self._meter.created()
         self._first = before + self._first
 
     async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
