@@ -4,7 +4,8 @@ import sys
 
 import orjson
 
-from main import Settings, create_app
+from app.core.config import Settings
+from main import create_app
 
 
 def document() -> bytes:

@@ -18,6 +18,7 @@ from app.core.config import PROJECT_ROOT, Settings
 from app.core.errors import NotFoundError
 from app.core.sessions import Session
 
+BUNDLE = PROJECT_ROOT / "web" / "dist"
 _TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -73,9 +74,9 @@ def _read(path: Path) -> _File:
     return _File(body, gzipped.read_bytes() if gzipped.is_file() else b"", _TYPES[path.suffix], etag)
 
 
-def build_router(settings: Settings, folder: Path = PROJECT_ROOT / "web" / "dist") -> APIRouter:
+def build_router(settings: Settings) -> APIRouter:
     """Return the routes of the pages: `/embed.js` and `/assets`, and the playground where it is enabled."""
-    bundle = Bundle(folder)
+    bundle = Bundle(BUNDLE)
     router = APIRouter(include_in_schema=False)
 
     async def read_embed(request: Request) -> Response:

@@ -89,12 +89,15 @@ class Site:
 
     def __init__(self) -> None:
         self.pages: dict[str, str] = {}
+        self.scripts: dict[str, str] = {}
         self.tokens: list[Json] = []
         """What the token address answers, one after the other; the last one again and again."""
         self.token_calls = 0
         self.origin = ""
 
     async def page(self, request: web.Request) -> web.Response:
+        if request.path in self.scripts:
+            return web.Response(text=self.scripts[request.path], content_type="text/javascript")
         html = self.pages.get(request.path)
         if html is None:
             return web.Response(status=404)

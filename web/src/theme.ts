@@ -24,7 +24,7 @@ const AUXILIARY = `
 .message-bubble th { background: var(--_code); }
 .message-bubble img { border-radius: 10px; }
 .user-message-text code { background: rgb(127 127 127 / .25); }
-#messages:not(:has(.outer-message-container:not(.deep-chat-intro))) > div:last-child { margin-block: auto; }
+#messages:not(:has(.outer-message-container:not(.deep-chat-intro))) { display: grid; align-content: center; }
 #messages:has(.outer-message-container:not(.deep-chat-intro)) .deep-chat-intro { display: none; }
 .intro { text-align: center; padding: 8px; color: var(--_text); }
 .intro p { margin: 0 auto; max-width: 32em; color: var(--_muted); }

@@ -1,0 +1,168 @@
+"""The pages without a browser: what they forbid, how they are cached, what they say when unbuilt."""
+
+import gzip
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from app.api import pages
+from app.core.config import PROJECT_ROOT
+from tests.conftest import Start
+from tests.support import error_of, make_settings
+
+AUTH: dict[str, Any] = {
+    "auth_mode": "api_key",
+    "api_keys": {"shop": "a-key-of-the-shop"},
+    "secret_keys": ["secret-of-the-tests-with-32-characters"],
+}
+SOURCE = b"export const answer = 42;\n"
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle of few words in the place of the built one."""
+    source = PROJECT_ROOT / "web" / "src" / "playground.html"
+    folder = tmp_path / "web" / "dist"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "playground.html").write_bytes(source.read_bytes())
+    (folder / "embed.js").write_bytes(SOURCE)
+    (folder / "embed.js.gz").write_bytes(gzip.compress(SOURCE))
+    (folder / "assets" / "chunk-A1.js").write_bytes(SOURCE)
+    monkeypatch.setattr(pages, "BUNDLE", folder)
+    return folder
+
+
+@asynccontextmanager
+async def browsing(start: Start, **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    async with start(**settings) as service:
+        service.client.base_url = httpx2.URL("http://soloist.test")
+        yield service.client
+
+
+def config_of(page: str) -> Any:
+    found = re.search(r'<script type="application/json" id="config">(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+async def test_the_playgrounds_policy_lets_nothing_foreign_in(built: Path, start: Start):
+    async with browsing(start) as client:
+        response = await client.get("/playground")
+    policy = dict(
+        part.strip().split(" ", 1) for part in response.headers["content-security-policy"].split(";")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["connect-src"] == "'self' blob:"
+    assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
+    assert "unsafe" not in response.headers["content-security-policy"]
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_names_cannot_break_out_of_the_page(built: Path, start: Start):
+    name = "</script><script>alert(1)</script>"
+    async with browsing(start, assistant_name=name) as client:
+        page = (await client.get("/playground")).text
+    assert "<script>alert" not in page
+    assert config_of(page)["assistant"] == name
+
+
+async def test_the_page_names_assistant_and_upstream(built: Path, start: Start):
+    async with browsing(start, assistant_name="Ann", assistant_model="gpt-test") as client:
+        config = config_of((await client.get("/playground")).text)
+    assert config == {
+        "assistant": "Ann",
+        "description": None,
+        "model": "gpt-test",
+        "upstream": "custom",
+        "responder": None,
+        "token_url": None,
+        "closed": None,
+    }
+
+
+async def test_under_auth_a_backend_elsewhere_may_be_asked_for_sessions(built: Path, start: Start):
+    url = "https://shop.test/token"
+    async with browsing(start, playground_token_url=url, **AUTH) as client:
+        response = await client.get("/playground")
+    assert config_of(response.text)["token_url"] == url
+    assert "connect-src 'self' blob: https://shop.test;" in response.headers["content-security-policy"]
+
+
+async def test_under_auth_without_sessions_the_page_says_what_to_set(built: Path, start: Start):
+    async with browsing(start, **AUTH) as client:
+        config = config_of((await client.get("/playground")).text)
+        assert "PLAYGROUND_TOKEN_URL" in config["closed"]
+        error_of(await client.post("/playground/session"), 404)
+
+
+async def test_on_a_developers_machine_the_page_mints_sessions(built: Path, start: Start):
+    async with browsing(start, playground_sessions=True, **AUTH) as client:
+        session = (await client.post("/playground/session")).json()
+        headers = {"authorization": f"Bearer {session['client_secret']}"}
+        assert (await client.post("/api/v1/threads", headers=headers)).status_code == 200
+        error_of(await client.post("/api/v1/sessions", headers=headers, json={"user": "x"}), 403)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"host": "0.0.0.0"}, "strangers"), ({"auth_mode": "jwt", "api_keys": {}}, "API_KEYS")],
+)
+def test_sessions_for_everybody_stay_on_loopback(changes: dict[str, Any], reason: str):
+    jwt = {"jwt_secret": "s" * 32, "jwt_issuer": "i", "jwt_audience": "a"}
+    with pytest.raises(ValueError, match=reason):
+        make_settings(**(AUTH | jwt | {"playground_sessions": True} | changes))
+
+
+async def test_without_the_bundle_one_sentence_says_what_to_run(built: Path, start: Start):
+    (built / "playground.html").unlink()
+    async with browsing(start) as client:
+        response = await client.get("/playground")
+        assert response.status_code == 200
+        assert "npm ci" in response.text
+        assert (await client.get("/api/v1/health")).status_code == 200
+
+
+async def test_the_playground_can_be_switched_off(built: Path, start: Start):
+    async with browsing(start, playground_enabled=False) as client:
+        error_of(await client.get("/playground"), 404)
+        assert (await client.get("/")).json()["links"]["playground"] is None
+        assert (await client.get("/embed.js")).status_code == 200
+
+
+async def test_the_widget_is_cached_shortly_and_its_chunks_for_ever(built: Path, start: Start):
+    async with browsing(start) as client:
+        widget = await client.get("/embed.js")
+        assert widget.content == SOURCE
+        assert widget.headers["content-encoding"] == "gzip"
+        assert widget.headers["cache-control"] == "public, max-age=300"
+        assert widget.headers["access-control-allow-origin"] == "*"
+        again = await client.get("/embed.js", headers={"if-none-match": widget.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        plain = await client.get("/embed.js", headers={"accept-encoding": "identity"})
+        assert "content-encoding" not in plain.headers
+        assert plain.content == SOURCE
+        chunk = await client.get("/assets/chunk-A1.js")
+        assert "immutable" in chunk.headers["cache-control"]
+        assert chunk.headers["content-type"] == "text/javascript; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    "path", ["/assets/none.js", "/assets/..%2fplayground.html", "/assets/%2e%2e/playground.html"]
+)
+async def test_nothing_but_the_bundle_is_served(path: str, built: Path, start: Start):
+    async with browsing(start) as client:
+        error_of(await client.get(path), 404)
+
+
+def test_pages_are_no_part_of_the_api_document():
+    app = FastAPI()
+    app.include_router(pages.build_router(make_settings()))
+    assert app.openapi()["paths"] == {}
