@@ -1,10 +1,7 @@
 """One contract for both adapters: what they send, how failures of an upstream leave them, what they close."""
 
-import asyncio
 import gzip
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -14,39 +11,17 @@ from app.core.upstream.failures import (
     ConversationLockedError,
     ToolOutputMissingError,
     UpstreamAuthError,
-    UpstreamBrokenError,
     UpstreamBusyError,
     UpstreamMissingError,
     UpstreamRefusedError,
     UpstreamServerError,
     UpstreamTimeoutError,
-    UpstreamUnreachableError,
 )
-from app.core.upstream.port import Upstream
 from app.core.upstream.target import target_of
-from tests.fake_upstream import Connection, FakeUpstream, Handler, Request, always, fake_upstream
+from tests.fake_upstream import always, fake_upstream
 from tests.support import make_settings
 
-Open = Callable[..., AbstractAsyncContextManager[tuple[Upstream, FakeUpstream]]]
 CANARY = "sk-secret-of-org-acme at https://internal.example"
-
-
-@pytest.fixture
-def opened(adapter: str) -> Open:
-    """An upstream port in front of a handler; other arguments are settings."""
-
-    @asynccontextmanager
-    async def begin(handler: Handler, **changes: Any) -> AsyncIterator[tuple[Upstream, FakeUpstream]]:
-        async with fake_upstream(handler) as fake:
-            defaults = {"openai_base_url": fake.url, "openai_api_key": "key", "openai_timeout_seconds": 20}
-            settings = make_settings(upstream_adapter=adapter, **(defaults | changes))
-            upstream = open_upstream(target_of(settings), settings)
-            try:
-                yield upstream, fake
-            finally:
-                await upstream.aclose()
-
-    return begin
 
 
 class TestRequests:
@@ -253,228 +228,3 @@ class TestStatuses:
             with pytest.raises(UpstreamServerError):
                 await upstream.stream("GET", "/responses")
         assert [request.path for request in fake.requests] == ["/v1/responses", "/v1/responses"]
-
-
-async def _silence(_request: Request, connection: Connection) -> None:
-    await connection.until_gone()
-
-
-async def _reset(_request: Request, connection: Connection) -> None:
-    connection.reset()
-
-
-async def _hang_up(_request: Request, connection: Connection) -> None:
-    connection.close()
-
-
-async def _no_http(_request: Request, connection: Connection) -> None:
-    await connection.send(b"\x00\x01 this is no HTTP\r\n\r\n")
-    connection.close()
-
-
-async def _cut_body(_request: Request, connection: Connection) -> None:
-    await connection.send(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"id":')
-    connection.close()
-
-
-async def _stalled_body(_request: Request, connection: Connection) -> None:
-    await connection.send(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"id":')
-    await connection.until_gone()
-
-
-async def _bad_gzip(_request: Request, connection: Connection) -> None:
-    await connection.answer(200, b"this is no gzip", content_encoding="gzip")
-
-
-class TestConnections:
-    @pytest.mark.parametrize(
-        ("handler", "kind"),
-        [
-            (_reset, UpstreamBrokenError),
-            (_hang_up, UpstreamBrokenError),
-            (_no_http, UpstreamBrokenError),
-            (_cut_body, UpstreamBrokenError),
-            (_bad_gzip, UpstreamBrokenError),
-        ],
-    )
-    async def test_a_broken_answer_is_an_error_and_no_second_request(self, opened, handler, kind):
-        async with opened(handler) as (upstream, fake):
-            with pytest.raises(kind):
-                await upstream.request("POST", "/responses", body={})
-        assert fake.count == 1
-
-    @pytest.mark.parametrize("handler", [_silence, _stalled_body])
-    async def test_silence_ends_in_a_timeout(self, opened, handler):
-        async with opened(handler, openai_timeout_seconds=0.2) as (upstream, fake):
-            with pytest.raises(UpstreamTimeoutError):
-                await upstream.request("POST", "/responses", body={})
-        assert fake.count == 1
-
-    async def test_a_call_can_bring_its_own_timeout(self, opened):
-        async with opened(_silence) as (upstream, _):
-            with pytest.raises(UpstreamTimeoutError):
-                await upstream.request("GET", "/models/m", timeout=0.2)
-
-    async def test_a_call_can_wait_longer_than_the_default(self, opened):
-        async def late(_request: Request, connection: Connection) -> None:
-            await asyncio.sleep(0.4)
-            await connection.answer(200, b"{}")
-
-        async with opened(late, openai_timeout_seconds=0.1) as (upstream, _):
-            assert await upstream.request("POST", "/responses", body={}, timeout=15) == b"{}"
-
-    async def test_a_refused_connection_says_that_nothing_was_started(self, adapter, unused_tcp_port):
-        settings = make_settings(
-            upstream_adapter=adapter, openai_base_url=f"http://127.0.0.1:{unused_tcp_port}/v1"
-        )
-        upstream = open_upstream(target_of(settings), settings)
-        try:
-            for call in (
-                upstream.request("POST", "/responses", body={}),
-                upstream.stream("POST", "/responses"),
-            ):
-                with pytest.raises(UpstreamUnreachableError) as caught:
-                    await call
-                assert caught.value.headers["retry-after"]
-        finally:
-            await upstream.aclose()
-
-    async def test_tls_that_does_not_come_about_starts_nothing_either(self, adapter):
-        async with fake_upstream(always(200)) as fake:
-            url = fake.url.replace("http:", "https:")
-            settings = make_settings(upstream_adapter=adapter, openai_base_url=url, openai_timeout_seconds=5)
-            upstream = open_upstream(target_of(settings), settings)
-            try:
-                with pytest.raises(UpstreamUnreachableError):
-                    await upstream.request("POST", "/responses", body={})
-            finally:
-                await upstream.aclose()
-
-    async def test_a_post_on_a_connection_that_went_stale_is_not_sent_again(self, opened):
-        """A kept-alive connection is dropped just as the next request arrives: it may have been started."""
-
-        async def once_then_drop(_request: Request, connection: Connection) -> None:
-            if len(fake.requests) == 1:
-                await connection.answer(200, b"{}")
-            else:
-                connection.close()
-
-        async with opened(once_then_drop) as (upstream, fake):
-            await upstream.request("POST", "/responses", body={"n": 1})
-            with pytest.raises(UpstreamBrokenError):
-                await upstream.request("POST", "/responses", body={"n": 2})
-        assert [request.json for request in fake.requests] == [{"n": 1}, {"n": 2}]
-
-
-class TestStreams:
-    async def test_pieces_come_as_the_upstream_writes_them(self, opened):
-        more = asyncio.Event()
-
-        async def two(_request: Request, connection: Connection) -> None:
-            await connection.start_stream()
-            await connection.chunk(b"data: 1\n\n")
-            await more.wait()
-            await connection.chunk(b"data: 2\n\n")
-            await connection.end_stream()
-
-        async with opened(two) as (upstream, fake):
-            stream = await upstream.stream("POST", "/responses", body={"stream": True}, headers={"x-a": "b"})
-            assert stream.headers["content-type"] == "text/event-stream"
-            reads = aiter(stream)
-            assert await anext(reads) == b"data: 1\n\n"
-            more.set()
-            assert await anext(reads) == b"data: 2\n\n"
-            with pytest.raises(StopAsyncIteration):
-                await anext(reads)
-            await stream.aclose()
-        assert fake.requests[0].headers["x-a"] == "b"
-
-    @pytest.mark.parametrize("is_read", [False, True])
-    async def test_closing_a_stream_closes_its_connection(self, opened, is_read):
-        gone = asyncio.Event()
-
-        async def endless(_request: Request, connection: Connection) -> None:
-            await connection.start_stream()
-            await connection.chunk(b"data: 1\n\n")
-            await connection.until_gone()
-            gone.set()
-
-        async with opened(endless) as (upstream, _):
-            stream = await upstream.stream("GET", "/responses/resp_1", query={"stream": "true"})
-            if is_read:
-                await anext(aiter(stream))
-            await stream.aclose()
-            await stream.aclose()
-            await gone.wait()
-
-    async def test_a_cancelled_request_closes_its_connection(self, opened):
-        arrived, gone = asyncio.Event(), asyncio.Event()
-
-        async def silent(_request: Request, connection: Connection) -> None:
-            arrived.set()
-            await connection.until_gone()
-            gone.set()
-
-        async with opened(silent) as (upstream, _):
-            task = asyncio.create_task(upstream.request("POST", "/responses", body={}))
-            await arrived.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await gone.wait()
-
-    async def test_a_stream_that_breaks_off_is_broken(self, opened):
-        async def cut(_request: Request, connection: Connection) -> None:
-            await connection.start_stream()
-            await connection.chunk(b"data: 1\n\n")
-            connection.close()
-
-        async with opened(cut) as (upstream, _):
-            stream = await upstream.stream("POST", "/responses", body={})
-            with pytest.raises(UpstreamBrokenError):
-                await _read_all(stream)
-            await stream.aclose()
-
-    async def test_a_stream_that_falls_silent_times_out(self, opened):
-        async def stall(_request: Request, connection: Connection) -> None:
-            await connection.start_stream()
-            await connection.chunk(b"data: 1\n\n")
-            await connection.until_gone()
-
-        async with opened(stall, openai_timeout_seconds=0.2) as (upstream, _):
-            stream = await upstream.stream("POST", "/responses", body={})
-            with pytest.raises(UpstreamTimeoutError):
-                await _read_all(stream)
-            await stream.aclose()
-
-    async def test_a_stream_may_take_longer_than_the_timeout_while_it_speaks(self, opened):
-        async def patient(_request: Request, connection: Connection) -> None:
-            await connection.start_stream()
-            for _ in range(6):
-                await asyncio.sleep(0.1)
-                await connection.chunk(b"data: 1\n\n")
-            await connection.end_stream()
-
-        async with opened(patient, openai_timeout_seconds=0.5) as (upstream, _):
-            stream = await upstream.stream("POST", "/responses", body={})
-            assert await _read_all(stream) == b"data: 1\n\n" * 6
-            await stream.aclose()
-
-    async def test_a_connection_serves_again_after_a_stream_was_read_to_its_end(self, opened):
-        connections = set()
-
-        async def count(_request: Request, connection: Connection) -> None:
-            connections.add(connection)
-            await connection.start_stream()
-            await connection.end_stream()
-
-        async with opened(count) as (upstream, _):
-            for _ in range(3):
-                stream = await upstream.stream("POST", "/responses", body={})
-                await _read_all(stream)
-                await stream.aclose()
-        assert len(connections) == 1
-
-
-async def _read_all(stream: Any) -> bytes:
-    return b"".join([chunk async for chunk in stream])

@@ -1,0 +1,259 @@
+"""What goes over the wire, byte for meaning, through the real SDK: the bodies that runs and chats become."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpcore2
+import httpx2
+import pytest
+import respx
+from pytest_httpx2._plugin import HTTPCore2Mocker
+
+from tests.sdk_mock import BASE, Upstream, refusal
+from tests.support import ASSISTANT, WEATHER, Json, error_of, in_process, make_settings
+
+FLAT_WEATHER = {**WEATHER["function"], "type": "function", "strict": False}
+
+
+@pytest.fixture
+def router() -> Iterator[respx.Router]:
+    """Stands where the SDK's transport would open connections; nothing reaches a real host."""
+    with respx.mock(using=HTTPCore2Mocker.name, assert_all_called=False, base_url=BASE) as router:
+        yield router
+
+
+@pytest.fixture
+def upstream(router: respx.Router) -> Upstream:
+    return Upstream(router)
+
+
+@pytest.fixture
+def ask(upstream: Upstream) -> Any:
+    """Send one POST to a service with these settings; the answer."""
+
+    async def send(path: str, body: Json, **settings: Any) -> httpx2.Response:
+        defaults = {"openai_base_url": BASE, "openai_api_key": "key", "upstream_adapter": "sdk"}
+        async with in_process(make_settings(**(defaults | settings))) as service:
+            return await service.client.post(path, json=body)
+
+    return send
+
+
+class TestRuns:
+    async def test_a_run_is_a_stored_background_response_with_instructions(self, ask, upstream):
+        response = await ask(
+            "threads/thread_1/runs", {"assistant_id": ASSISTANT}, assistant_instructions="Be kind."
+        )
+        assert response.status_code == 200, response.text
+        body = upstream.sent[0]
+        assert body["conversation"] == "conv_1"
+        assert (body["store"], body["background"]) == (True, True)
+        assert (body["model"], body["instructions"]) == ("gpt-6-luna", "Be kind.")
+        assert not {"temperature", "top_p", "reasoning", "text", "tools", "tool_choice"} & body.keys()
+        assert len(upstream.sent) == 1
+
+    async def test_overrides_become_response_parameters(self, ask, upstream):
+        schema = {"name": "answer", "schema": {"type": "object"}, "strict": True}
+        body = {
+            "assistant_id": ASSISTANT,
+            "model": "gpt-6-sol",
+            "instructions": "Be brief.",
+            "additional_instructions": "In verse.",
+            "additional_messages": [{"role": "user", "content": "hi"}],
+            "tools": [WEATHER],
+            "tool_choice": {"type": "function", "function": {"name": "get_weather"}},
+            "parallel_tool_calls": False,
+            "temperature": 0.5,
+            "top_p": 0.25,
+            "max_completion_tokens": 99,
+            "response_format": {"type": "json_schema", "json_schema": schema},
+            "reasoning_effort": "low",
+            "metadata": {"a": "b"},
+        }
+        assert (await ask("threads/thread_1/runs", body)).status_code == 200
+        sent = upstream.sent[0]
+        assert sent["model"] == "gpt-6-sol"
+        assert sent["instructions"] == "Be brief.\n\nIn verse."
+        assert sent["input"] == [
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+        ]
+        assert sent["tools"] == [FLAT_WEATHER]
+        assert sent["tool_choice"] == {"type": "function", "name": "get_weather"}
+        assert (sent["parallel_tool_calls"], sent["temperature"], sent["top_p"]) == (False, 0.5, 0.25)
+        assert sent["max_output_tokens"] == 99
+        assert sent["text"] == {"format": {"type": "json_schema", **schema}}
+        assert sent["reasoning"] == {"effort": "low"}
+        assert sent["metadata"]["a"] == "b"
+        assert not {"assistant_id", "additional_messages", "max_completion_tokens"} & sent.keys()
+
+    async def test_the_operators_cap_holds_over_an_override(self, ask, upstream):
+        body = {"assistant_id": ASSISTANT, "max_completion_tokens": 900}
+        await ask("threads/thread_1/runs", body, max_output_tokens=100)
+        assert upstream.sent[0]["max_output_tokens"] == 100
+        await ask("chat", {"message": "hi"}, max_output_tokens=100)
+        assert upstream.sent[1]["max_output_tokens"] == 100
+
+    async def test_a_thread_and_run_sends_the_messages_to_the_conversation(self, ask, upstream):
+        thread = {"messages": [{"role": "user", "content": "hi"}], "metadata": {"t": "1"}}
+        await ask("threads/runs", {"assistant_id": ASSISTANT, "thread": thread})
+        message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+        assert upstream.conversations == [{"metadata": {"t": "1"}, "items": [message]}]
+        assert upstream.sent[0].get("input", []) == []
+
+    async def test_an_exported_assistant_is_sent_with_every_call(self, ask, upstream, tmp_path):
+        exported = {
+            "name": "Analyst",
+            "model": "gpt-6-sol",
+            "instructions": "Count.",
+            "tools": [
+                WEATHER,
+                {"type": "file_search", "file_search": {"max_num_results": 5}},
+                {"type": "code_interpreter"},
+            ],
+            "tool_resources": {
+                "file_search": {"vector_store_ids": ["vs_1"]},
+                "code_interpreter": {"file_ids": ["file-1"]},
+            },
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "response_format": {"type": "json_object"},
+            "reasoning_effort": "high",
+        }
+        path = tmp_path / "assistant.json"
+        path.write_text(json.dumps(exported))
+        for route, body in (
+            ("chat", {"message": "hi"}),
+            ("threads/thread_1/runs", {"assistant_id": "asst_soloist"}),
+        ):
+            response = await ask(route, body, assistant_file=path)
+            assert response.status_code == 200, response.text
+            sent = upstream.sent[-1]
+            assert (sent["model"], sent["instructions"]) == ("gpt-6-sol", "Count.")
+            assert sent["tools"] == [
+                FLAT_WEATHER,
+                {"type": "file_search", "max_num_results": 5, "vector_store_ids": ["vs_1"]},
+                {"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-1"]}},
+            ]
+            assert (sent["temperature"], sent["top_p"]) == (0.5, 0.9)
+            assert sent["text"] == {"format": {"type": "json_object"}}
+            assert sent["reasoning"] == {"effort": "high"}
+
+
+class TestMetadata:
+    async def test_the_history_is_written_beside_the_clients_metadata(self, ask, upstream):
+        upstream.metadata = {"topic": "billing", "soloist_resources": "{}"}
+        await ask("threads/thread_1/runs", {"assistant_id": ASSISTANT})
+        written = upstream.metadata_writes[-1]
+        assert written["topic"] == "billing"
+        assert written["soloist_resources"] == "{}"
+        assert "1" in written["soloist_runs"]
+
+    async def test_a_client_replaces_only_its_own(self, ask, upstream):
+        upstream.metadata = {"old": "x", "soloist_runs": "1", "soloist_run": "1>2"}
+        thread = (await ask("threads/thread_1", {"metadata": {"new": "y"}})).json()
+        assert thread["metadata"] == {"new": "y"}
+        assert upstream.metadata_writes == [{"new": "y", "soloist_runs": "1", "soloist_run": "1>2"}]
+
+
+NO_BACKGROUND_STREAM = {"detail": "background mode is not supported together with streaming"}
+NO_BACKGROUND = {"error": {"message": "Unsupported parameter", "param": "background", "code": None}}
+LOCKED = {"error": {"message": "busy", "param": None, "code": "conversation_locked"}}
+
+
+class TestBackground:
+    @pytest.mark.parametrize("refused", [NO_BACKGROUND_STREAM, NO_BACKGROUND])
+    async def test_an_upstream_that_refuses_background_streams_gets_foreground_ones(
+        self, ask, upstream, refused
+    ):
+        upstream.refusals = [refusal(400, refused)]
+        response = await ask("chat", {"message": "hi"})
+        assert response.json()["message"] == "Hello."
+        assert [body.get("background") for body in upstream.sent] == [True, None]
+        assert [body["stream"] for body in upstream.sent] == [True, True]
+        assert all(body["store"] for body in upstream.sent)
+
+    @pytest.mark.parametrize("mode", ["auto", "poll"])
+    async def test_a_run_is_finished_inside_its_post_where_there_is_no_background(self, ask, upstream, mode):
+        upstream.refusals = [refusal(400, NO_BACKGROUND)]
+        body = {"assistant_id": ASSISTANT}
+        run = (await ask("threads/thread_1/runs", body, upstream_background=mode)).json()
+        assert run["status"] == "completed"
+        assert [body.get("background") for body in upstream.sent] == [True, None]
+
+    async def test_what_was_found_out_is_asked_once(self, upstream):
+        settings = make_settings(openai_base_url=BASE, openai_api_key="key", upstream_adapter="sdk")
+        upstream.refusals = [refusal(400, NO_BACKGROUND_STREAM)]
+        async with in_process(settings) as service:
+            for _ in range(3):
+                await service.client.post("chat", json={"message": "hi"})
+        assert [body.get("background") for body in upstream.sent] == [True, None, None, None]
+
+    async def test_a_setting_spares_the_question(self, ask, upstream):
+        await ask("chat", {"message": "hi"}, upstream_background="off")
+        assert [body.get("background") for body in upstream.sent] == [None]
+
+
+class TestOnce:
+    """A POST that starts work is sent once, whatever comes back, unless it surely started nothing."""
+
+    @pytest.mark.parametrize(
+        ("refused", "status", "code"),
+        [
+            (refusal(500, {"error": {"message": "canary"}}), 502, "upstream_failed"),
+            (refusal(503, {"error": {"message": "canary"}}), 502, "upstream_failed"),
+            (refusal(401, {"error": {"message": "canary"}}), 502, "upstream_auth_failed"),
+            (refusal(403, {"error": {"message": "canary"}}), 502, "upstream_auth_failed"),
+            (
+                refusal(429, {"error": {"message": "canary"}}, **{"retry-after": "7"}),
+                429,
+                "upstream_rate_limited",
+            ),
+            (refusal(400, {"error": {"message": "canary"}}), 400, "upstream_refused"),
+            (refusal(504, {}), 504, "upstream_timeout"),
+        ],
+    )
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_a_failure_is_told_and_not_repeated(self, ask, upstream, refused, status, code, stream):
+        for path, body in (
+            ("chat", {"message": "hi", "stream": stream}),
+            ("threads/thread_1/runs", {"assistant_id": ASSISTANT, "stream": stream}),
+        ):
+            upstream.refusals = [refused]
+            upstream.sent.clear()
+            response = await ask(path, body)
+            assert error_of(response, status)["code"] == code
+            assert "canary" not in response.text
+            assert len(upstream.sent) == 1
+            if status == 429:
+                assert response.headers["retry-after"] == "7"
+
+    @pytest.mark.parametrize(
+        ("failure", "status", "code"),
+        [
+            (httpcore2.ConnectError("canary"), 502, "upstream_unreachable"),
+            (httpcore2.ReadError("canary"), 502, "upstream_broken"),
+            (httpcore2.ReadTimeout("canary"), 504, "upstream_timeout"),
+        ],
+    )
+    async def test_a_lost_connection_is_not_tried_again(self, ask, router, upstream, failure, status, code):
+        route = router.post("/responses").mock(side_effect=failure)
+        response = await ask("chat", {"message": "hi"})
+        assert error_of(response, status)["code"] == code
+        assert route.call_count == 1
+        if code != "upstream_unreachable":
+            assert response.headers["x-should-retry"] == "false"
+
+    async def test_a_locked_conversation_is_waited_for(self, ask, upstream):
+        upstream.refusals = [refusal(400, LOCKED), refusal(400, LOCKED)]
+        response = await ask("chat", {"message": "hi", "thread_id": "thread_1"})
+        assert response.json()["message"] == "Hello."
+        assert len(upstream.sent) == 3
+
+    async def test_reads_are_repeated_and_then_told(self, upstream):
+        upstream.reads.respond(500, json={})
+        settings = make_settings(openai_base_url=BASE, openai_api_key="key", upstream_adapter="sdk")
+        async with in_process(settings) as service:
+            response = await service.client.get("threads/thread_1/runs/run_1")
+        assert error_of(response, 502)["code"] == "upstream_failed"
+        assert upstream.reads.call_count == 3
