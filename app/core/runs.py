@@ -1,6 +1,8 @@
 """Runs: upstream responses, seen as the Assistants API showed them."""
 
+import asyncio
 import itertools
+from weakref import WeakValueDictionary
 
 from app.core.attachments import Attachments
 from app.core.callers import Scope, missing, missing_as
@@ -49,6 +51,7 @@ class Runs:
         self._messages = messages
         self._attachments = attachments
         self._params = params
+        self._answers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def create(self, scope: Scope, thread_id: str, body: RunCreate) -> Json:
         """Start a run. Upstream: POST responses with `background` and `store`."""
@@ -117,18 +120,24 @@ class Runs:
 
     async def submit(self, scope: Scope, thread_id: str, run_id: str, body: ToolOutputsSubmit) -> Json:
         """Answer the tool calls that a run waits for; the run keeps its id. Upstream: a new response."""
-        view = await self.view(scope, thread_id, run_id)
-        params = await self._next_round(scope, view, body)
-        return run_object(await self._starter.start(scope, view.context, params), view.context)
+        async with self._answering(run_id):
+            view = await self.view(scope, thread_id, run_id)
+            params = await self._next_round(scope, view, body)
+            return run_object(await self._starter.start(scope, view.context, params), view.context)
 
     async def submit_stream(
         self, scope: Scope, thread_id: str, run_id: str, body: ToolOutputsSubmit, *, cancels: bool
     ) -> RunStream:
         """Answer the tool calls and follow the run on."""
-        view = await self.view(scope, thread_id, run_id)
-        params = await self._next_round(scope, view, body)
-        before: list[DomainEvent] = answered_step(view, body.tool_outputs)
-        return await self._starter.open(scope, view.context, params, before=before, cancels=cancels)
+        async with self._answering(run_id):
+            view = await self.view(scope, thread_id, run_id)
+            params = await self._next_round(scope, view, body)
+            before: list[DomainEvent] = answered_step(view, body.tool_outputs)
+            return await self._starter.open(scope, view.context, params, before=before, cancels=cancels)
+
+    def _answering(self, run_id: str) -> asyncio.Lock:
+        """Return the lock under which a run's calls are answered: a second answer finds it not waiting."""
+        return self._answers.setdefault(run_id, asyncio.Lock())
 
     async def resources(self, conversation_id: str, scope: Scope, params_tools: list[Json]) -> Json:
         """Return the thread's tool resources, read only where a tool could use them."""

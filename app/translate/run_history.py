@@ -2,7 +2,7 @@
 
 Two keys, each within the upstream's 512 characters: `soloist_runs` names the latest runs, newest first, and
 `soloist_run` says for a run what its own response cannot: the response of its current round of tool calls
-(`first>current`), or how it ended here (`first>!expired`, `first>!cancelled`).
+(`first>current`), and how it ended here (`first>current!expired`, `first>!cancelled` in its first round).
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class RunHistory:
         pairs = [part.partition(">") for part in str(found.get(STATES_KEY) or "").split(",") if ">" in part]
         return cls(
             runs,
-            {_long(first): state if state.startswith("!") else _long(state) for first, _, state in pairs},
+            {_long(first): _long_state(state) for first, _, state in pairs},
         )
 
     @property
@@ -51,18 +51,17 @@ class RunHistory:
         self._states = {first_id: current_id, **{k: v for k, v in self._states.items() if k != first_id}}
 
     def set_ended(self, first_id: str, status: str) -> None:
-        """Remember how a run ended where the upstream does not know it; its round is not needed any more."""
-        self.set_round(first_id, "!" + status)
+        """Remember how a run ended where the upstream does not know it."""
+        current_id = self.current_of(first_id)
+        self.set_round(first_id, f"{'' if current_id == first_id else current_id}!{status}")
 
     def current_of(self, first_id: str) -> str:
         """Return the response of the run's current round."""
-        state = self._states.get(first_id, first_id)
-        return first_id if state.startswith("!") else state
+        return self._states.get(first_id, "").partition("!")[0] or first_id
 
     def ended_as(self, first_id: str) -> str | None:
         """Return how the run ended here, if that was remembered."""
-        state = self._states.get(first_id, "")
-        return state[1:] if state.startswith("!") else None
+        return self._states.get(first_id, "").partition("!")[2] or None
 
     def run_of_message(self, item_id: str) -> str | None:
         """Return the run that most likely wrote an assistant's message, None if older than all known ones."""
@@ -77,7 +76,7 @@ class RunHistory:
     def metadata(self) -> dict[str, str]:
         """Return both keys as they are stored; empty ones are left out."""
         runs = _fit([_format_run(run_id, began) for run_id, began in self._runs])
-        states = _fit([f"{_short(first)}>{_short(state)}" for first, state in self._states.items()])
+        states = _fit([f"{_short(first)}>{_short_state(state)}" for first, state in self._states.items()])
         return {key: value for key, value in ((RUNS_KEY, runs), (STATES_KEY, states)) if value}
 
 
@@ -113,13 +112,17 @@ def _parse_run(part: str) -> tuple[str, int]:
 
 
 def _short(run_id: str) -> str:
-    return (
-        run_id[len(_PREFIX) :]
-        if run_id.startswith(_PREFIX)
-        else run_id
-        if run_id.startswith("!")
-        else "~" + run_id
-    )
+    return run_id[len(_PREFIX) :] if run_id.startswith(_PREFIX) else "~" + run_id
+
+
+def _short_state(state: str) -> str:
+    current_id, mark, status = state.partition("!")
+    return (_short(current_id) if current_id else "") + mark + status
+
+
+def _long_state(state: str) -> str:
+    name, mark, status = state.partition("!")
+    return (_long(name) if name else "") + mark + status
 
 
 def _long(name: str) -> str:

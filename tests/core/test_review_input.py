@@ -34,7 +34,7 @@ async def test_what_cannot_be_passed_on_is_refused_by_name(client, path, body, p
     assert error_of(await _as_json(client, path, body), 400)["param"] == param
 
 
-@pytest.mark.parametrize("value", [10**30, "\ud800", nested(300)])
+@pytest.mark.parametrize("value", ["\ud800", nested(300)])
 async def test_a_tool_s_schema_is_refused_where_it_is_no_json(client, value):
     function = {"name": "f", "parameters": {"default": value}}
     body = {"assistant_id": ASSISTANT, "tools": [{"type": "function", "function": function}]}
