@@ -51,18 +51,33 @@ def configure_logging(settings: Settings) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([add_trace_id] if is_wanted() else []),
-            _as_arguments,
+            _as_argument,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=_Lines,
         cache_logger_on_first_use=False,
     )
 
 
-def _as_arguments(
+class _Lines:
+    """Takes our events to the handlers past the standard library's loggers, which look up each caller."""
+
+    def __init__(self, *_name: str) -> None:
+        self._handlers = logging.getLogger().handlers
+
+    def info(self, fields: dict[str, Any]) -> None:
+        """Write one event; its level was weighed before."""
+        record = logging.makeLogRecord({"msg": fields.get("event"), "fields": fields})
+        for handler in self._handlers:
+            handler.handle(record)
+
+    debug = warning = error = critical = info
+
+
+def _as_argument(
     _logger: Any, _name: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[str], dict[str, Any]]:
-    return (str(event.get("event")),), {"extra": {"fields": dict(event)}}
+) -> tuple[tuple[dict[str, Any]], dict[str, Any]]:
+    return (dict(event),), {}
 
 
 def _handlers(settings: Settings, *, is_console: bool) -> list[logging.Handler]:
