@@ -57,4 +57,6 @@ def _slow_frame_of(block: bytes) -> Frame | None:
             name = value
         elif field == b"data":
             data.append(value)
-    return (name, b"\n".join(data)) if data else None
+    # An event with nothing in it is none, says the standard: some servers keep a connection alive with it.
+    whole = b"\n".join(data)
+    return (name, whole) if whole else None
