@@ -79,6 +79,21 @@ async def test_a_new_conversation_forgets_the_thread(start: Start, visit: Open):
         assert [found.post_data_json["thread_id"] for found in chat.posts("/chat")] == [None, None]
 
 
+async def test_a_new_conversation_ends_the_answer_under_way(start: Start, visit: Open, upstream: str):
+    async with start(is_served=True, url=upstream) as service:
+        chat = await visit(playground(service))
+        await chat.say("slow: go")
+        await expect(chat.answer).to_contain_text("word3")
+        await chat.button("New conversation").click()
+        await until(lambda: is_idle(upstream))
+        await chat.say("fresh")
+        await expect(chat.answer).to_have_text("You said: fresh")
+        await expect(chat.questions).to_have_text(["fresh"])
+        await expect(chat.page.get_by_text("Stopped.")).to_have_count(0)
+        await chat.page.reload()
+        await expect(chat.questions).to_have_text(["fresh"])
+
+
 async def test_files_go_up_with_a_question_and_stay_with_it(start: Start, visit: Open):
     async with start(is_served=True) as service:
         chat = await visit(playground(service))

@@ -73,12 +73,15 @@ export class Conversation {
     };
     chat.disableSubmitButton(true);
     this.listener.onNotice(this.texts.answering);
-    this.turn = new Turn(this.api, this.texts, this.hears(show), threadId, pending.runId);
+    const turn: Turn = new Turn(this.api, this.texts, this.hears(show, pending.question, () => turn), threadId, pending.runId);
+    this.turn = turn;
     try {
-      await this.finish(await this.turn.resume());
+      const answer = await turn.resume();
+      if (this.turn === turn) await this.finish(answer);
     } catch (error) {
-      if (!(error instanceof ApiError && error.status === 404)) this.fail(error);
-      this.memory.pending = null;
+      // A run that nobody knows any more leaves the thread as it is.
+      if (error instanceof ApiError && error.status === 404) this.memory.pending = null;
+      else if (this.turn === turn) this.fail(error);
     } finally {
       this.listener.onNotice('');
       chat.disableSubmitButton(false);
@@ -91,7 +94,8 @@ export class Conversation {
     this.isStopped = false;
     signals.onOpen();
     const frame = new Frame((value) => signals.onResponse({ text: readable(value), overwrite: true }));
-    const turn = new Turn(this.api, this.texts, this.hears((value) => frame.show(value), text), this.memory.threadId);
+    const hears = this.hears((value) => frame.show(value), text, () => turn);
+    const turn: Turn = new Turn(this.api, this.texts, hears, this.memory.threadId);
     this.turn = turn;
     signals.stopClicked.listener = () => this.stop();
     this.listener.onAnnounce(this.texts.answering);
@@ -99,13 +103,13 @@ export class Conversation {
       const answer = await turn.ask(await this.upload(text, files));
       await frame.flush();
       signals.onClose();
-      await this.finish(answer);
+      if (this.turn === turn) await this.finish(answer);
     } catch (error) {
       await frame.flush();
       signals.onClose();
-      this.fail(error);
+      if (this.turn === turn) this.fail(error);
     } finally {
-      this.listener.onNotice('');
+      if (this.turn === turn) this.listener.onNotice('');
     }
   }
 
@@ -116,21 +120,26 @@ export class Conversation {
 
   /** Lets the thread go; the next question begins a new one. */
   restart(): void {
-    if (this.memory.pending) this.stop();
+    this.stop();
+    this.turn = null;
     this.memory.forget();
+    this.listener.onNotice('');
   }
 
-  private hears(show: (text: string) => void, question = ''): TurnListener {
+  /** What a turn tells is heard while it is the conversation's latest; one that was left behind only ends. */
+  private hears(show: (text: string) => void, question: string, turn: () => Turn): TurnListener {
     return {
       onStart: (threadId, runId) => {
+        if (this.turn !== turn()) return;
         this.memory.threadId = threadId;
         this.memory.pending = { runId, question };
       },
       onText: (text) => {
+        if (this.turn !== turn() || this.isStopped) return;
         this.listener.onNotice('');
-        if (!this.isStopped) show(text);
+        show(text);
       },
-      onReconnect: () => this.listener.onNotice(this.texts.reconnecting),
+      onReconnect: () => this.turn === turn() && this.listener.onNotice(this.texts.reconnecting),
     };
   }
 

@@ -35,7 +35,7 @@ export interface TurnListener {
   onStart(threadId: string, runId: string): void;
   /** The answer as far as it is known; called for each piece. */
   onText(text: string): void;
-  onReconnect(): void;
+  onReconnect(): unknown;
 }
 
 const RETRY_DELAYS_MS = [300, 1000, 2000, 4000, 8000, 8000, 8000];
