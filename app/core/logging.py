@@ -3,6 +3,7 @@
 The request's fields are bound once by the middleware; events name what happened, in snake case.
 """
 
+import json
 import logging
 import logging.handlers
 import sys
@@ -18,6 +19,7 @@ from app.core.telemetry import add_trace_id, is_wanted
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _BACKUPS = 5
+_OWN_LOGGERS = ("app", "soloist", "access", "uvicorn.error")
 
 REQUEST_LOG: ContextVar[dict[str, Any] | None] = ContextVar("request_log", default=None)
 """The fields of the running request's access line; None outside of requests."""
@@ -41,10 +43,10 @@ def configure_logging(settings: Settings) -> None:
             handler.close()
     for handler in _handlers(settings, is_console=is_console):
         root.addHandler(handler)
-    root.setLevel(level)
-    # Libraries log addresses and bodies at lower levels.
-    for name in ("httpx2", "httpcore2", "openai", "aiohttp", "asyncio", "urllib3", "slowapi"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Libraries log addresses, bodies and database rows at lower levels, so only our own loggers have them.
+    root.setLevel(max(level, logging.WARNING))
+    for name in _OWN_LOGGERS:
+        logging.getLogger(name).setLevel(level)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -111,7 +113,13 @@ class _JsonFormatter(logging.Formatter):
     """One JSON object a line; control characters are escaped, so that no value can forge a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return orjson.dumps(_fields(record), default=str).decode()
+        line = orjson.dumps(_fields(record), default=str).decode()
+        return line if line.isprintable() else "".join(map(_escaped, line))
+
+
+def _escaped(character: str) -> str:
+    """Escape what ends lines or moves cursors and is no ASCII control character, such as U+2028."""
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 class _ConsoleFormatter(logging.Formatter):

@@ -24,6 +24,7 @@ from app.core.errors import ServiceError
 
 _PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}\Z")
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{1,64}\Z|[0-9a-fA-F-]{8,64}\Z")
 _RETRY_AFTER = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?\Z")
 _MAX_ERROR_BYTES = 65_536
 
@@ -143,7 +144,7 @@ def failure_of(status: int, body: bytes, headers: Mapping[str, str]) -> Upstream
     error = _classify(status, detail, headers)
     error.upstream_status = status
     error.upstream_code = _clean(_CODE, detail.get("code"))
-    error.upstream_request_id = headers.get("x-request-id")
+    error.upstream_request_id = _clean(_REQUEST_ID, headers.get("x-request-id"))
     return error
 
 
