@@ -22,7 +22,8 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     missing = {marker for marker, (_, find) in TOOLS.items() if not find()}
-    kept, left = [], []
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
     for item in items:
         lacking = [marker for marker in missing if item.get_closest_marker(marker)]
         (left if lacking else kept).append(item)
