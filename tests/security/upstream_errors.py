@@ -76,7 +76,7 @@ FAILURES: dict[str, Failure] = {
     "rate limit": (
         429,
         error(
-            f"Rate limit reached for gpt-6-luna in organization {ORGANIZATION} on tokens per min: Limit 30000.",
+            f"Rate limit reached for gpt-6-luna in organization {ORGANIZATION} on tokens: Limit 3.",
             "tokens",
             "rate_limit_exceeded",
         ),
