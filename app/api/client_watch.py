@@ -6,6 +6,9 @@ from starlette.types import Receive
 
 from app.core.errors import ClientGoneError
 
+_LOOKS_AFTER_SECONDS = 0.2
+"""What is done by then costs no task of its own."""
+
 
 class ClientWatch:
     """Cancels the code inside its block when the client goes away, and says so by `ClientGoneError`.
@@ -16,17 +19,23 @@ class ClientWatch:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._is_gone = False
+        self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> None:
         self._task = asyncio.current_task()
-        self._watch = asyncio.create_task(self._wait())
+        self._timer = asyncio.get_running_loop().call_later(_LOOKS_AFTER_SECONDS, self._look)
 
     async def __aexit__(self, kind: type[BaseException] | None, _exc: object, _trace: object) -> None:
-        self._watch.cancel()
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         if self._is_gone:
             uncancel()
             if kind is None or issubclass(kind, asyncio.CancelledError):
                 raise ClientGoneError
+
+    def _look(self) -> None:
+        self._watch = asyncio.create_task(self._wait())
 
     async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
