@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.measures import Numbers
 from bench.variants import Variant
 
-_UNITS = {"per_core": "/s and core", "cpu_us": "µs", "p50_ms": "ms", "kib": "KiB"}
+_UNITS = {"per_core": "/s and core", "cpu_us": "µs", "p50_ms": "ms", "added_ms": "ms", "kib": "KiB"}
 _PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "aiohttp", "openai", "pydantic")
 
 
@@ -98,7 +98,11 @@ def _details(rows: list[Row]) -> list[str]:
     lines = ["| row | variant | beside |", "|---|---|---|"]
     for row in rows:
         for name, rounds in row.found.items():
-            keys = [key for key in rounds[0] if key not in {row.key, "streams"}]
+            keys = [
+                key
+                for key in rounds[0]
+                if key not in {row.key, "streams", *([] if row.name == "first" else ["added_ms"])}
+            ]
             beside = ", ".join(f"{key} {_number(row.median_of(name, key))}" for key in keys)
             lines.append(f"| {row.title} | {name} | {beside} |")
     return lines
