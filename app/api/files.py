@@ -37,8 +37,8 @@ _UPLOAD = {
     }
 }
 _CONTENT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file's bytes.", "content": {"application/octet-stream": {}}},
-    206: {"description": "The bytes asked for.", "content": {"application/octet-stream": {}}},
+    200: {"description": "The file's bytes.", "content": {"*/*": {}}},
+    206: {"description": "The bytes asked for.", "content": {"*/*": {}}},
 }
 
 

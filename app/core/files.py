@@ -9,7 +9,15 @@ from app.core.background import BackgroundTasks
 from app.core.callers import Scope, missing
 from app.core.calls import read
 from app.core.config import Settings
-from app.core.errors import BadRequestError, ForbiddenError, GoneError, RangeError, ServiceError, unknown
+from app.core.errors import (
+    BadRequestError,
+    ForbiddenError,
+    GoneError,
+    NotFoundError,
+    RangeError,
+    ServiceError,
+    unknown,
+)
 from app.core.files_form import FormReader
 from app.core.files_upload import Uploads
 from app.core.knowledge_store import KnowledgeStore
@@ -69,7 +77,7 @@ class Files:
             raise ForbiddenError("Only API keys may list files. Keep the ids of your own uploads.")
         sent = dict(query)
         if "after" in sent:
-            sent["after"], _ = scope.file(str(sent["after"]), "after")
+            sent["after"] = _cursor(scope, str(sent["after"]))
         found = await read(self._upstream, "/files", sent)
         objects = [file_object(each, scope) for each in found.get("data") or [] if isinstance(each, dict)]
         ends = (objects[0]["id"], objects[-1]["id"]) if objects else (None, None)
@@ -179,3 +187,10 @@ def _expired() -> GoneError:
         param="file_id",
         code="file_expired",
     )
+
+
+def _cursor(scope: Scope, file_id: str) -> str:
+    try:
+        return scope.file(file_id, "after")[0]
+    except NotFoundError as exc:
+        raise BadRequestError("'after' names no file.", param="after", code="invalid_cursor") from exc
