@@ -13,7 +13,7 @@ from app.core.run_starter import RunStarter
 from app.core.run_stream import RunStream
 from app.core.runs import Runs
 from app.core.upstream.failures import UpstreamMissingError, UpstreamRefusedError
-from app.translate.events import DomainEvent, Json, RunEnded, StreamFailed
+from app.translate.events import DomainEvent, Json, StreamFailed
 from app.translate.run_events import RunTranslator
 
 _POLL_SECONDS = 0.5
@@ -49,10 +49,7 @@ class ResumedRun:
         await self._stream.aclose()
 
     def _later(self, events: list[DomainEvent]) -> list[DomainEvent]:
-        """Drop what was seen already; an event without a number belongs to the next one that has one.
-
-        The end is always told: a stream has to have one, also after the last event or a number beyond it.
-        """
+        """Drop what was seen already; an event without a number belongs to the next one that has one."""
         if self._starting_after is None:
             return events
         last_seen = max(
@@ -63,7 +60,7 @@ class ResumedRun:
             ),
             default=-1,
         )
-        return events[last_seen + 1 :] or [e for e in events[-1:] if isinstance(e, RunEnded | StreamFailed)]
+        return events[last_seen + 1 :]
 
 
 class PolledRun:
