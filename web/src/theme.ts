@@ -44,7 +44,8 @@ const AUXILIARY = `
 .meta button:hover, .meta a.chip:hover { border-color: var(--_accent); color: var(--_text); }
 .meta :focus-visible, .message-bubble a:focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; border-radius: 6px; }
 .attached { display: flex; flex-wrap: wrap; gap: 6px; justify-content: flex-end; }
-.notice { font-size: .85em; color: var(--_muted); text-align: center; }
+#file-attachment-container:empty { display: none !important; }
+.file-attachment { background: var(--_bg); color: var(--_text); }
 #text-input { font: inherit; color: var(--_text); min-height: 1.5em; line-height: 1.5; padding: 13px 52px 13px 52px; box-sizing: border-box; max-height: 180px; }
 #text-input-container:focus-within { border-color: var(--_accent); box-shadow: 0 0 0 3px color-mix(in srgb, var(--_accent) 22%, transparent); }
 #text-input[deep-chat-placeholder-text]:empty:before, #text-input:empty:before { color: var(--_muted); }
