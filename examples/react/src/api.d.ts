@@ -1779,20 +1779,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChatAnswer"];
-                    /**
-                     * @example id: 0
-                     *     event: thread
-                     *     data: {"thread_id":"thread_1","run_id":"run_1"}
-                     *
-                     *     id: 5
-                     *     event: delta
-                     *     data: {"text":"Hello"}
-                     *
-                     *     id: 9
-                     *     event: done
-                     *     data: {"message":"Hello","thread_id":"thread_1","role":"assistant","status":"completed"}
-                     */
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                     "text/plain": string;
                 };
             };
@@ -2022,18 +2009,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example data: {"type":"RUN_STARTED","threadId":"t1","runId":"r1"}
-                     *
-                     *     data: {"type":"TEXT_MESSAGE_START","messageId":"msg_1","role":"assistant"}
-                     *
-                     *     data: {"type":"TEXT_MESSAGE_CONTENT","messageId":"msg_1","delta":"Hello"}
-                     *
-                     *     data: {"type":"TEXT_MESSAGE_END","messageId":"msg_1"}
-                     *
-                     *     data: {"type":"RUN_FINISHED","threadId":"t1","runId":"r1"}
-                     */
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description The request is wrong; `param` names the field. */
@@ -2174,20 +2150,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
-                    /**
-                     * @example event: thread.run.created
-                     *     data: {"id":"run_1","object":"thread.run","status":"queued"}
-                     *
-                     *     event: thread.message.delta
-                     *     data: {"id":"msg_1","object":"thread.message.delta","delta":{"content":[{"index":0,"type":"text","text":{"value":"Hello"}}]}}
-                     *
-                     *     event: thread.run.completed
-                     *     data: {"id":"run_1","object":"thread.run","status":"completed"}
-                     *
-                     *     event: done
-                     *     data: [DONE]
-                     */
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description The request is wrong; `param` names the field. */
@@ -2448,20 +2411,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
-                    /**
-                     * @example event: thread.run.created
-                     *     data: {"id":"run_1","object":"thread.run","status":"queued"}
-                     *
-                     *     event: thread.message.delta
-                     *     data: {"id":"msg_1","object":"thread.message.delta","delta":{"content":[{"index":0,"type":"text","text":{"value":"Hello"}}]}}
-                     *
-                     *     event: thread.run.completed
-                     *     data: {"id":"run_1","object":"thread.run","status":"completed"}
-                     *
-                     *     event: done
-                     *     data: [DONE]
-                     */
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description The request is wrong; `param` names the field. */
@@ -2957,20 +2907,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
-                    /**
-                     * @example event: thread.run.created
-                     *     data: {"id":"run_1","object":"thread.run","status":"queued"}
-                     *
-                     *     event: thread.message.delta
-                     *     data: {"id":"msg_1","object":"thread.message.delta","delta":{"content":[{"index":0,"type":"text","text":{"value":"Hello"}}]}}
-                     *
-                     *     event: thread.run.completed
-                     *     data: {"id":"run_1","object":"thread.run","status":"completed"}
-                     *
-                     *     event: done
-                     *     data: [DONE]
-                     */
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description The request is wrong; `param` names the field. */
@@ -3351,20 +3288,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example event: thread.run.created
-                     *     data: {"id":"run_1","object":"thread.run","status":"queued"}
-                     *
-                     *     event: thread.message.delta
-                     *     data: {"id":"msg_1","object":"thread.message.delta","delta":{"content":[{"index":0,"type":"text","text":{"value":"Hello"}}]}}
-                     *
-                     *     event: thread.run.completed
-                     *     data: {"id":"run_1","object":"thread.run","status":"completed"}
-                     *
-                     *     event: done
-                     *     data: [DONE]
-                     */
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description The request is wrong; `param` names the field. */
@@ -5816,7 +5740,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/octet-stream": unknown;
+                    "*/*": unknown;
                 };
             };
             /** @description The bytes asked for. */
@@ -5831,7 +5755,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/octet-stream": unknown;
+                    "*/*": unknown;
                 };
             };
             /** @description The request is wrong; `param` names the field. */
