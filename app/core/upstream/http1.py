@@ -26,11 +26,11 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_buffered",
+        "_drained",
         "_error",
         "_inflate",
         "_is_paused",
         "_is_reusable",
-        "_is_writable",
         "_last_read",
         "_loop",
         "_parser",
@@ -52,8 +52,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._parser: httptools.HttpResponseParser | None = None
         self._is_paused = False
-        self._is_writable = asyncio.Event()
-        self._is_writable.set()
+        self._drained: asyncio.Future[None] | None = None
         self._pieces: list[bytes] = []
         self._inflate: zlib._Decompress | None = None
         self._error: UpstreamError | None = None
@@ -71,7 +70,8 @@ class Connection(asyncio.Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send more of a request's body, as fast as the upstream takes it."""
-        await self._is_writable.wait()
+        if self._drained is not None:
+            await self._drained
         if self._error is not None:
             raise self._error
         self._last_read = self._loop.time()
@@ -132,18 +132,20 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
         self.is_open = False
-        self._is_writable.set()
+        self.resume_writing()
         if not self.is_complete:
             self._end_without_length(exc)
         self._wake()
 
     def pause_writing(self) -> None:
         """Called by the event loop."""
-        self._is_writable.clear()
+        self._drained = self._loop.create_future()
 
     def resume_writing(self) -> None:
         """Called by the event loop."""
-        self._is_writable.set()
+        drained, self._drained = self._drained, None
+        if drained is not None and not drained.done():
+            drained.set_result(None)
 
     def on_message_begin(self) -> None:
         """Called by the parser; a second response to one request ends the connection's use."""
@@ -228,7 +230,7 @@ class Connection(asyncio.Protocol):
         if self._error is None:
             self._error = error
         self.is_open = False
-        self._is_writable.set()
+        self.resume_writing()
         self._transport.abort()
 
     async def _wait(self) -> None:
