@@ -39,8 +39,8 @@ class Report:
     requests: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     turns: int = 0
-    lost_turns: int = 0
-    doubled_turns: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
     leaked_files: int = 0
     leaked_tasks: int = 0
     leaked_streams: int = 0
@@ -52,8 +52,8 @@ class Report:
     def must_be_zero(self) -> dict[str, int]:
         """The rows that make a soak fail."""
         return {
-            "lost turns": self.lost_turns,
-            "duplicated turns": self.doubled_turns,
+            "lost turns": len(self.lost),
+            "duplicated turns": len(self.doubled),
             "leaked file descriptors": self.leaked_files,
             "leaked tasks": self.leaked_tasks,
             "leaked streams": self.leaked_streams,
@@ -78,6 +78,8 @@ class Report:
         for what, count in self.must_be_zero.items():
             yield f"| {what} (must be 0) | {count} |"
         yield f"| memory, KiB a minute | {self.memory_kib_per_minute:.0f} |"
+        for text in [*self.lost, *self.doubled][:20]:
+            yield f"| lost or duplicated | `{text[:80]}` |"
         for code, count in self.errors.most_common():
             yield f"| refused with `{code}` | {count} |"
 
@@ -146,11 +148,11 @@ class Soak:
 
     async def _judge_turns(self, talkers: list[Talker]) -> None:
         for talker in talkers:
-            for said in await talker.finished_turns():
-                self.report.turns += 1
-                self.report.lost_turns += said == 0
-                self.report.doubled_turns += said > 1
-            self.report.doubled_turns += await talker.doubled_questions()
+            answers = await talker.finished_turns()
+            questions = await talker.questions()
+            self.report.turns += len(answers)
+            self.report.lost += [answer for answer, count in answers.items() if not count]
+            self.report.doubled += [text for text, count in (answers + questions).items() if count > 1]
 
     async def _judge_leaks(self, service: Process, before: dict[str, float]) -> None:
         self._restart_upstream(None)

@@ -54,16 +54,16 @@ class Talker:
                 except httpx2.RemoteProtocolError:
                     self._errors["connection broken off"] += 1
 
-    async def finished_turns(self) -> list[int]:
+    async def finished_turns(self) -> Counter[str]:
         """How often each answer that was given stands in the thread."""
         async with self._new_client() as self._client:
             texts = Counter(await self._texts("assistant"))
-        return [texts[answer] for answer in self._answers]
+        return Counter({answer: texts[answer] for answer in self._answers})
 
-    async def doubled_questions(self) -> int:
-        """How many messages of this client stand in the thread more than once."""
+    async def questions(self) -> Counter[str]:
+        """How often each message of this client stands in the thread."""
         async with self._new_client() as self._client:
-            return sum(count > 1 for count in Counter(await self._texts("user")).values())
+            return Counter(await self._texts("user"))
 
     def _new_client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(base_url=self._url, timeout=90, trust_env=False)
@@ -93,14 +93,15 @@ class Talker:
 
     async def _resume(self) -> None:
         """Leave a run's stream after its first events and follow the rest, as a page that reloads does."""
-        await self._sent("POST", self._path("messages"), {"role": "user", "content": self._say()})
+        question = self._say()
+        await self._sent("POST", self._path("messages"), {"role": "user", "content": question})
         run = await self._sent("POST", self._path("runs"), {"assistant_id": "asst_soloist"})
         path = self._path(f"runs/{run['id']}/events")
         seen = await self._events("GET", path, None, most=4)
         last = [number for number, _ in seen if number.isdigit()]
         headers = {"last-event-id": last[-1]} if last else {}
         events = await self._events("GET", path, None, headers=headers)
-        self._note_run(events)
+        self._note_run(events, question)
 
     async def _call_tool(self) -> None:
         await self._sent("POST", self._path("messages"), {"role": "user", "content": f"tool {self._say()}"})
@@ -121,14 +122,21 @@ class Talker:
         await self._sent("GET", f"files/{file_id}", None)
         await self._sent("DELETE", f"files/{file_id}", None)
 
-    def _note_run(self, events: list[tuple[str, Any]]) -> None:
-        """Take what a run's events say; the last state of the run decides."""
+    def _note_run(self, events: list[tuple[str, Any]], question: str) -> None:
+        """Take what a run's events say; the last state of the run decides.
+
+        Where a tool call was left open before, its repair is the newest item, and the scripted model answers
+        that instead: always in the same words, so such an answer cannot be told from another one.
+        """
         objects = [data for _, data in events if isinstance(data, dict)]
         states = [found["status"] for found in objects if found.get("object") == "thread.run"]
         if states[-1:] != ["completed"]:
             raise _RefusedError(f"run {states[-1] if states else 'without an end'}")
         messages = [found for found in objects if found.get("object") == "thread.message"]
-        self._answers += [_text_of(found) for found in messages if found["status"] == "completed"]
+        answers = [_text_of(found) for found in messages if found["status"] == "completed"]
+        if not any(question in answer for answer in answers):
+            raise _RefusedError("run answered a repaired tool call")
+        self._answers += answers
 
     async def _polled(self, run: Json) -> Json:
         while run["status"] in _LIVE:

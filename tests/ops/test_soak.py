@@ -18,8 +18,8 @@ async def test_nothing_is_lost_doubled_or_leaked(tmp_path):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"lost_turns": 1},
-        {"doubled_turns": 1},
+        {"lost": ["text"]},
+        {"doubled": ["text"]},
         {"leaked_files": 1},
         {"leaked_tasks": 1},
         {"leaked_streams": 1},
