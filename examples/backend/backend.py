@@ -19,7 +19,7 @@ app = FastAPI()
 
 @app.post("/token")
 def mint_session(user: Annotated[str | None, Cookie()] = None) -> dict[str, object]:
-    """Answer `{client_secret, expires_at}` for whoever is signed in; your own login takes the cookie's place."""
+    """Answer `{client_secret, expires_at}` to whoever is signed in; put your login in the cookie's place."""
     if user is None:
         raise HTTPException(401, "Sign in first.")
     body = json.dumps({"user": user, "origins": [PAGE_ORIGIN]}).encode()
