@@ -9,8 +9,8 @@ import pytest
 
 from app.utils.ids import IdCodec
 from tests.fake_upstream import fake_upstream
+from tests.security.routes import ROUTES
 from tests.security.support import GUARDED, KEY_A, SECRET, bearer, mint
-from tests.security.test_matrix import ROUTES
 from tests.security.upstream_errors import CANARY, FAILURES, KEY, MAIL, ORGANIZATION, PROJECT, URL
 from tests.support import ASSISTANT, error_of
 

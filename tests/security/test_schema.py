@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.security.routes import ROUTES
 from tests.security.support import GUARDED, KEY_A, bearer
-from tests.security.test_matrix import ROUTES
 from tests.support import ASSISTANT, Json, embedded_upstream, make_settings, served
 
 CHECKS = [
