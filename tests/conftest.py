@@ -1,13 +1,13 @@
 """Fixtures that all tests of the service share; see `support.py` for what they start."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.support import WEATHER, Service, embedded_upstream, in_process, make_settings, served
+from tests.support import TLS, WEATHER, Service, embedded_upstream, in_process, make_settings, served
 
 Start = Callable[..., AbstractAsyncContextManager[Service]]
 
@@ -54,7 +54,22 @@ async def client(start: Start, upstream: str) -> AsyncIterator[httpx2.AsyncClien
 
 
 @pytest.fixture
-async def live(start: Start, upstream: str, adapter: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of the service over a real socket, once for each upstream adapter."""
+async def live(start: Start, upstream: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the service over a real socket, before the scripted upstream."""
+    async with start(url=upstream, is_served=True) as service:
+        yield service.client
+
+
+@pytest.fixture
+async def either(start: Start, upstream: str, adapter: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """The same, once for each upstream adapter."""
     async with start(url=upstream, is_served=True, upstream_adapter=adapter) as service:
         yield service.client
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_tls_context() -> Iterator[None]:
+    """Read the machine's certificates once: every SDK client would, and no test speaks TLS to a real host."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("httpx2._transports.default.create_ssl_context", lambda *_, **__: TLS)
+        yield

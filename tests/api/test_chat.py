@@ -91,9 +91,9 @@ class TestJson:
 
 class TestStreams:
     @pytest.mark.parametrize("dialect", DIALECTS)
-    async def test_every_dialect_tells_the_same_answer(self, live, dialect):
+    async def test_every_dialect_tells_the_same_answer(self, either, dialect):
         path, body = request_of(dialect, "one two")
-        response = await live.post(path, json=body)
+        response = await either.post(path, json=body)
         assert response.headers["content-type"].startswith("text/event-stream")
         events = frames(response.text)
         assert text_in(dialect, events) == "You said: one two"

@@ -24,9 +24,9 @@ LONG = " ".join(f"w{n}" for n in range(60))
 
 
 @pytest.fixture
-async def pair(start, upstream, adapter):
+async def pair(start, upstream):
     """The service before a scripted upstream, and that upstream's address."""
-    async with start(url=upstream, is_served=True, upstream_adapter=adapter) as service:
+    async with start(url=upstream, is_served=True) as service:
         yield service, upstream
 
 
@@ -114,14 +114,14 @@ class TestMidStream:
             assert (await service.client.get(path)).json()["status"] == "in_progress"
             await service.client.post(f"{path}/cancel")
 
-    async def test_many_that_leave_leave_nothing_open(self, pair):
-        service, upstream = pair
-        body = {"message": "slow: story", "stream": True}
-        leaving = (leave_after_first_text(service.client, "chat", body) for _ in range(25))
-        await asyncio.gather(*leaving)
-        await until(lambda: is_idle(upstream))
-        await until(lambda: service.app.state.registry.open_streams == 0)
-        assert (await stats(upstream))["responses_created"] == 25
+    async def test_many_that_leave_leave_nothing_open(self, start, upstream, adapter):
+        async with start(url=upstream, is_served=True, upstream_adapter=adapter) as service:
+            body = {"message": "slow: story", "stream": True}
+            leaving = (leave_after_first_text(service.client, "chat", body) for _ in range(25))
+            await asyncio.gather(*leaving)
+            await until(lambda: is_idle(upstream))
+            await until(lambda: service.app.state.registry.open_streams == 0)
+            assert (await stats(upstream))["responses_created"] == 25
 
 
 class TestWithoutStream:

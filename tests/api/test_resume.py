@@ -34,11 +34,11 @@ async def streamed_run(client, prompt):
 
 
 class TestFromTheStart:
-    async def test_the_same_events_with_ids(self, live):
-        thread_id = await new_thread(live, "one two three")
+    async def test_the_same_events_with_ids(self, either):
+        thread_id = await new_thread(either, "one two three")
         body = {"assistant_id": ASSISTANT, "stream": True}
-        first = frames((await live.post(f"threads/{thread_id}/runs", json=body)).text)
-        response = await followed(live, first[-2][1])
+        first = frames((await either.post(f"threads/{thread_id}/runs", json=body)).text)
+        response = await followed(either, first[-2][1])
         assert frames(response.text) == first
         numbers = ids(response.text)
         assert numbers == sorted(set(numbers))
@@ -102,11 +102,11 @@ class TestFromAnEventOn:
             rest = (await followed(live, run, number)).text
             assert [found for found in rest.split("\n\n") if found] == blocks[at + 1 :]
 
-    async def test_last_event_id_is_what_browsers_send(self, live):
-        run = await streamed_run(live, "one two three")
-        number = ids((await followed(live, run)).text)[3]
-        by_query = (await followed(live, run, number)).text
-        by_header = (await followed(live, run, headers={"last-event-id": str(number)})).text
+    async def test_last_event_id_is_what_browsers_send(self, either):
+        run = await streamed_run(either, "one two three")
+        number = ids((await followed(either, run)).text)[3]
+        by_query = (await followed(either, run, number)).text
+        by_header = (await followed(either, run, headers={"last-event-id": str(number)})).text
         assert by_header == by_query
 
     async def test_beyond_the_last_event_only_the_end_is_told(self, live):

@@ -48,8 +48,8 @@ def data_of(events, name):
 
 
 class TestOrder:
-    async def test_a_plain_answer(self, live):
-        response = await streamed(live, await new_thread(live, "né 文 there"))
+    async def test_a_plain_answer(self, either):
+        response = await streamed(either, await new_thread(either, "né 文 there"))
         events = frames(response.text)
         assert names(events) == PLAIN
         assert text_of(events) == "You said: né 文 there"
@@ -78,9 +78,9 @@ class TestOrder:
         assert response.headers["x-request-id"]
         assert "content-length" not in response.headers
 
-    async def test_a_thread_made_on_the_way_comes_first(self, live):
+    async def test_a_thread_made_on_the_way_comes_first(self, either):
         body = {"assistant_id": ASSISTANT, "thread": {"messages": [{"role": "user", "content": "hi"}]}}
-        response = await live.post("threads/runs", json={**body, "stream": True})
+        response = await either.post("threads/runs", json={**body, "stream": True})
         events = frames(response.text)
         assert names(events) == ["thread.created", *PLAIN]
         assert events[1][1]["thread_id"] == events[0][1]["id"]
@@ -115,8 +115,8 @@ class TestOrder:
         assert error["code"] == code
         assert "scripted" not in error["message"]
 
-    async def test_a_run_that_fails_in_the_middle_closes_what_is_open(self, live):
-        events = await streamed_events(live, "fail-late:server_error")
+    async def test_a_run_that_fails_in_the_middle_closes_what_is_open(self, either):
+        events = await streamed_events(either, "fail-late:server_error")
         ending = ["thread.message.incomplete", "thread.run.step.failed", "thread.run.failed", "done"]
         assert names(events) == [*START, *MESSAGE, *ending]
         message = data_of(events, "thread.message.incomplete")[0]
@@ -141,23 +141,23 @@ class TestOrder:
 
 
 class TestCancel:
-    async def test_a_stream_that_is_read_ends_with_cancelled(self, live, upstream):
-        thread_id = await new_thread(live, "slow: story")
+    async def test_a_stream_that_is_read_ends_with_cancelled(self, either, upstream):
+        thread_id = await new_thread(either, "slow: story")
         seen = []
         body = {"assistant_id": ASSISTANT, "stream": True}
-        async with live.stream("POST", f"threads/{thread_id}/runs", json=body) as response:
+        async with either.stream("POST", f"threads/{thread_id}/runs", json=body) as response:
             async for line in response.aiter_lines():
                 seen.append(line)
                 if line == "event: thread.message.delta" and seen.count(line) == 1:
                     run_id = frames("\n".join(seen[:2]))[0][1]["id"]
-                    cancelled = await live.post(f"threads/{thread_id}/runs/{run_id}/cancel")
+                    cancelled = await either.post(f"threads/{thread_id}/runs/{run_id}/cancel")
                     assert cancelled.json()["status"] in {"cancelling", "cancelled"}
         events = frames("\n".join(seen))
         ending = ["thread.message.incomplete", "thread.run.step.cancelled", "thread.run.cancelled", "done"]
         assert names(events) == [*START, *MESSAGE, *ending]
         assert data_of(events, "thread.run.cancelled")[0]["cancelled_at"]
         assert await is_idle(upstream)
-        again = await streamed(live, thread_id, additional_messages=[{"role": "user", "content": "hi"}])
+        again = await streamed(either, thread_id, additional_messages=[{"role": "user", "content": "hi"}])
         assert text_of(frames(again.text)) == "You said: hi"
 
     async def test_a_cancelled_run_stays_cancelled(self, live):
@@ -210,12 +210,14 @@ class TestBeforeTheFirstByte:
             found = await stats(upstream)
         assert found["responses_created"] == 1
 
-    async def test_a_busy_thread_is_waited_for(self, live):
-        thread_id = await new_thread(live, "sleep:300 first")
-        first = await new_run(live, thread_id)
-        second = await streamed(live, thread_id, additional_messages=[{"role": "user", "content": "second"}])
+    async def test_a_busy_thread_is_waited_for(self, either):
+        thread_id = await new_thread(either, "sleep:300 first")
+        first = await new_run(either, thread_id)
+        second = await streamed(
+            either, thread_id, additional_messages=[{"role": "user", "content": "second"}]
+        )
         assert text_of(frames(second.text)) == "You said: second"
-        await run_to(live, first, "completed")
+        await run_to(either, first, "completed")
 
 
 class TestPlaces:

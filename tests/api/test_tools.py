@@ -51,9 +51,9 @@ async def submit(client, run, outputs, **body):
 
 
 class TestStreamed:
-    async def test_one_call_and_its_answer(self, live):
-        thread_id = await new_thread(live, "use the tool")
-        events = frames((await streamed(live, thread_id)).text)
+    async def test_one_call_and_its_answer(self, either):
+        thread_id = await new_thread(either, "use the tool")
+        events = frames((await streamed(either, thread_id)).text)
         assert names(events) == ASKED
         run = data_of(events, "thread.run.requires_action")[0]
         call = calls_of(run)[0]
@@ -70,7 +70,7 @@ class TestStreamed:
         assert all("id" not in delta and "name" not in delta["function"] for delta in deltas[1:])
         arguments = "".join(delta["function"]["arguments"] for delta in deltas)
         assert arguments == call["function"]["arguments"]
-        answer = await submit(live, run, outputs_for(run), stream=True)
+        answer = await submit(either, run, outputs_for(run), stream=True)
         events = frames(answer.text)
         assert names(events) == [*CONTINUED, *ANSWERED]
         assert text_of(events) == "The tool answered: sunny"
@@ -202,10 +202,10 @@ class TestLeftBehind:
         assert found["status"] == "expired"
         assert error_of(await submit(client, run, outputs_for(run)), 400)["code"] == "run_not_waiting"
 
-    async def test_a_streamed_run_says_so_too(self, live):
-        run = await waiting_run(live, "use the tools")
+    async def test_a_streamed_run_says_so_too(self, either):
+        run = await waiting_run(either, "use the tools")
         more = [{"role": "user", "content": "hello"}]
-        response = await streamed(live, run["thread_id"], additional_messages=more)
+        response = await streamed(either, run["thread_id"], additional_messages=more)
         header = response.headers["x-unanswered-tool-calls"].split(", ")
         assert set(header) == {call["id"] for call in calls_of(run)}
         assert text_of(frames(response.text)) == "You said: hello"
