@@ -7,7 +7,7 @@ import pytest
 
 TOOLS = {
     "needs_redis": ("redis-server", lambda: shutil.which("redis-server")),
-    "needs_nginx": ("nginx", lambda: shutil.which("nginx")),
+    "needs_nginx": ("nginx or curl", lambda: shutil.which("nginx") and shutil.which("curl")),
     "needs_systemd": ("systemd-analyze", lambda: shutil.which("systemd-analyze")),
     "needs_helm": ("the package helm-python-sdk", lambda: importlib.util.find_spec("helm_python")),
 }
