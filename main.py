@@ -32,24 +32,24 @@ from app.api.errors import add_exception_handlers
 from app.api.metrics import metrics_router
 from app.api.openapi import describe_access
 from app.api.stream_registry import StreamRegistry
-from app.core.access import AccessMiddleware, HostMiddleware
 from app.core.assistant import load_assistant
-from app.core.check import Finding, check_service
 from app.core.config import VERSION, Settings
-from app.core.cors import SdkCorsMiddleware
-from app.core.health import Health
-from app.core.idempotency import Idempotency
 from app.core.lifespan import model_name, open_upstream, opened_redis, opened_target, stop_task
+from app.core.limits.idempotency import Idempotency
+from app.core.limits.rate_limit import RateLimits
 from app.core.logging import configure_logging
-from app.core.metrics import Metrics
 from app.core.middleware import RequestMiddleware
-from app.core.model_watch import ModelWatch
+from app.core.observability.check import Finding, check_service
+from app.core.observability.health import Health
+from app.core.observability.metrics import Metrics
+from app.core.observability.model_watch import ModelWatch
+from app.core.observability.prices import load_prices
+from app.core.observability.telemetry import Tracing, fastapi_telemetry
 from app.core.openai_client import OpenAIClient
-from app.core.prices import load_prices
-from app.core.rate_limit import RateLimits
-from app.core.run_meter import RunMeters
-from app.core.security import Authenticator, warn_of_open_doors
-from app.core.telemetry import Tracing, fastapi_telemetry
+from app.core.runs.meter import RunMeters
+from app.core.security.authenticator import Authenticator, warn_of_open_doors
+from app.core.security.cors import SdkCorsMiddleware
+from app.core.security.gate import AccessMiddleware, HostMiddleware
 from app.core.upstream.measured import MeasuredUpstream
 
 # The form of /chat goes first: it takes multipart bodies only and leaves the rest to the route behind it.
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log_config=None,
         server_header=False,
         date_header=False,
-        # Addresses that a header claims are believed from TRUSTED_PROXIES only, see app/core/credentials.py.
+        # Addresses in headers are believed from TRUSTED_PROXIES only: app/core/security/credentials.py.
         proxy_headers=False,
         lifespan="on",
         # Longer than proxies keep idle connections (60 s), so that no request crosses a close.

@@ -17,8 +17,8 @@ import httpx2
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
-from app.core.rate_limit import RateLimits, Window
-from app.core.shared_redis import CALL_SECONDS
+from app.core.limits.rate_limit import RateLimits, Window
+from app.core.limits.shared_redis import CALL_SECONDS
 from tests.security.redis_server import hanging_redis
 from tests.security.support import GUARDED, KEY_A, bearer
 from tests.support import embedded_upstream, make_settings, served

@@ -91,20 +91,23 @@ class UpstreamProtocol(asyncio.Protocol):
         found = _CONVERSATION.search(body)
         conversation_id = found.group(1) if found else b"conv_none"
         response_id = b"resp_0bc0cffd983db63400693fdead%020x" % next(_NUMBERS)
+        in_background = b'"background":true' in body or b'"background": true' in body
+        if in_background:
+            self._start_run(plan, response_id, conversation_id)
         if b'"stream":true' in body or b'"stream": true' in body:
             self._stream(plan, response_id, conversation_id)
-        elif b'"background":true' in body or b'"background": true' in body:
-            self._start_run(plan, response_id, conversation_id)
+        elif in_background:
+            self._json(wire.response(response_id, conversation_id, b"queued", 0))
         else:
             whole = wire.response(response_id, conversation_id, b"completed", plan.tokens)
             self._after(plan.first_ms + plan.tokens * plan.gap_ms, lambda: self._json(whole))
 
     def _start_run(self, plan: wire.Plan, response_id: bytes, conversation_id: bytes) -> None:
+        """Remember a background response, so that it can be asked for until it is done and after."""
         done_at = self._loop.time() + (plan.first_ms + plan.tokens * plan.gap_ms) / 1000
         if len(_RUNS) > _MAX_KNOWN:
             _RUNS.clear()
         _RUNS[response_id] = (done_at, conversation_id, plan.tokens)
-        self._json(wire.response(response_id, conversation_id, b"queued", 0))
 
     def _known_response(self, response_id: bytes) -> None:
         done_at, conversation_id, tokens = _RUNS.get(response_id, (0.0, b"conv_none", 60))

@@ -12,7 +12,7 @@ from app.core.assistant import Assistant
 from app.core.callers import Scope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, unknown
-from app.core.health import Health
+from app.core.observability.health import Health
 from app.models.common import PageModel
 from app.translate.events import Json
 from app.translate.objects import page

@@ -20,8 +20,8 @@ from app.api.files import NO_BODY_LIMIT
 from app.api.idempotency import KEY_HEADER, Once
 from app.core.chat import FILES_ALONE
 from app.core.errors import BadRequestError, ServiceError
-from app.core.files import Files
-from app.core.files_form import FormReader
+from app.core.files.form import FormReader
+from app.core.files.service import Files
 from app.models.chat import ChatRequest
 from app.translate.attachments import Attached
 from app.utils.filenames import is_image

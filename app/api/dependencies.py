@@ -10,14 +10,14 @@ from app.api.stream_registry import StreamRegistry
 from app.core.assistant import Assistant
 from app.core.callers import Caller, Scope
 from app.core.config import Settings
-from app.core.credentials import checked_user
 from app.core.errors import BadRequestError, UnauthorizedError
-from app.core.health import Health
-from app.core.idempotency import Idempotency
+from app.core.limits.idempotency import Idempotency
+from app.core.limits.rate_limit import RateLimits
 from app.core.messages import Cursor
+from app.core.observability.health import Health
 from app.core.openai_client import OpenAIClient
-from app.core.rate_limit import RateLimits
-from app.core.security import Authenticator
+from app.core.security.authenticator import Authenticator
+from app.core.security.credentials import checked_user
 from app.utils.ids import IdCodec
 
 _USER_KEY = re.compile(rb'"user"\s*:')

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.client_watch import ClientWatch
 from app.api.streaming import StreamBrokenOffError
 from app.core.errors import ClientGoneError
-from app.core.files import Download
+from app.core.files.service import Download
 from app.core.upstream.failures import UpstreamError
 
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` at the routes: see `app/core/idempotency.py` for what it promises."""
+"""`Idempotency-Key` at the routes: see `app/core/limits/idempotency.py` for what it promises."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -10,9 +10,9 @@ from app.api.dependencies import ScopeDep
 from app.api.responses import JsonResponse, answer
 from app.core.callers import Scope
 from app.core.errors import ServiceError
-from app.core.idempotency import Claim, Idempotency
-from app.core.idempotency_stores import Answer, StartedRun
-from app.core.run_stream import RunStream
+from app.core.limits.idempotency import Claim, Idempotency
+from app.core.limits.idempotency_stores import Answer, StartedRun
+from app.core.runs.stream import RunStream
 from app.translate.events import Json
 
 KEY_HEADER = "idempotency-key"

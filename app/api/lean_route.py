@@ -19,7 +19,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
 from app.core.errors import ClientGoneError
-from app.core.telemetry import is_wanted
+from app.core.observability.telemetry import is_wanted
 
 _JSON = b"application/json"
 _UNREAD = object()

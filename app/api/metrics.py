@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from app.core.config import Settings
 from app.core.config_checks import is_loopback
 from app.core.errors import ForbiddenError, UnauthorizedError
-from app.core.metrics import CONTENT_TYPE, Metrics
+from app.core.observability.metrics import CONTENT_TYPE, Metrics
 
 _FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 

@@ -16,7 +16,7 @@ from app.api.dependencies import AssistantDep, AuthenticatorDep, HealthDep, Sett
 from app.api.responses import JsonResponse
 from app.core.config import PROJECT_ROOT, Settings
 from app.core.errors import NotFoundError
-from app.core.sessions import Session
+from app.core.security.sessions import Session
 
 BUNDLE = PROJECT_ROOT / "web" / "dist"
 _TYPES = {

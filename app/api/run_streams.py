@@ -12,10 +12,10 @@ from app.api.idempotency import REPLAYED, Once, replayed
 from app.api.stream_registry import StreamRegistry, holder_of
 from app.api.streaming import EventStreamResponse
 from app.core.callers import Scope
-from app.core.idempotency_stores import Answer
+from app.core.limits.idempotency_stores import Answer
 from app.core.openai_client import OpenAIClient
-from app.core.run_events import ResumedRun
-from app.core.run_stream import RunStream
+from app.core.runs.events import ResumedRun
+from app.core.runs.stream import RunStream
 from app.translate.assistants_sse import AssistantsEncoder
 from app.translate.encoding import Encoder
 

@@ -13,7 +13,7 @@ from app.api.lean_route import LeanRoute
 from app.api.responses import answer, errors
 from app.api.run_streams import assistants_stream, followed_stream, placed
 from app.core.errors import BadRequestError
-from app.core.run_reader import RunView
+from app.core.runs.reader import RunView
 from app.models.messages import MetadataUpdate
 from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, ThreadRunCreate, ToolOutputsSubmit
 

@@ -9,9 +9,9 @@ from app.api.dependencies import AuthenticatorDep, ScopeDep, SettingsDep
 from app.api.responses import answer, errors
 from app.core.callers import Caller, Scope
 from app.core.config import Settings
-from app.core.credentials import checked_user
 from app.core.errors import BadRequestError, ForbiddenError, unknown
-from app.core.sessions import Session
+from app.core.security.credentials import checked_user
+from app.core.security.sessions import Session
 from app.models.sessions import SessionCreate, SessionRead
 from app.utils.ids import BadIdError, IdCodec
 

@@ -7,11 +7,11 @@ from app.core.callers import Scope
 from app.core.config import Settings
 from app.core.conversations import Conversations
 from app.core.errors import BadRequestError, ConflictError
-from app.core.run_params import RunParams, turn
-from app.core.run_reader import RunReader
-from app.core.run_starter import RunStarter
-from app.core.run_stream import RunStream
-from app.core.runs import Runs
+from app.core.runs.params import RunParams, turn
+from app.core.runs.reader import RunReader
+from app.core.runs.service import Runs
+from app.core.runs.starter import RunStarter
+from app.core.runs.stream import RunStream
 from app.core.upstream.failures import ConversationLockedError
 from app.models.chat import ChatRequest
 from app.models.runs import ToolOutputsSubmit

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.core.config import PROJECT_ROOT, Settings
-from app.core.shared_redis import SharedRedis
+from app.core.limits.shared_redis import SharedRedis
 from app.core.upstream.direct import DirectUpstream
 from app.core.upstream.port import Upstream
 from app.core.upstream.sdk import SdkUpstream

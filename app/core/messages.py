@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
-from app.core.attachments import Attachments
 from app.core.callers import Scope, missing, missing_as
 from app.core.config import Settings
 from app.core.conversations import Conversations
 from app.core.errors import BadRequestError, unknown
-from app.core.run_log import RunLog
-from app.core.run_params import RunParams
+from app.core.files.attachments import Attachments
+from app.core.runs.log import RunLog
+from app.core.runs.params import RunParams
 from app.core.upstream.failures import UpstreamMissingError, UpstreamRefusedError
 from app.models.messages import MessageCreate
 from app.translate.attachments import Attached

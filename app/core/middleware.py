@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.asgi import error_body, error_start
 from app.core.errors import ServiceError, TooLargeError, body_too_large
 from app.core.logging import REQUEST_LOG
-from app.core.metrics import Metrics
+from app.core.observability.metrics import Metrics
 
 _log = structlog.get_logger("access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")

@@ -1,24 +1,24 @@
 """The service that the routers call: everything that happens upstream, in the words of the public wire."""
 
 from app.core.assistant import Assistant
-from app.core.attachments import Attachments
 from app.core.background import BackgroundTasks
 from app.core.chat import Chat
 from app.core.config import Settings
 from app.core.conversations import Conversations
-from app.core.files import Files
-from app.core.knowledge_store import KnowledgeStore
+from app.core.files.attachments import Attachments
+from app.core.files.knowledge_store import KnowledgeStore
+from app.core.files.service import Files
 from app.core.messages import Messages
 from app.core.responses import BackgroundSupport, Responses
-from app.core.run_events import RunEvents
-from app.core.run_log import RunLog
-from app.core.run_meter import RunMeters
-from app.core.run_params import RunParams
-from app.core.run_reader import RunReader
-from app.core.run_starter import RunStarter
-from app.core.runs import Runs
+from app.core.runs.events import RunEvents
+from app.core.runs.log import RunLog
+from app.core.runs.meter import RunMeters
+from app.core.runs.params import RunParams
+from app.core.runs.reader import RunReader
+from app.core.runs.service import Runs
+from app.core.runs.starter import RunStarter
+from app.core.runs.tool_rounds import ToolRounds
 from app.core.threads import Threads
-from app.core.tool_rounds import ToolRounds
 from app.core.transcripts import Transcripts
 from app.core.upstream.port import Upstream
 

@@ -5,7 +5,7 @@ from typing import Literal
 import structlog
 
 from app.core.calls import parsed, read, repeated, when_unlocked
-from app.core.run_meter import RunMeters
+from app.core.runs.meter import RunMeters
 from app.core.upstream.failures import BackgroundRefusedError, UpstreamBrokenError
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.translate.events import Json

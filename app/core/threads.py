@@ -5,12 +5,12 @@ import itertools
 
 import structlog
 
-from app.core.attachments import Attachments
 from app.core.callers import Scope, missing_as
 from app.core.conversations import Conversations
+from app.core.files.attachments import Attachments
 from app.core.messages import Messages
-from app.core.run_log import RunLog
-from app.core.run_params import RunParams
+from app.core.runs.log import RunLog
+from app.core.runs.params import RunParams
 from app.core.upstream.failures import UpstreamError
 from app.models.threads import ThreadCreate, ThreadUpdate
 from app.translate.attachments import public_resources, resources_metadata, resources_of

@@ -8,8 +8,8 @@ from app.core.callers import Scope, missing_as
 from app.core.config import Settings
 from app.core.conversations import ITEMS_PER_CALL, Conversations
 from app.core.errors import BadRequestError, NotFoundError
-from app.core.files import Files
-from app.core.run_log import RunLog
+from app.core.files.service import Files
+from app.core.runs.log import RunLog
 from app.core.upstream.failures import UpstreamError
 from app.models.threads import ThreadCreate
 from app.translate.attachments import public_resources, resources_of

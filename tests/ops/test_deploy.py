@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from app.core.config import Settings
-from app.core.metrics import Metrics
+from app.core.observability.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"

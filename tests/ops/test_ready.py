@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.core import model_watch
-from app.core.model_watch import ModelWatch, unix_time
+from app.core.observability import model_watch
+from app.core.observability.model_watch import ModelWatch, unix_time
 from tests.support import stats, until
 
 

@@ -7,7 +7,7 @@ import httpx2
 import jwt
 
 from app.core.config_checks import SESSION_PREFIX
-from app.core.sessions import Session, SessionTokens
+from app.core.security.sessions import Session, SessionTokens
 from tests.support import Service
 
 SECRET = "first-secret-of-more-than-32-characters"

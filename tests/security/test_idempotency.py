@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from app.core.idempotency_stores import Answer, MemoryRecords, Record, StartedRun
+from app.core.limits.idempotency_stores import Answer, MemoryRecords, Record, StartedRun
 from tests.fake_upstream import fake_upstream
 from tests.security.redis_server import redis_server
 from tests.security.support import GUARDED, KEY_A, KEY_B, bearer

@@ -113,7 +113,7 @@ class TestKeys:
             assert await status(client, token(ONE, "RS256")) == 200
 
     async def test_a_new_one_is_found(self, start, upstream, monkeypatch):
-        monkeypatch.setattr("app.core.jwt_auth._RETRY_SECONDS", 0)
+        monkeypatch.setattr("app.core.security.jwt_auth._RETRY_SECONDS", 0)
         published = [key_set(one=ONE), key_set(one=ONE, two=TWO)]
 
         async def handle(_request, connection):
@@ -160,8 +160,8 @@ class TestKeys:
             assert response.headers["retry-after"]
 
     async def test_an_outage_later_harms_nobody(self, start, upstream, monkeypatch):
-        monkeypatch.setattr("app.core.jwt_auth._FRESH_SECONDS", -1)
-        monkeypatch.setattr("app.core.jwt_auth._RETRY_SECONDS", 0)
+        monkeypatch.setattr("app.core.security.jwt_auth._FRESH_SECONDS", -1)
+        monkeypatch.setattr("app.core.security.jwt_auth._RETRY_SECONDS", 0)
         answers = [json.dumps(key_set(one=ONE)).encode()]
 
         async def handle(_request, connection):

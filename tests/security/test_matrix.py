@@ -9,7 +9,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from app.core.run_log import RunLog
+from app.core.runs.log import RunLog
 from app.utils.ids import IdCodec
 from tests.security.routes import ROUTES, STORE
 from tests.security.support import (

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 
 from app.core.callers import Caller
-from app.core.rate_limit import RateLimits
-from app.core.shared_redis import SharedRedis
+from app.core.limits.rate_limit import RateLimits
+from app.core.limits.shared_redis import SharedRedis
 from tests.security.redis_server import hanging_redis, redis_server
 from tests.security.support import GUARDED, KEY_A, bearer
 from tests.support import embedded_upstream, make_settings, until

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from app.core.metrics import Metrics
-from app.core.telemetry import Tracing, mark_failed
+from app.core.observability.metrics import Metrics
+from app.core.observability.telemetry import Tracing, mark_failed
 from app.core.upstream.failures import UpstreamError
 from app.core.upstream.port import Query, Upstream, UpstreamStream
 

@@ -1,0 +1,183 @@
+"""Attachments: files of messages, given to the model or to the thread's tools."""
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from app.core.background import BackgroundTasks
+from app.core.callers import Scope
+from app.core.calls import parsed, read
+from app.core.config import Settings
+from app.core.errors import BadRequestError, OverrideForbiddenError, unknown
+from app.core.files.knowledge_store import KnowledgeStore
+from app.core.files.service import Files
+from app.core.runs.log import RunLog
+from app.core.upstream.failures import UpstreamError
+from app.core.upstream.port import Upstream
+from app.models.messages import MessageCreate
+from app.translate.attachments import (
+    CODE_INTERPRETER,
+    FILE_SEARCH,
+    Attached,
+    file_ids_of,
+    named_files,
+    resources_metadata,
+    resources_of,
+    store_ids_of,
+    thread_resources,
+)
+from app.translate.events import Json
+
+_log = structlog.get_logger(__name__)
+_READY_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0)
+"""A run may follow at once, so a file should be searchable by then; one that is slower is not waited for."""
+
+_STORE_NAME = "Attachments of a Soloist thread"
+
+
+class Attachments:
+    """Finds the files that messages name, and keeps a thread's tool resources."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        files: Files,
+        knowledge: KnowledgeStore,
+        run_log: RunLog,
+        background: BackgroundTasks,
+        settings: Settings,
+    ) -> None:
+        self._upstream = upstream
+        self._files = files
+        self._knowledge = knowledge
+        self._run_log = run_log
+        self._background = background
+        self._max_files = settings.max_files
+        self._store_days = settings.thread_store_days
+
+    async def find(
+        self, scope: Scope, messages: Sequence[MessageCreate], prefix: str = ""
+    ) -> list[list[Attached]]:
+        """Look up the files that each message attaches. Upstream: GET files/{f}, once for each file."""
+        wanted: list[tuple[int, str, str, tuple[str, ...]]] = []
+        for number, message in enumerate(messages):
+            name = f"{prefix}[{number}].attachments" if prefix else "attachments"
+            if len(message.attachments or []) > self._max_files:
+                raise BadRequestError(f"At most {self._max_files} files a message.", param=name)
+            for place, attachment in enumerate(message.attachments or []):
+                tools: tuple[str, ...] = tuple(dict.fromkeys(tool.type for tool in attachment.tools))
+                wanted.append((number, attachment.file_id, f"{name}[{place}].file_id", tools))
+        known = await asyncio.gather(*(self._files.find(scope, file_id, at) for _, file_id, at, _ in wanted))
+        found: list[list[Attached]] = [[] for _ in messages]
+        for (number, _, _, tools), file in zip(wanted, known, strict=True):
+            found[number].append(Attached(str(file["id"]), str(file.get("filename") or "file"), tools))
+        return found
+
+    async def provide(self, resources: Json, attached: Iterable[Attached]) -> Json:
+        """Return a thread's resources with more files in them; makes its vector store on first use.
+
+        Upstream: POST vector_stores, POST vector_stores/{v}/files.
+        """
+        files = list(attached)
+        code = [file.file_id for file in files if file.is_for(CODE_INTERPRETER)]
+        search = [file.file_id for file in files if file.is_for(FILE_SEARCH)]
+        merged = thread_resources(
+            store_ids_of(resources), list(dict.fromkeys([*file_ids_of(resources), *code]))
+        )
+        check_fits(merged)
+        if search:
+            own = next((store for store in store_ids_of(resources) if self._is_own(store)), None)
+            store_id = own or await self._new_store()
+            await self._fill(store_id, search, is_new=own is None)
+            stores = list(dict.fromkeys([*store_ids_of(resources), store_id]))
+            merged = thread_resources(stores, file_ids_of(merged))
+        return merged
+
+    async def remember(self, conversation_id: str, attached: Sequence[Attached]) -> None:
+        """Give files to the tools of a thread that exists, and keep that in its metadata."""
+        if not any(file.tools for file in attached):
+            return
+        async with self._run_log.changing(conversation_id):
+            conversation = await self._run_log.current(conversation_id)
+            before = resources_of(conversation.get("metadata"))
+            after = await self.provide(before, attached)
+            if after != before:
+                await self._run_log.set_private(conversation, resources_metadata(after))
+
+    async def requested(self, scope: Scope, asked: Json, before: Json | None = None) -> Json:
+        """Return the resources that a client's `tool_resources` ask for; only trusted callers may."""
+        if not scope.caller.is_trusted:
+            raise OverrideForbiddenError(
+                "This service does not let this caller choose files or stores for a thread. Leave it out.",
+                param="tool_resources",
+            )
+        try:
+            search, code = asked.get(FILE_SEARCH), asked.get(CODE_INTERPRETER)
+            stores, code_files = named_files(search, "vector_store_ids"), named_files(code, "file_ids")
+            made = search.get("vector_stores") if isinstance(search, dict) else None
+            search_files = [named_files(each, "file_ids") for each in made or []]
+        except (ValueError, TypeError) as exc:
+            raise BadRequestError(f"Invalid 'tool_resources': {exc}.", param="tool_resources") from exc
+        known = [*self._knowledge.store_ids, *store_ids_of(before or {})]
+        if any(store not in known for store in stores):
+            raise unknown("vector_store", param="tool_resources.file_search.vector_store_ids")
+        param = "tool_resources.code_interpreter.file_ids"
+        resources = thread_resources(stores, [scope.file(file_id, param)[0] for file_id in code_files])
+        check_fits(resources)
+        param = "tool_resources.file_search.vector_stores"
+        chosen = [scope.file(each, param)[0] for each in itertools.chain.from_iterable(search_files)]
+        return await self.provide(resources, [Attached(each, "", (FILE_SEARCH,)) for each in chosen])
+
+    def discard(self, resources: Json, *, kept: Json | None = None) -> None:
+        """Delete a thread's own vector stores beside the request; the assistant's are never touched."""
+        keep = store_ids_of(kept or {})
+        for store_id in store_ids_of(resources):
+            if self._is_own(store_id) and store_id not in keep:
+                self._background.spawn(self._delete_store(store_id))
+
+    def _is_own(self, store_id: str) -> bool:
+        return store_id not in self._knowledge.store_ids
+
+    async def _new_store(self) -> str:
+        expiry = {"anchor": "last_active_at", "days": self._store_days}
+        body = {"name": _STORE_NAME, "expires_after": expiry}
+        return str(parsed(await self._upstream.request("POST", "/vector_stores", body=body))["id"])
+
+    async def _fill(self, store_id: str, file_ids: list[str], *, is_new: bool) -> None:
+        try:
+            await asyncio.gather(*(self._add(store_id, file_id) for file_id in file_ids))
+        except BaseException:
+            if is_new:
+                self._background.spawn(self._delete_store(store_id))
+            raise
+
+    async def _add(self, store_id: str, file_id: str) -> None:
+        path = f"/vector_stores/{store_id}/files"
+        file = parsed(await self._upstream.request("POST", path, body={"file_id": file_id}))
+        for pause in _READY_PAUSES_SECONDS:
+            if file.get("status") != "in_progress":
+                break
+            await asyncio.sleep(pause)
+            file = await read(self._upstream, f"{path}/{file_id}")
+        if file.get("status") != "completed":
+            _log.warning("attachment_not_searchable", status=file.get("status"))
+
+    async def _delete_store(self, store_id: str) -> None:
+        try:
+            await self._upstream.request("DELETE", f"/vector_stores/{store_id}")
+        except UpstreamError as exc:
+            _log.warning("vector_store_left_behind", store=store_id, code=exc.code)
+
+
+def check_fits(resources: Json) -> None:
+    """Refuse more files than a thread's metadata can remember."""
+    try:
+        resources_metadata(resources)
+    except ValueError as exc:
+        raise BadRequestError(
+            "The thread holds as many files for code_interpreter as it can remember. Start a new thread.",
+            param="attachments",
+            code="too_many_files",
+        ) from exc

@@ -1,0 +1,162 @@
+"""The assistant's own vector stores, which its operator fills: read by those who may, written by API keys."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.core.assistant import Assistant
+from app.core.callers import Scope, missing, missing_as
+from app.core.calls import parsed, read
+from app.core.config import Settings
+from app.core.errors import ForbiddenError, unknown
+from app.core.upstream.failures import UpstreamMissingError
+from app.core.upstream.port import Upstream
+from app.models.files import StoreFileCreate
+from app.translate.events import Json
+
+_CACHE_SECONDS = 1.0
+_CACHE_ENTRIES = 256
+_WHAT = "vector_store"
+
+
+@dataclass(slots=True)
+class _Cached:
+    task: asyncio.Task[Json]
+    until: float
+
+
+class KnowledgeStore:
+    """The service behind `/vector_stores`; any store but the assistant's is unknown.
+
+    Reads are kept for a second and asked for once at a time, so that panels may poll.
+    """
+
+    def __init__(self, upstream: Upstream, assistant: Assistant, settings: Settings) -> None:
+        self._upstream = upstream
+        resources = assistant.tool_resources
+        self.store_ids: list[str] = list((resources.get("file_search") or {}).get("vector_store_ids") or [])
+        self._code_files = set((resources.get("code_interpreter") or {}).get("file_ids") or [])
+        self.is_exposed = settings.expose_knowledge
+        self._cache: dict[str, _Cached] = {}
+
+    async def get(self, scope: Scope, store_id: str) -> Json:
+        """Read a store. Upstream: GET vector_stores/{v}."""
+        self._check_reader(scope, store_id)
+        with missing_as(_WHAT):
+            return store_object(await self._read(f"/vector_stores/{store_id}"))
+
+    async def list_files(self, scope: Scope, store_id: str, query: Mapping[str, str | int]) -> Json:
+        """List a store's files. Upstream: GET vector_stores/{v}/files."""
+        self._check_reader(scope, store_id)
+        sent = dict(query)
+        for name in ("after", "before"):
+            if name in sent:
+                sent[name], _ = scope.file(str(sent[name]), name)
+        with missing_as(_WHAT):
+            found = await self._read(f"/vector_stores/{store_id}/files", sent)
+        files = [store_file_object(each, scope) for each in found.get("data") or [] if isinstance(each, dict)]
+        ends = (files[0]["id"], files[-1]["id"]) if files else (None, None)
+        page = {"object": "list", "data": files, "first_id": ends[0], "last_id": ends[1]}
+        return page | {"has_more": bool(found.get("has_more"))}
+
+    async def get_file(self, scope: Scope, store_id: str, file_id: str) -> Json:
+        """Read a store's file. Upstream: GET vector_stores/{v}/files/{f}."""
+        self._check_reader(scope, store_id)
+        upstream_id, _ = scope.file(file_id)
+        with missing_as("file"):
+            return store_file_object(
+                await self._read(f"/vector_stores/{store_id}/files/{upstream_id}"), scope
+            )
+
+    async def add_file(self, scope: Scope, store_id: str, body: StoreFileCreate) -> Json:
+        """Put an uploaded file into a store. Upstream: POST vector_stores/{v}/files."""
+        self._check_writer(scope, store_id)
+        upstream_id, _ = scope.file(body.file_id)
+        sent = {"file_id": upstream_id} | body.model_dump(
+            include={"attributes", "chunking_strategy"}, exclude_none=True
+        )
+        with missing_as("file"):
+            answer = await self._upstream.request("POST", f"/vector_stores/{store_id}/files", body=sent)
+        self._cache.clear()
+        return store_file_object(parsed(answer), scope)
+
+    async def remove_file(self, scope: Scope, store_id: str, file_id: str) -> Json:
+        """Take a file out of a store; the file itself stays. Upstream: DELETE vector_stores/{v}/files/{f}."""
+        self._check_writer(scope, store_id)
+        upstream_id, _ = scope.file(file_id)
+        with missing_as("file"):
+            await self._upstream.request("DELETE", f"/vector_stores/{store_id}/files/{upstream_id}")
+        self._cache.clear()
+        return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
+
+    async def holds(self, upstream_id: str) -> bool:
+        """Tell whether an upstream file is among what the assistant itself was given."""
+        if upstream_id in self._code_files:
+            return True
+        for store_id in self.store_ids:
+            try:
+                await self._read(f"/vector_stores/{store_id}/files/{upstream_id}")
+            except UpstreamMissingError:
+                continue
+            return True
+        return False
+
+    def _check_reader(self, scope: Scope, store_id: str) -> None:
+        if not scope.caller.is_trusted and not self.is_exposed:
+            raise ForbiddenError(
+                "The assistant's knowledge is not open to this caller. Use an API key.",
+                code="knowledge_not_exposed",
+            )
+        if store_id not in self.store_ids:
+            raise missing(_WHAT)
+
+    def _check_writer(self, scope: Scope, store_id: str) -> None:
+        if not scope.caller.is_trusted:
+            raise ForbiddenError("Only API keys may change the assistant's knowledge.")
+        if store_id not in self.store_ids:
+            raise unknown(_WHAT, param="vector_store_id")
+
+    async def _read(self, path: str, query: Mapping[str, str | int] | None = None) -> Json:
+        key = f"{path}?{sorted((query or {}).items())}"
+        now = asyncio.get_running_loop().time()
+        entry = self._cache.get(key)
+        if entry is None or entry.until < now:
+            if len(self._cache) >= _CACHE_ENTRIES:
+                self._cache.clear()
+            task = asyncio.create_task(read(self._upstream, path, query))
+            # A failure that every reader has given up waiting for is nobody's news.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            entry = self._cache[key] = _Cached(task, now + _CACHE_SECONDS)
+        return await asyncio.shield(entry.task)
+
+
+def store_object(found: Json) -> Json:
+    """Return the VectorStore of the public wire, every key."""
+    return {
+        "id": str(found.get("id")),
+        "object": "vector_store",
+        "created_at": found.get("created_at") or 0,
+        "name": found.get("name") or "",
+        "status": found.get("status") or "completed",
+        "file_counts": found.get("file_counts") or {},
+        "usage_bytes": found.get("usage_bytes") or 0,
+        "last_active_at": found.get("last_active_at"),
+        "expires_after": found.get("expires_after"),
+        "expires_at": found.get("expires_at"),
+        "metadata": found.get("metadata") or {},
+    }
+
+
+def store_file_object(found: Json, scope: Scope) -> Json:
+    """Return the VectorStoreFile of the public wire, every key."""
+    return {
+        "id": scope.ids.file(str(found.get("id"))),
+        "object": "vector_store.file",
+        "created_at": found.get("created_at") or 0,
+        "vector_store_id": found.get("vector_store_id"),
+        "status": found.get("status") or "in_progress",
+        "usage_bytes": found.get("usage_bytes") or 0,
+        "last_error": found.get("last_error"),
+        "attributes": found.get("attributes") or {},
+        "chunking_strategy": found.get("chunking_strategy"),
+    }

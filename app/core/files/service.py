@@ -1,0 +1,196 @@
+"""Files: uploaded through us to the upstream, and handed out again, bound to their owner by their ids."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from app.core.background import BackgroundTasks
+from app.core.callers import Scope, missing
+from app.core.calls import read
+from app.core.config import Settings
+from app.core.errors import (
+    BadRequestError,
+    ForbiddenError,
+    GoneError,
+    NotFoundError,
+    RangeError,
+    ServiceError,
+    unknown,
+)
+from app.core.files.form import FormReader
+from app.core.files.knowledge_store import KnowledgeStore
+from app.core.files.upload import Uploads
+from app.core.upstream.failures import UpstreamError, UpstreamMissingError, UpstreamRefusedError
+from app.core.upstream.port import Upstream, UpstreamStream
+from app.translate.events import Json
+from app.utils.filenames import download_headers
+
+_RANGE = re.compile(r"bytes=[0-9,\- ]{1,200}\Z")
+_PASSED_HEADERS = ("content-length", "content-range", "accept-ranges", "etag", "last-modified")
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An opened download: the status and headers to answer with, and the bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    stream: UpstreamStream
+
+
+class Files:
+    """The service behind `/files`; a file id is bound to its owner as a thread id is."""
+
+    def __init__(
+        self, upstream: Upstream, knowledge: KnowledgeStore, background: BackgroundTasks, settings: Settings
+    ) -> None:
+        self._upstream = upstream
+        self._knowledge = knowledge
+        self._background = background
+        self.uploads = Uploads(upstream, settings)
+
+    async def create(self, scope: Scope, form: FormReader) -> Json:
+        """Upload the one file of a form as it arrives. Upstream: POST files."""
+        return file_object(await self.uploads.only(form), scope)
+
+    async def get(self, scope: Scope, file_id: str) -> Json:
+        """Read what is known of a file. Upstream: GET files/{f}, or GET containers/{c}/files/{f}."""
+        upstream_id, container_id = scope.file(file_id)
+        return file_object(await self._found(upstream_id, container_id), scope)
+
+    async def find(self, scope: Scope, file_id: str, param: str) -> Json:
+        """Return the upstream's object of an uploaded file; 404 names the field."""
+        upstream_id, container_id = scope.file(file_id, param)
+        if container_id is not None:
+            raise BadRequestError(
+                "A generated file cannot be attached. Download it and upload it again.", param=param
+            )
+        try:
+            return await read(self._upstream, f"/files/{upstream_id}")
+        except UpstreamMissingError as exc:
+            raise unknown("file", param=param) from exc
+
+    async def list_page(self, scope: Scope, query: Mapping[str, str | int]) -> Json:
+        """List the upstream's files, which are the operator's. Upstream: GET files."""
+        if not scope.caller.is_trusted:
+            raise ForbiddenError("Only API keys may list files. Keep the ids of your own uploads.")
+        sent = dict(query)
+        if "after" in sent:
+            sent["after"] = _cursor(scope, str(sent["after"]))
+        found = await read(self._upstream, "/files", sent)
+        objects = [file_object(each, scope) for each in found.get("data") or [] if isinstance(each, dict)]
+        ends = (objects[0]["id"], objects[-1]["id"]) if objects else (None, None)
+        page = {"object": "list", "data": objects, "first_id": ends[0], "last_id": ends[1]}
+        return page | {"has_more": bool(found.get("has_more"))}
+
+    async def delete(self, scope: Scope, file_id: str) -> Json:
+        """Delete a file. Upstream: DELETE files/{f}, or DELETE containers/{c}/files/{f}."""
+        upstream_id, container_id = scope.file(file_id)
+        await self._check_knowledge(scope, upstream_id, reads=False)
+        try:
+            await self._upstream.request("DELETE", _path(upstream_id, container_id))
+        except UpstreamMissingError as exc:
+            raise missing("file") from exc
+        return {"id": file_id, "object": "file", "deleted": True}
+
+    async def download(self, scope: Scope, file_id: str, range_header: str | None) -> Download:
+        """Open a file's content, whole or in part. Upstream: GET …/content, and the object for its name."""
+        upstream_id, container_id = scope.file(file_id)
+        await self._check_knowledge(scope, upstream_id, reads=True)
+        found = await self._found(upstream_id, container_id)
+        sent = {"accept-encoding": "identity"}
+        if range_header and _RANGE.match(range_header):
+            sent["range"] = range_header
+        try:
+            path = _path(upstream_id, container_id) + "/content"
+            stream = await self._upstream.stream("GET", path, headers=sent)
+        except (UpstreamMissingError, UpstreamRefusedError) as exc:
+            raise _not_served(exc, container_id, found.get("bytes")) from exc
+        passed = {name: stream.headers[name] for name in _PASSED_HEADERS if name in stream.headers}
+        return Download(stream.status, passed | download_headers(_name_of(found)), stream)
+
+    def forget(self, upstream_ids: list[str]) -> None:
+        """Delete files, beside the request, that turned out to be of no use."""
+        for upstream_id in upstream_ids:
+            self._background.spawn(self._forget(upstream_id))
+
+    async def _forget(self, upstream_id: str) -> None:
+        try:
+            await self._upstream.request("DELETE", f"/files/{upstream_id}")
+        except UpstreamMissingError:
+            return
+
+    async def _found(self, upstream_id: str, container_id: str | None) -> Json:
+        try:
+            return await read(self._upstream, _path(upstream_id, container_id))
+        except (UpstreamMissingError, UpstreamRefusedError) as exc:
+            if container_id is not None:
+                raise _expired() from exc
+            if isinstance(exc, UpstreamRefusedError):
+                raise
+            raise missing("file") from exc
+
+    async def _check_knowledge(self, scope: Scope, upstream_id: str, *, reads: bool) -> None:
+        """Keep the operator's documents, whose ids citations carry, from being deleted or taken."""
+        if scope.caller.is_trusted or (reads and self._knowledge.is_exposed):
+            return
+        if await self._knowledge.holds(upstream_id):
+            raise ForbiddenError(
+                "The file belongs to the assistant's knowledge, which is not open to this caller.",
+                param="file_id",
+                code="knowledge_not_exposed",
+            )
+
+
+def file_object(found: Json, scope: Scope) -> Json:
+    """Return the File of the public wire, every key, for an upstream file or container file."""
+    container_id = found.get("container_id")
+    return {
+        "id": scope.ids.file(str(found.get("id")), str(container_id) if container_id else None),
+        "object": "file",
+        "bytes": found.get("bytes") or 0,
+        "created_at": found.get("created_at") or 0,
+        "expires_at": found.get("expires_at"),
+        "filename": _name_of(found),
+        "purpose": found.get("purpose") or "assistants_output",
+        "status": found.get("status") or "processed",
+        "status_details": found.get("status_details"),
+    }
+
+
+def _name_of(found: Json) -> str:
+    return str(found.get("filename") or PurePosixPath(str(found.get("path") or "")).name or "file")
+
+
+def _path(upstream_id: str, container_id: str | None) -> str:
+    return f"/containers/{container_id}/files/{upstream_id}" if container_id else f"/files/{upstream_id}"
+
+
+def _not_served(exc: UpstreamError, container_id: str | None, size: object) -> ServiceError:
+    if exc.upstream_status == 416:
+        return RangeError(size if isinstance(size, int) else None)
+    if container_id is not None:
+        return _expired()
+    if isinstance(exc, UpstreamMissingError):
+        return missing("file")
+    return BadRequestError(
+        "The upstream hands files of this purpose to the model only and does not give them back.",
+        param="file_id",
+        code="download_not_allowed",
+    )
+
+
+def _expired() -> GoneError:
+    return GoneError(
+        "The file was made in a container that has expired. Ask the assistant to make it again.",
+        param="file_id",
+        code="file_expired",
+    )
+
+
+def _cursor(scope: Scope, file_id: str) -> str:
+    try:
+        return scope.file(file_id, "after")[0]
+    except NotFoundError as exc:
+        raise BadRequestError("'after' names no file.", param="after", code="invalid_cursor") from exc

@@ -1,0 +1,162 @@
+"""Uploads: one file of a form sent on to the upstream while it arrives."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from app.core.calls import parsed
+from app.core.config import Settings
+from app.core.errors import BadRequestError, ServiceError
+from app.core.files.form import FormLimits, FormReader, IncomingFile
+from app.core.upstream.failures import UpstreamError
+from app.core.upstream.port import Upstream
+from app.translate.events import Json
+from app.utils.filenames import extension_of, media_type_of
+
+PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
+_EXPIRY_ANCHOR = "expires_after[anchor]"
+_EXPIRY_SECONDS = "expires_after[seconds]"
+_MIN_EXPIRY_SECONDS, _MAX_EXPIRY_SECONDS = 3_600, 2_592_000
+_FILE_FIELD = "file"
+_LEAST_FIELD_BYTES = 64 * 1024
+
+
+@dataclass(slots=True)
+class _Upload:
+    """One file on its way; `failure` is what stopped it from our side."""
+
+    form: FormReader
+    file: IncomingFile
+    first: bytes
+    fields: dict[str, str] = field(default_factory=dict)
+    failure: BaseException | None = None
+
+
+class Uploads:
+    """Sends files on as they arrive; upstream objects come back.
+
+    The upstream's form ends only after the client's has come to its own end, so that an upload which breaks
+    off or turns out to be wrong leaves nothing behind.
+    """
+
+    def __init__(self, upstream: Upstream, settings: Settings) -> None:
+        self._upstream = upstream
+        self._extensions = frozenset(
+            "." + name.lower().lstrip(".") for name in settings.allowed_upload_types if name != "*"
+        )
+        self._allows_all = "*" in settings.allowed_upload_types
+        self.limits = FormLimits(
+            file_bytes=settings.max_upload_bytes,
+            field_bytes=max(_LEAST_FIELD_BYTES, 4 * settings.max_message_chars),
+            idle_seconds=settings.openai_timeout_seconds,
+        )
+
+    async def only(self, form: FormReader) -> Json:
+        """Upload the one file of a form whose fields are those of the upstream. Upstream: POST files."""
+        file = await form.next_file()
+        if file is None or file.field != _FILE_FIELD:
+            raise BadRequestError(
+                "Missing required parameter: 'file'. Send it as a form part with a filename.",
+                param=_FILE_FIELD,
+                code="missing_required_parameter",
+            )
+        upload = await self._begun(form, file)
+        _take_fields(upload, is_last=False)
+        return await self._sent(upload, self._rest_of_form(upload))
+
+    async def add(self, form: FormReader, file: IncomingFile, purpose: str) -> Json:
+        """Upload the present file of a form with several. Upstream: POST files."""
+        upload = await self._begun(form, file)
+        upload.fields["purpose"] = purpose
+        return await self._sent(upload, self._rest_of_file(upload))
+
+    async def _begun(self, form: FormReader, file: IncomingFile) -> _Upload:
+        """Wait for the file's first bytes: nothing is opened upstream for an empty file or a wrong one."""
+        if not self._allows_all and extension_of(file.filename) not in self._extensions:
+            raise BadRequestError(
+                f"Files of this type are not taken. Allowed: {', '.join(sorted(self._extensions))}.",
+                param=file.field,
+                code="file_type_not_allowed",
+            )
+        first = await form.next_piece(file)
+        if not first:
+            raise BadRequestError(
+                "The file is empty. Send one with content.", param=file.field, code="empty_file"
+            )
+        return _Upload(form, file, first)
+
+    async def _sent(self, upload: _Upload, chunks: AsyncIterator[bytes]) -> Json:
+        try:
+            body = await self._upstream.upload(
+                "/files",
+                fields=upload.fields,
+                filename=upload.file.filename,
+                content_type=media_type_of(upload.file.filename),
+                chunks=_watched(upload, chunks),
+            )
+        except UpstreamError as exc:
+            if isinstance(upload.failure, ServiceError):
+                raise upload.failure from exc
+            raise
+        return parsed(body)
+
+    async def _rest_of_file(self, upload: _Upload) -> AsyncIterator[bytes]:
+        yield upload.first
+        while chunk := await upload.form.next_piece(upload.file):
+            yield chunk
+
+    async def _rest_of_form(self, upload: _Upload) -> AsyncIterator[bytes]:
+        """Yield the file, then check what follows it: the form must come to its end."""
+        async for chunk in self._rest_of_file(upload):
+            yield chunk
+        if await upload.form.next_file() is not None:
+            raise BadRequestError("Send one file a request.", param=_FILE_FIELD, code="too_many_files")
+        _take_fields(upload, is_last=True)
+
+
+async def _watched(upload: _Upload, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Note what stops the upload from our side: transports tell only that it stopped."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except ServiceError as exc:
+        upload.failure = exc
+        raise
+
+
+def _take_fields(upload: _Upload, *, is_last: bool) -> None:
+    """Check and pass on the fields that have arrived; the last of them may come after the file."""
+    form = upload.form
+    purpose = form.field("purpose")
+    if purpose is None and is_last:
+        raise BadRequestError(
+            f"Missing required parameter: 'purpose', one of {', '.join(PURPOSES)}.",
+            param="purpose",
+            code="missing_required_parameter",
+        )
+    if purpose is not None:
+        if purpose not in PURPOSES:
+            raise BadRequestError(f"Invalid 'purpose'. Use one of {', '.join(PURPOSES)}.", param="purpose")
+        upload.fields["purpose"] = purpose
+    seconds, anchor = form.field(_EXPIRY_SECONDS), form.field(_EXPIRY_ANCHOR)
+    if seconds is None and anchor is None:
+        return
+    if seconds is not None and anchor is not None:
+        upload.fields |= {_EXPIRY_ANCHOR: _checked_anchor(anchor), _EXPIRY_SECONDS: _checked_seconds(seconds)}
+    elif is_last:
+        raise BadRequestError("Send 'anchor' and 'seconds' of 'expires_after'.", param="expires_after")
+
+
+def _checked_anchor(anchor: str) -> str:
+    if anchor != "created_at":
+        raise BadRequestError("Invalid 'expires_after[anchor]'. Use created_at.", param=_EXPIRY_ANCHOR)
+    return anchor
+
+
+def _checked_seconds(seconds: str) -> str:
+    is_number = seconds.isascii() and seconds.isdecimal() and len(seconds) <= 9
+    if not (is_number and _MIN_EXPIRY_SECONDS <= int(seconds) <= _MAX_EXPIRY_SECONDS):
+        raise BadRequestError(
+            f"Invalid 'expires_after[seconds]'. Use {_MIN_EXPIRY_SECONDS} to {_MAX_EXPIRY_SECONDS}.",
+            param=_EXPIRY_SECONDS,
+        )
+    return seconds

@@ -1,0 +1,107 @@
+"""`Idempotency-Key`: a repeated request gets the answer of its first time, and nothing is started twice.
+
+Kept in Redis where one is configured, else in this process, where another replica does not find it.
+
+What is kept: every success; of failures those after which nobody knows whether the upstream began (they carry
+`x-should-retry: false`). A failure that surely began nothing is forgotten, so that its repeat is a new try.
+Of a stream only its run is kept: a repeat follows that run from its start.
+"""
+
+import asyncio
+import hashlib
+from contextlib import suppress
+
+import structlog
+
+from app.core.callers import Caller
+from app.core.config import Settings
+from app.core.errors import IdempotencyError, ServiceError
+from app.core.limits.idempotency_stores import (
+    Answer,
+    MemoryRecords,
+    Record,
+    Records,
+    RedisRecords,
+    StartedRun,
+)
+from app.core.limits.shared_redis import RedisAwayError, SharedRedis
+
+_log = structlog.get_logger(__name__)
+
+
+class Claim:
+    """The right to answer a request for the first time; ends with `keep` or `forget`."""
+
+    def __init__(self, idempotency: "Idempotency", records: Records, name: str, fingerprint: bytes) -> None:
+        self._idempotency = idempotency
+        self._records = records
+        self._name = name
+        self._fingerprint = fingerprint
+        self._alive = asyncio.create_task(self._stay_alive())
+
+    async def keep(self, outcome: Answer | StartedRun) -> None:
+        """Keep what came of the request."""
+        self._alive.cancel()
+        record = Record(self._fingerprint, outcome)
+        try:
+            await self._records.put(self._name, record)
+        except RedisAwayError:
+            await self._idempotency.own_records.put(self._name, record)
+
+    async def forget(self) -> None:
+        """Let the next request under this key be the first."""
+        self._alive.cancel()
+        with suppress(RedisAwayError):
+            await self._records.drop(self._name)
+
+    async def fail(self, error: ServiceError) -> None:
+        """Keep or forget a failure, whichever keeps the promise."""
+        if error.status_code >= 500 and error.headers.get("x-should-retry") == "false":
+            await self.keep(Answer(error.status_code, dict(error.headers), error.body()))
+        else:
+            await self.forget()
+
+    async def _stay_alive(self) -> None:
+        while True:
+            await asyncio.sleep(self._records.renewal_seconds)
+            with suppress(RedisAwayError):
+                await self._records.renew(self._name)
+
+
+class Idempotency:
+    """Finds what came of a request, or claims it."""
+
+    def __init__(self, settings: Settings, redis: SharedRedis | None) -> None:
+        ttl = settings.idempotency_ttl_seconds
+        self.own_records = MemoryRecords(ttl_seconds=ttl)
+        self._shared = RedisRecords(redis, ttl_seconds=ttl) if redis else None
+
+    async def begin(self, caller: Caller, route: str, key: str, body: bytes) -> Claim | Answer | StartedRun:
+        """Return what came of the first request under this key, once it has been answered, or a claim.
+
+        Raises `IdempotencyError` for another body under the same key.
+        """
+        name = hashlib.sha256(
+            "\0".join((caller.owner, caller.counted_as or "", route, key)).encode()
+        ).hexdigest()
+        fingerprint = hashlib.sha256(body).digest()
+        while True:
+            records, found = await self._claimed(name, fingerprint)
+            if found is None:
+                return Claim(self, records, name, fingerprint)
+            if found.fingerprint != fingerprint:
+                raise IdempotencyError(
+                    "This 'Idempotency-Key' was used with another body. Take a new key for a new request."
+                )
+            if found.outcome is not None:
+                return found.outcome
+            with suppress(RedisAwayError):
+                await records.changed(name)
+
+    async def _claimed(self, name: str, fingerprint: bytes) -> tuple[Records, Record | None]:
+        if self._shared is not None:
+            try:
+                return self._shared, await self._shared.claim(name, fingerprint)
+            except RedisAwayError:
+                pass
+        return self.own_records, await self.own_records.claim(name, fingerprint)

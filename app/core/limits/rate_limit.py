@@ -1,0 +1,176 @@
+"""How much one caller may ask for in a time.
+
+slowapi holds the limits, names the caller (`key_func`) and counts in this process. Its decorator is left out
+for two reasons: it needs a request and a response among the arguments of each route, and with Redis it waits
+for the network on the event loop, which stops every stream meanwhile. So counts that replicas share go
+through the asynchronous side of `limits`, the library below slowapi, with the same keys; without Redis, and
+while it is away, slowapi's own limiter decides.
+"""
+
+import math
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from limits import RateLimitItem, parse
+from limits.aio.storage import RedisStorage
+from slowapi import Limiter
+from starlette.requests import Request
+from starlette.types import Scope as AsgiScope
+
+from app.core.callers import Caller
+from app.core.config import Settings
+from app.core.errors import RateLimitedError
+from app.core.limits.memory import MAX_COUNTERS, BoundedMemoryStorage
+from app.core.limits.shared_redis import RedisAwayError, SharedRedis
+
+Bucket = Literal["chat", "writes", "reads", "sessions"]
+Header = tuple[bytes, bytes]
+
+_WORK = ("/chat", "/ag-ui", "/runs", "/submit_tool_outputs")
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_STRATEGY = "fixed-window"
+_PREFIX = "soloist"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is left to a caller in a window that ends at `ends_at`, in unix seconds."""
+
+    limit: RateLimitItem
+    remaining: int
+    ends_at: float
+    is_exceeded: bool
+
+    @property
+    def seconds_left(self) -> int:
+        """Whole seconds until the window ends, at least one."""
+        return max(1, math.ceil(self.ends_at - time.time()))
+
+    def headers(self) -> dict[str, str]:
+        """Return the `ratelimit-*` response headers."""
+        return {
+            "ratelimit-limit": str(self.limit.amount),
+            "ratelimit-remaining": str(self.remaining),
+            "ratelimit-reset": str(self.seconds_left),
+        }
+
+
+def bucket_of(method: str, path: str) -> Bucket:
+    """Return which allowance a request draws on: polling must not use up what chats need, and the reverse."""
+    if method in _SAFE_METHODS:
+        return "reads"
+    if path.endswith("/sessions"):
+        return "sessions"
+    return "chat" if path.endswith(_WORK) else "writes"
+
+
+def caller_of(request: Request) -> str:
+    """Return whose requests count together: a session, else a user, else an API key, else an address."""
+    return cast("Caller", request.state.caller).counted_as or ""
+
+
+class RateLimits:
+    """The limits on requests; `admit` raises `RateLimitedError`."""
+
+    def __init__(self, settings: Settings, redis: SharedRedis | None) -> None:
+        self._is_enabled = settings.rate_limit_enabled
+        self._limiter = new_limiter()
+        self._limits: dict[Bucket, RateLimitItem] = {
+            "chat": parse(settings.rate_limit_chat),
+            "writes": parse(settings.rate_limit_writes),
+            "reads": parse(settings.rate_limit_reads),
+            "sessions": parse(settings.rate_limit_sessions),
+        }
+        self._shared = SharedCounters(redis) if redis else None
+
+    async def admit(self, scope: AsgiScope, caller: Caller) -> dict[str, str]:
+        """Count a request and return the headers that tell its caller how much is left."""
+        if not self._is_enabled or caller.counted_as is None:
+            return {}
+        bucket = bucket_of(scope["method"], scope["path"])
+        limit, counted_as = self._limits[bucket], caller.counted_as
+        if bucket == "chat" and caller.chat_limit:
+            limit = parse(caller.chat_limit)
+        if bucket == "sessions" and caller.kind == "api_key":
+            counted_as = f"key:{caller.key_name}"
+        window = await self._hit(limit, bucket, counted_as)
+        if window.is_exceeded:
+            raise over_limit(window, bucket)
+        return window.headers()
+
+    async def _hit(self, limit: RateLimitItem, bucket: str, counted_as: str) -> Window:
+        if self._shared is not None:
+            try:
+                return await self._shared.hit(limit, bucket, counted_as)
+            except RedisAwayError:
+                pass
+        is_within = self._limiter.limiter.hit(limit, bucket, counted_as)
+        return window_of(self._limiter, limit, bucket, counted_as, is_exceeded=not is_within)
+
+
+class AttemptLimit:
+    """How many refused credentials an address may send; per process, because refusing must cost nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._is_enabled = settings.rate_limit_enabled
+        self._limit = parse(settings.rate_limit_auth_failures)
+        self._limiter = new_limiter()
+
+    def check(self, address: str) -> None:
+        """Raise `RateLimitedError` for an address that has used up its attempts."""
+        if self._is_enabled and not self._limiter.limiter.test(self._limit, address):
+            window = window_of(self._limiter, self._limit, address, is_exceeded=True)
+            raise over_limit(window, "refused credentials")
+
+    def failed(self, address: str) -> None:
+        """Count a refused credential."""
+        self._limiter.limiter.hit(self._limit, address)
+
+
+class SharedCounters:
+    """Counters in Redis: a hit is one round trip, two where this replica did not see the window begin."""
+
+    def __init__(self, redis: SharedRedis) -> None:
+        self._redis = redis
+        pool: Any = redis.client.connection_pool
+        self._storage = RedisStorage("redis://", implementation="redispy", connection_pool=pool)
+        self._ends: OrderedDict[str, float] = OrderedDict()
+
+    async def hit(self, limit: RateLimitItem, *names: str) -> Window:
+        """Count up; raises `RedisAwayError`."""
+        key, expiry = limit.key_for(_PREFIX, *names), limit.get_expiry()
+        count = await self._redis.call(lambda: self._storage.incr(key, expiry))
+        ends_at = self._ends.get(key, 0.0)
+        if count == 1:
+            ends_at = time.time() + expiry
+        elif ends_at <= time.time():
+            ends_at = await self._redis.call(lambda: self._storage.get_expiry(key))
+        self._ends[key] = ends_at
+        if len(self._ends) > MAX_COUNTERS:
+            self._ends.popitem(last=False)
+        return Window(limit, max(0, limit.amount - count), ends_at, count > limit.amount)
+
+
+def new_limiter() -> Limiter:
+    """Return a slowapi limiter that counts in this process."""
+    return Limiter(
+        key_func=caller_of,
+        strategy=_STRATEGY,
+        storage_uri=f"{BoundedMemoryStorage.STORAGE_SCHEME[0]}://",
+    )
+
+
+def window_of(limiter: Limiter, limit: RateLimitItem, *names: str, is_exceeded: bool) -> Window:
+    """Return what is left in this process's window."""
+    ends_at, remaining = limiter.limiter.get_window_stats(limit, *names)
+    return Window(limit, remaining, ends_at, is_exceeded)
+
+
+def over_limit(window: Window, what: str) -> RateLimitedError:
+    """Build the answer to one request too many."""
+    return RateLimitedError(
+        f"Over the limit of {window.limit} for {what}. Retry in {window.seconds_left} s.",
+        headers=window.headers() | {"retry-after": str(window.seconds_left)},
+    )

@@ -1,0 +1,220 @@
+"""What the service counts, for Prometheus to read at `/metrics`.
+
+Nothing here is touched for a token: a request costs two updates at its end, a run a handful. Gauges are read
+when they are asked for. Label values come from closed sets, or are cut off after a bound.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from app.core.config import VERSION
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_MOST_VALUES = 200
+_LAG_SAMPLE_SECONDS = 0.5
+_OTHER = "other"
+
+
+class StreamCounts(Protocol):
+    """What the registry of streams tells."""
+
+    is_draining: bool
+
+    @property
+    def ended(self) -> Mapping[str, int]:
+        """Streams by how they ended."""
+
+    @property
+    def open_streams(self) -> int:
+        """Places taken."""
+
+    @property
+    def max_streams(self) -> int:
+        """Places there are."""
+
+
+class UpstreamState(Protocol):
+    """What is known of the upstream without asking it."""
+
+    @property
+    def is_reachable(self) -> bool | None:
+        """Whether it answered when it was last asked; None before that."""
+
+    @property
+    def shutdown_timestamp(self) -> float | None:
+        """Unix time at which the model is switched off; None where no date is known."""
+
+
+class Metrics:
+    """The counters of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        counter, histogram = self._counter, self._histogram
+        self._requests = counter("requests", "Requests answered.", "method", "route", "status")
+        self._request_seconds = histogram(
+            "request_seconds", "Time to the last byte of an answer.", "method", "route"
+        )
+        self._errors = counter("errors", "Requests answered with an error.", "code")
+        self._rate_limited = counter("rate_limited", "Requests refused by this service's own limits.")
+        self._first_text = histogram("first_text_seconds", "From a streamed run's start to its first text.")
+        self._runs_started = counter("runs_started", "Runs and chats begun upstream.")
+        self._runs_ended = counter("runs_ended", "Runs seen to end here, each once.", "status")
+        self._cancellations = counter("cancellations", "Runs cancelled upstream.")
+        self._input = counter("input_tokens", "Tokens read by the model.", "model")
+        self._cached = counter("cached_input_tokens", "Input tokens from the upstream's cache.", "model")
+        self._output = counter("output_tokens", "Tokens written by the model.", "model")
+        self._cost = counter("cost", "Cost of the tokens in the currency of PRICES_FILE.", "model")
+        self._upstream_seconds = histogram(
+            "upstream_seconds", "Time to the upstream's answer, of a stream to its headers.", "operation"
+        )
+        self._upstream_errors = counter("upstream_errors", "Upstream calls that failed.", "operation", "code")
+        self._lock_wait = histogram(
+            "lock_wait_seconds", "Time spent waiting for a conversation that another call was writing to."
+        )
+        self._lag = histogram(
+            "event_loop_lag_seconds", "How late the event loop runs what is due.", buckets=_LAG_SECONDS
+        )
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._operations: dict[str, Histogram] = {}
+        self._values: dict[str, set[str]] = {}
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def describe(self, *, upstream: str, model: str) -> None:
+        """Say what runs here."""
+        info = Gauge(
+            "soloist_info", "What runs here.", ("version", "upstream", "model"), registry=self.registry
+        )
+        info.labels(VERSION, upstream, model).set(1)
+
+    def watch(self, streams: StreamCounts, upstream: UpstreamState) -> None:
+        """Read these whenever the metrics are asked for."""
+        self.registry.register(_Watched(streams, upstream))
+
+    def request_ended(self, method: str, route: str, status: int, seconds: float, code: str | None) -> None:
+        """Count a request; `route` is the template, `code` that of its error."""
+        found = self._children.get((method, route, status))
+        if found is None:
+            known = method if method in _METHODS else _OTHER
+            found = (
+                self._requests.labels(known, route, str(status)),
+                self._request_seconds.labels(known, route),
+            )
+            if known == method:
+                self._children[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
+        if status >= 400 and code is not None:
+            self._errors.labels(self._bounded("code", code)).inc()
+        if status == 429 and not (code or "").startswith("upstream_"):
+            self._rate_limited.inc()
+
+    def run_started(self) -> None:
+        """Count a run that the upstream accepted."""
+        self._runs_started.inc()
+
+    def run_cancelled(self) -> None:
+        """Count a cancellation sent."""
+        self._cancellations.inc()
+
+    def first_text(self, seconds: float) -> None:
+        """Note when a run's first text came."""
+        self._first_text.observe(seconds)
+
+    def run_ended(self, status: str) -> None:
+        """Count a run's end."""
+        self._runs_ended.labels(self._bounded("status", status)).inc()
+
+    def tokens_used(
+        self, model: str, *, input_tokens: int, cached_tokens: int, output_tokens: int, cost: float | None
+    ) -> None:
+        """Count a finished run's tokens, and what they cost where a price is known."""
+        model = self._bounded("model", model)
+        self._input.labels(model).inc(input_tokens)
+        self._cached.labels(model).inc(cached_tokens)
+        self._output.labels(model).inc(output_tokens)
+        if cost is not None:
+            self._cost.labels(model).inc(cost)
+
+    def upstream_answered(self, operation: str, seconds: float) -> None:
+        """Note how long the upstream took to answer or to fail."""
+        found = self._operations.get(operation)
+        if found is None:
+            found = self._operations[operation] = self._upstream_seconds.labels(operation)
+        found.observe(seconds)
+
+    def upstream_failed(self, operation: str, code: str | None) -> None:
+        """Count a failed call."""
+        self._upstream_errors.labels(operation, self._bounded("code", code or _OTHER)).inc()
+
+    def lock_waited(self, seconds: float) -> None:
+        """Note a wait for a busy conversation."""
+        self._lock_wait.observe(seconds)
+
+    async def watch_event_loop(self) -> None:
+        """Sample for ever how late the event loop is."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_SAMPLE_SECONDS
+            await asyncio.sleep(_LAG_SAMPLE_SECONDS)
+            self._lag.observe(max(0.0, loop.time() - due))
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"soloist_{name}", documentation, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, documentation: str, *labels: str, buckets: tuple[float, ...] = _SECONDS
+    ) -> Histogram:
+        return Histogram(f"soloist_{name}", documentation, labels, buckets=buckets, registry=self.registry)
+
+    def _bounded(self, label: str, value: str) -> str:
+        """Return a label value that comes from outside, or `other` once there are too many."""
+        values = self._values.setdefault(label, set())
+        if value not in values:
+            if len(values) >= _MOST_VALUES:
+                return _OTHER
+            values.add(value)
+        return value
+
+
+class _Watched:
+    """Gauges whose values live elsewhere."""
+
+    def __init__(self, streams: StreamCounts, upstream: UpstreamState) -> None:
+        self._streams = streams
+        self._upstream = upstream
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield what is the case now."""
+        streams, upstream = self._streams, self._upstream
+        yield GaugeMetricFamily(
+            "soloist_open_streams", "Runs and streams being served.", streams.open_streams
+        )
+        yield GaugeMetricFamily("soloist_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
+        yield GaugeMetricFamily("soloist_max_streams", "Most of them at a time.", streams.max_streams)
+        yield GaugeMetricFamily("soloist_draining", "1 while shutting down.", int(streams.is_draining))
+        ended = CounterMetricFamily("soloist_streams_ended", "Streams by how they ended.", labels=["reason"])
+        for reason, count in streams.ended.items():
+            ended.add_metric([reason], count)
+        yield ended
+        reachable = GaugeMetricFamily("soloist_upstream_reachable", "1 when the upstream answered last time.")
+        if upstream.is_reachable is not None:
+            reachable.add_metric([], int(upstream.is_reachable))
+        yield reachable
+        shutdown = GaugeMetricFamily(
+            "soloist_model_shutdown_timestamp_seconds", "When the model is switched off."
+        )
+        if upstream.shutdown_timestamp is not None:
+            shutdown.add_metric([], upstream.shutdown_timestamp)
+        yield shutdown

@@ -1,0 +1,1 @@
+"""Runs: starting, following, reading and ending them."""

@@ -1,0 +1,123 @@
+"""What one run sends upstream: the assistant, what this run overrides of it, and who may override what."""
+
+from typing import Any
+
+from app.core.assistant import OVERRIDES, Assistant
+from app.core.callers import Scope
+from app.core.config import Settings
+from app.core.errors import BadRequestError, OverrideForbiddenError, unknown
+from app.models.common import RequestModel
+from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate
+from app.translate.events import Json
+from app.translate.rounds import RunRounds
+
+_COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoning_effort")
+"""What decides about the operator's money and his assistant's behaviour."""
+
+_EQUIVALENTS = {"truncation_strategy": {"type": "auto"}}
+"""Values of unsupported fields that mean what happens anyway."""
+
+
+class RunParams:
+    """Builds response parameters; raises `ServiceError`s that name the offending field."""
+
+    def __init__(self, assistant: Assistant, settings: Settings) -> None:
+        self._assistant = assistant
+        self._policy = settings.allow_run_overrides
+        self._truncation = settings.assistant_truncation
+        self._is_strict = settings.unsupported_params == "strict"
+
+    @property
+    def assistant_id(self) -> str:
+        """The label that clients see."""
+        return self._assistant.id
+
+    def check_assistant(self, assistant_id: str) -> None:
+        """Refuse every assistant but the one there is."""
+        if assistant_id != self._assistant.id:
+            raise unknown("assistant", param="assistant_id")
+
+    def check_unsupported(self, body: RequestModel, scope: Scope, prefix: str = "") -> None:
+        """Name the fields that are not supported, or refuse them, as the operator wants."""
+        names = [name for name in body.unknown_fields() if not _is_equivalent(name, body)]
+        if scope.caller.kind == "api_key" and not prefix and "user" in names:
+            names.remove("user")  # heeded already, see `current_scope`
+        if not names:
+            return
+        named = [prefix + name for name in names]
+        if self._is_strict:
+            raise BadRequestError(
+                f"This service does not support '{named[0]}'. Leave it out.",
+                param=named[0],
+                code="unsupported_parameter",
+            )
+        scope.ignore(named)
+
+    def for_run(self, body: RunCreate | ThreadRunCreate, scope: Scope, resources: Json) -> Json:
+        """Return the parameters of a new run, without its input and conversation."""
+        overrides = self._overrides(body, scope)
+        params = self._assistant.response_params(overrides, resources)
+        return params | self._common(scope, (body.metadata or {}) | RunRounds.start(overrides))
+
+    def for_chat(self, scope: Scope, resources: Json) -> Json:
+        """Return the parameters of a chat turn: the assistant as it is."""
+        return self._assistant.response_params({}, resources) | self._common(scope, {})
+
+    def for_next_round(self, response: Json, scope: Scope, resources: Json) -> Json:
+        """Return the parameters for going on after tool outputs.
+
+        What the run overrode is taken from the response of its last round; a forced function is not forced
+        again, or the run would never end.
+        """
+        params = self._assistant.response_params({}, resources)
+        for name in RunRounds.read(response).overrides:
+            key = OVERRIDES.get(name)
+            if key and key != "tool_choice" and response.get(key) is not None:
+                params[key] = response[key]
+        metadata = {k: v for k, v in (response.get("metadata") or {}).items() if k != RunRounds.KEY}
+        return params | self._common(scope, metadata | RunRounds.follow(response))
+
+    def _common(self, scope: Scope, metadata: dict[str, Any]) -> Json:
+        common: Json = {"truncation": self._truncation}
+        if metadata:
+            common["metadata"] = metadata
+        if scope.safety_identifier:
+            common["safety_identifier"] = scope.safety_identifier
+        return common
+
+    def _overrides(self, body: RunOverrides, scope: Scope) -> Json:
+        sent = body.model_dump(exclude_none=True, include={*OVERRIDES, "additional_instructions"})
+        own = {"model": self._assistant.model, "instructions": self._assistant.instructions}
+        changed = {name: value for name, value in sent.items() if own.get(name) != value}
+        if self._policy == "none" or (self._policy == "trusted" and not scope.caller.is_trusted):
+            self._refuse(changed)
+        added = changed.pop("additional_instructions", None)
+        if added:
+            base = changed.get("instructions", self._assistant.instructions)
+            changed["instructions"] = f"{base}\n\n{added}" if base else added
+        return changed
+
+    def _refuse(self, changed: Json) -> None:
+        refused = next((name for name in _COSTLY if name in changed), None)
+        if refused:
+            raise OverrideForbiddenError(
+                f"This service does not let this caller override '{refused}'. Leave it out.", param=refused
+            )
+
+
+def turn(params: Json, conversation_id: str, items: list[Json]) -> Json:
+    """Return a response's whole body; without new items, the conversation alone is its input."""
+    body = params | {"conversation": conversation_id}
+    return body | {"input": items} if items else body
+
+
+def _is_equivalent(name: str, body: RequestModel) -> bool:
+    value = (body.__pydantic_extra__ or {}).get(name)
+    if value is None:
+        return True
+    meant = _EQUIVALENTS.get(name)
+    return (
+        meant is not None
+        and isinstance(value, dict)
+        and {k: v for k, v in value.items() if v is not None} == meant
+    )

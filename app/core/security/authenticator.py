@@ -1,0 +1,192 @@
+"""Who may call: API keys, browser sessions, tokens of an identity provider, or everybody on this machine."""
+
+import hashlib
+import hmac
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+import structlog
+
+from app.core.callers import Caller
+from app.core.config import Settings
+from app.core.config_checks import SESSION_PREFIX, is_loopback
+from app.core.errors import ForbiddenError, UnauthorizedError
+from app.core.limits.rate_limit import AttemptLimit
+from app.core.security.credentials import Credentials, checked_user
+from app.core.security.jwt_auth import JwtVerifier
+from app.core.security.sessions import Session, SessionTokens
+
+_log = structlog.get_logger("soloist")
+_REMEMBERED = 10_000
+_SHORT_KEY_CHARS = 20
+_MAX_TOKEN_CHARS = 8_192
+_USER_TOKEN_SECONDS = 60.0
+"""A verified user's token is verified again after so long, so that a withdrawn key of the provider counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A credential that was good; times are unix seconds."""
+
+    caller: Caller
+    good_until: float = float("inf")
+    origins: tuple[str, ...] = ()
+
+
+class ApiKeys:
+    """The operator's keys, held as digests."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._digests: list[tuple[str, bytes]] = []
+        for name, found in settings.api_keys.items():
+            for key in found if isinstance(found, list) else [found]:
+                self._digests.append((name, _digest_of(key.get_secret_value())))
+        self.names = frozenset(settings.api_keys)
+
+    def name_of(self, token_digest: bytes) -> str | None:
+        """Return whose key it is; every key is compared, in a time that says nothing about any of them."""
+        name = None
+        for candidate, digest in self._digests:
+            if hmac.compare_digest(digest, token_digest):
+                name = candidate
+        return name
+
+
+class Authenticator:
+    """Turns credentials into callers; raises `UnauthorizedError`, `ForbiddenError` or `RateLimitedError`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._mode = settings.auth_mode
+        self._is_private = is_loopback(settings.host)
+        self._allowed_origins = frozenset(settings.cors_origins)
+        self._signing_key = settings.signing_keys[0] if settings.signing_keys else b""
+        self._keys = ApiKeys(settings)
+        self._jwt = JwtVerifier(settings) if settings.auth_mode == "jwt" else None
+        self._attempts = AttemptLimit(settings)
+        self._remembered: OrderedDict[bytes, _Verified] = OrderedDict()
+        self.sessions = SessionTokens(settings.signing_keys)
+
+    async def authenticate(self, sent: Credentials) -> Caller:
+        """Return who sent these credentials."""
+        if self._mode == "none":
+            return self._anonymous(sent)
+        if sent.token is None or len(sent.token) > _MAX_TOKEN_CHARS:
+            raise UnauthorizedError(
+                "No credential. Send 'Authorization: Bearer …' or 'x-api-key'.", code="missing_credential"
+            )
+        found = await self._verified(sent, sent.token)
+        if found.origins and sent.origin not in found.origins:
+            raise ForbiddenError("The session is not for pages of this origin.", code="origin_not_allowed")
+        if sent.user is not None and found.caller.kind == "api_key":
+            return self.acting_for(found.caller, checked_user(sent.user, "x-user-id"))
+        return found.caller
+
+    def acting_for(self, caller: Caller, user: str) -> Caller:
+        """Return the API key's caller as one that acts for `user`."""
+        return self._of_user(caller.key_name or "", user, replace(caller, user=user))
+
+    async def aclose(self) -> None:
+        """Give up what is open."""
+        if self._jwt:
+            await self._jwt.aclose()
+
+    async def _verified(self, sent: Credentials, token: str) -> _Verified:
+        digest = hashlib.sha256(token.encode()).digest()
+        found = self._remembered.get(digest)
+        if found is not None and found.good_until > time.time():
+            self._remembered.move_to_end(digest)
+            return found
+        # What was good a moment ago passes: an attacker behind the same proxy cannot lock its users out.
+        self._attempts.check(sent.address)
+        try:
+            found = await self._verify(token, digest)
+        except UnauthorizedError:
+            self._attempts.failed(sent.address)
+            raise
+        self._remembered[digest] = found
+        if len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
+        return found
+
+    async def _verify(self, token: str, digest: bytes) -> _Verified:
+        if token.startswith(SESSION_PREFIX):
+            return self._of_session(self.sessions.read(token))
+        name = self._keys.name_of(digest)
+        if name is not None:
+            return _Verified(self._owned(f"key:{name}", Caller("api_key", key_name=name)))
+        if self._jwt is None:
+            raise UnauthorizedError("The API key is not valid. Check it for a typing error.")
+        subject, expires_at = await self._jwt.verify(token)
+        caller = self._owned(f"jwt:{subject}", Caller("user", is_trusted=False, user=subject))
+        return _Verified(caller, min(expires_at, time.time() + _USER_TOKEN_SECONDS))
+
+    def _of_session(self, session: Session) -> _Verified:
+        if session.key_name not in self._keys.names:
+            raise UnauthorizedError(
+                "The API key that made this session is gone. Ask your backend for a new one.",
+                code="invalid_session",
+            )
+        caller = Caller(
+            "session",
+            is_trusted=False,
+            thread_id=session.thread_id,
+            key_name=session.key_name,
+            user=session.user,
+            chat_limit=session.chat_limit,
+        )
+        owned = self._of_user(session.key_name, session.user, caller)
+        if session.chat_limit is not None:
+            # Its own allowance is counted by itself: other sessions of the user neither eat it nor share it.
+            owned = replace(owned, counted_as=f"session:{session.session_id}")
+        return _Verified(owned, session.expires_at, session.origins)
+
+    def _of_user(self, key_name: str, user: str, caller: Caller) -> Caller:
+        """Own the caller's things to a user of an API key: the same through the key and through a session."""
+        return self._owned(f"key:{key_name}/user:{user}", caller)
+
+    def _owned(self, owner: str, caller: Caller) -> Caller:
+        identifier = hmac.digest(self._signing_key, b"safety\0" + owner.encode(), "sha256").hex()
+        return replace(caller, owner=owner, counted_as=owner, safety_identifier=identifier)
+
+    def _anonymous(self, sent: Credentials) -> Caller:
+        if sent.origin is not None and not self._is_known_page(sent.origin, sent.host):
+            raise ForbiddenError(
+                "Pages of this origin may not call. The service's operator can allow them in CORS_ORIGINS.",
+                code="origin_not_allowed",
+            )
+        if self._is_private and sent.is_local:
+            return Caller()
+        return Caller(is_trusted=self._is_private, counted_as=f"address:{sent.address}")
+
+    def _is_known_page(self, origin: str, host: str | None) -> bool:
+        """Tell whether a page may call without a credential: of this machine or service, or a listed one."""
+        if origin in self._allowed_origins:
+            return True
+        parts = urlsplit(origin)
+        if is_loopback(parts.hostname or ""):
+            return True
+        # A name that an attacker points at this machine makes his page look like ours: only a public service
+        # may go by the name that the browser used.
+        return not self._is_private and host is not None and parts.netloc == host
+
+
+def warn_of_open_doors(settings: Settings) -> None:
+    """Say at the start what an operator may not have meant."""
+    if settings.auth_mode == "none":
+        who = "this machine" if is_loopback(settings.host) else "the network"
+        _log.warning(
+            "anonymous_access", effect=f"everybody on {who} may call, and spend; set AUTH_MODE=api_key"
+        )
+    found = [
+        key for keys in settings.api_keys.values() for key in (keys if isinstance(keys, list) else [keys])
+    ]
+    if any(len(key.get_secret_value()) < _SHORT_KEY_CHARS for key in found):
+        _log.warning("short_api_key", effect="it can be guessed; make keys with: openssl rand -hex 32")
+
+
+def _digest_of(key: str) -> bytes:
+    if key.startswith("sha256:"):
+        return bytes.fromhex(key.removeprefix("sha256:"))
+    return hashlib.sha256(key.encode()).digest()
