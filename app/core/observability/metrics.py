@@ -85,6 +85,8 @@ class Metrics:
         )
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._operations: dict[str, Histogram] = {}
+        self._statuses: dict[str, Counter] = {}
+        self._models: dict[str, tuple[Counter, ...]] = {}
         self._values: dict[str, set[str]] = {}
 
     def render(self) -> bytes:
@@ -134,16 +136,23 @@ class Metrics:
 
     def run_ended(self, status: str) -> None:
         """Count a run's end."""
-        self._runs_ended.labels(self._bounded("status", status)).inc()
+        found = self._statuses.get(status)
+        if found is None:
+            found = self._statuses[status] = self._runs_ended.labels(status)
+        found.inc()
 
     def tokens_used(
         self, model: str, *, input_tokens: int, cached_tokens: int, output_tokens: int, cost: float | None
     ) -> None:
         """Count a finished run's tokens, and what they cost where a price is known."""
         model = self._bounded("model", model)
-        self._input.labels(model).inc(input_tokens)
-        self._cached.labels(model).inc(cached_tokens)
-        self._output.labels(model).inc(output_tokens)
+        found = self._models.get(model)
+        if found is None:
+            kinds = (self._input, self._cached, self._output)
+            found = self._models[model] = tuple(kind.labels(model) for kind in kinds)
+        for counter, tokens in zip(found, (input_tokens, cached_tokens, output_tokens), strict=True):
+            if tokens:
+                counter.inc(tokens)
         if cost is not None:
             self._cost.labels(model).inc(cost)
 
