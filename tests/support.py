@@ -19,7 +19,8 @@ from pydantic_settings import PydanticBaseSettingsSource
 from app.core.config import Settings
 from app.embedded.server import serve_embedded
 from app.embedded.settings import EmbeddedSettings
-from main import Server, create_app
+from app.server import Server
+from main import create_app
 
 Json = dict[str, Any]
 Frames = list[tuple[str, Any]]

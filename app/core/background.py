@@ -33,3 +33,9 @@ class BackgroundTasks:
         self._tasks.discard(task)
         if not task.cancelled() and (failure := task.exception()) is not None:
             _log.error("background_task_failed", error=type(failure).__name__)
+
+
+async def stop_task(task: "asyncio.Task[None]") -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from app.core.assistant import load_assistant
 from app.core.config import Settings
 from app.core.errors import ServiceError
-from app.core.lifespan import open_upstream, opened_target
+from app.core.upstream.opening import open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.knowledge.folder import LocalFile, scan
 from app.knowledge.progress import Progress, described

@@ -5,7 +5,8 @@ outage costs one deadline and not one a request; a probe opens it again. The log
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import redis.asyncio
@@ -14,6 +15,8 @@ import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from app.core.config import Settings
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -87,3 +90,17 @@ class SharedRedis:
             _log.warning("redis_back")
             self._probe = None
             return
+
+
+@asynccontextmanager
+async def opened_redis(settings: Settings) -> AsyncIterator[SharedRedis | None]:
+    """Yield the Redis that replicas share, or None; it need not be there yet."""
+    url = settings.rate_limit_storage.get_secret_value()
+    if url.startswith("memory:"):
+        yield None
+        return
+    redis = SharedRedis(url)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()

@@ -11,10 +11,10 @@ from app.core.assistant import load_assistant
 from app.core.calls import parsed
 from app.core.config import Settings
 from app.core.errors import ServiceError
-from app.core.lifespan import model_name, open_upstream, opened_target
 from app.core.observability.model_watch import ModelWatch
 from app.core.observability.prices import load_prices, price_of
 from app.core.upstream.failures import UpstreamAuthError, UpstreamMissingError, UpstreamUnreachableError
+from app.core.upstream.opening import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 
 _SECONDS = 10.0

@@ -1,11 +1,9 @@
-"""What opens with the process and closes with it, in reverse order."""
+"""Opening the upstream that the settings choose."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.core.config import PROJECT_ROOT, Settings
-from app.core.limits.shared_redis import SharedRedis
 from app.core.upstream.direct import DirectUpstream
 from app.core.upstream.port import Upstream
 from app.core.upstream.sdk import SdkUpstream
@@ -39,26 +37,6 @@ def open_upstream(target: UpstreamTarget, settings: Settings) -> Upstream:
         if settings.upstream_adapter == "sdk"
         else DirectUpstream(target, settings)
     )
-
-
-@asynccontextmanager
-async def opened_redis(settings: Settings) -> AsyncIterator[SharedRedis | None]:
-    """Yield the Redis that replicas share, or None; it need not be there yet."""
-    url = settings.rate_limit_storage.get_secret_value()
-    if url.startswith("memory:"):
-        yield None
-        return
-    redis = SharedRedis(url)
-    try:
-        yield redis
-    finally:
-        await redis.aclose()
-
-
-async def stop_task(task: "asyncio.Task[None]") -> None:
-    """Cancel a task and wait for its end."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def model_name(settings: Settings, model: str) -> str:

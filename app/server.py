@@ -1,0 +1,54 @@
+"""uvicorn as this service runs it."""
+
+import gc
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.core.config import Settings
+
+_COLLECT_AFTER_OBJECTS = 10_000
+"""Young objects that start a collection of cycles; Python's 700 are alive in a few open requests."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with streams drained before connections are closed."""
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # same meaning
+        """Open everything, then spare the collector of cycles what stays for good.
+
+        Looking through all loaded modules took a sixth of the CPU time and stopped every stream for 0.15 s.
+        """
+        await super().startup(sockets)  # type: ignore[arg-type]  # passed on as it came
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER_OBJECTS)
+
+    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # same meaning
+        """Let open streams finish within the grace period, then close."""
+        app = self.config.app
+        if isinstance(app, FastAPI) and hasattr(app.state, "registry"):
+            await app.state.registry.drain(app.state.grace_seconds)
+        await super().shutdown(sockets)  # type: ignore[arg-type]  # passed on as it came
+
+
+def serve(app: FastAPI, settings: Settings) -> None:
+    """Serve until a signal comes."""
+    app.state.grace_seconds = settings.shutdown_grace_seconds
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=False,
+        # Addresses in headers are believed from TRUSTED_PROXIES only: app/core/security/credentials.py.
+        proxy_headers=False,
+        lifespan="on",
+        # Longer than proxies keep idle connections (60 s), so that no request crosses a close.
+        timeout_keep_alive=75,
+        # Answers had their time before, see Server.shutdown: what is left now only has to be flushed.
+        timeout_graceful_shutdown=1,
+    )
+    Server(config).run()
