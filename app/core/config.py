@@ -213,12 +213,14 @@ class Settings(BaseSettings):
 
     # Limits
     rate_limit_enabled: bool = Field(True, description="Off switches every limit on requests off.")
-    rate_limit_chat: RateLimit = Field("60/minute", description="Chats, runs and tool outputs of one caller.")
-    rate_limit_writes: RateLimit = Field("120/minute", description="All other POST and DELETE of one caller.")
-    rate_limit_reads: RateLimit = Field("1200/minute", description="GET of one caller; polling is reading.")
+    rate_limit_chat: RateLimit = Field(
+        "300/minute", description="Chats, runs and tool outputs of one caller."
+    )
+    rate_limit_writes: RateLimit = Field("600/minute", description="All other POST and DELETE of one caller.")
+    rate_limit_reads: RateLimit = Field("6000/minute", description="GET of one caller; polling is reading.")
     rate_limit_sessions: RateLimit = Field("120/minute", description="Sessions that one API key mints.")
     rate_limit_auth_failures: RateLimit = Field(
-        "30/minute", description="Refused credentials of one client address."
+        "300/minute", description="Refused credentials of one client address."
     )
     rate_limit_storage: SecretStr = Field(
         SecretStr("memory://"),
