@@ -39,10 +39,10 @@ class TestAnswers:
         assert 0 < int(response.headers["retry-after"]) <= 60
 
     async def test_streams_say_it_too(self, start, upstream):
-        async with start(url=upstream, is_served=True, **GUARDED) as service:
+        async with start(url=upstream, is_served=True, **GUARDED, rate_limit_chat="7/minute") as service:
             body = {"message": "hello", "stream": True}
             response = await service.client.post("chat", json=body, headers=bearer(KEY_A))
-        assert response.headers["ratelimit-limit"] == "60"
+        assert response.headers["ratelimit-limit"] == "7"
 
     async def test_off_is_off(self, start, upstream):
         settings = GUARDED | {"rate_limit_enabled": False, "rate_limit_reads": "1/minute"}
