@@ -70,10 +70,12 @@ def _check_upstream(settings: Settings) -> None:
 
 
 def _check_embedded(settings: Settings) -> None:
-    if settings.upstream_kind != "embedded":
+    if settings.upstream_kind != "embedded" or settings.embedded_responder != "local":
         return
-    if settings.embedded_responder == "local" and settings.local_model_path is None:
+    if settings.local_model_path is None:
         raise ValueError("EMBEDDED_RESPONDER=local needs LOCAL_MODEL_PATH; ./run.sh local sets both")
+    if not settings.local_model_path.is_file():
+        raise ValueError("LOCAL_MODEL_PATH names no file; ./run.sh local brings a small model")
 
 
 def _check_callers(settings: Settings) -> None:
