@@ -2,11 +2,13 @@
 
 import gc
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from app.core.config import Settings
 
+_log = structlog.get_logger("soloist")
 _COLLECT_AFTER_OBJECTS = 10_000
 """Young objects that start a collection of cycles; Python's 700 are alive in a few open requests."""
 
@@ -20,6 +22,8 @@ class Server(uvicorn.Server):
         Looking through all loaded modules took a sixth of the CPU time and stopped every stream for 0.15 s.
         """
         await super().startup(sockets)  # type: ignore[arg-type]  # passed on as it came
+        if self.started:
+            _log.info("listening", url=f"http://{self.config.host}:{self.config.port}")
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)

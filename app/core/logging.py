@@ -19,7 +19,7 @@ from app.core.observability.telemetry import add_trace_id, is_wanted
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _BACKUPS = 5
-_OWN_LOGGERS = ("app", "soloist", "access", "uvicorn.error")
+_OWN_LOGGERS = ("app", "soloist", "access")
 
 REQUEST_LOG: ContextVar[dict[str, Any] | None] = ContextVar("request_log", default=None)
 """The fields of the running request's access line; None outside of requests."""
