@@ -13,7 +13,7 @@ from app.models.threads import Thread, ThreadCreate, ThreadUpdate
 router = APIRouter(prefix="/threads", tags=["threads"], route_class=LeanRoute)
 
 
-@router.post("", summary="Create a thread", response_model=Thread, responses=errors(429, 502, 504))
+@router.post("", summary="Create a thread", response_model=Thread, responses=errors(404, 429, 502, 504))
 async def create_thread(
     client: ClientDep, scope: ScopeDep, once: OnceDep, body: ThreadCreate | None = None
 ) -> Response:
