@@ -25,6 +25,7 @@ _RATES: dict[str, tuple[str, measures.Measure]] = {
     "list": ("list of 100 messages", measures.list_messages),
     "run": ("run, polled until done", measures.run_and_poll),
 }
+_OTHER_FILES = 200
 _ONLY_SOLOIST = {"list", "run"}
 _QUICK_ROWS = ["json", "stream", "paced", "first"]
 _ALL_ROWS = [*_RATES, "paced", "first", "latency", "memory", "many"]
@@ -38,6 +39,7 @@ class Bench:
         self._tested = tested
         self._load = load
         self._rounds = rounds
+        self._most_files = raise_file_limit()
         self.rows: list[Row] = []
 
     async def start(self) -> None:
@@ -103,6 +105,10 @@ class Bench:
 
     async def _memory(self) -> None:
         for streams in self._load.open_streams:
+            # A stream takes two files of the service, one for each side.
+            if 2 * streams + _OTHER_FILES > self._most_files:
+                print(f"{streams:,} open streams need `ulimit -n {2 * streams + _OTHER_FILES}`: left out")
+                continue
             row = Row(f"memory-{streams}", f"memory per open stream, {streams:,} open", "kib")
             for variant in self._tested:
                 if variant.speaks != "chat":

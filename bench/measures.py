@@ -17,6 +17,9 @@ from bench.variants import Variant
 from bench.wire import Plan, text
 
 Numbers = dict[str, float]
+_OPENED_A_SECOND = 250
+_MOST_LOOKS = 6
+_MOST_CLOSING_LOOKS = 60
 TOKENS = 60
 _SETTLE_SECONDS = 2.5
 """Work that a service puts off until after its answer belongs to what the answer cost."""
@@ -30,7 +33,7 @@ class Load:
     connections: int = 24
     paced_streams: int = 50
     paced_tokens: int = 250
-    open_streams: tuple[int, ...] = (1_000, 10_000)
+    open_streams: tuple[int, ...] = (1_000, 4_000, 10_000)
     paced_rounds: int = 3
 
 
@@ -169,24 +172,44 @@ async def latencies(variant: Variant, upstream: Server, load: Load, *, per_secon
 
 
 async def memory(variant: Variant, upstream: Server, streams: int) -> Numbers:
-    """Measure the memory of open streams that all advance; wants a freshly started server."""
+    """Measure the memory of open streams that all advance; wants a freshly started server.
+
+    Raises `RuntimeError` where a stream is refused or stands still: a figure would say nothing.
+    """
     server = _server(variant)
     gap_ms = max(2_000, streams // 2)
     plan = Plan(tokens=10_000, gap_ms=gap_ms, first_ms=500)
     warm_up = await closed_loop(variant.port, variant.chat(Plan(tokens=TOKENS), stream=True), 8, 0.5)
     _check(warm_up, 1)
+    left_before = await _open_upstream(upstream)
     before = server.memory_bytes()
     opened = OpenStreams()
-    await opened.open(variant.port, variant.chat(plan, stream=True), streams, streams / 1_000)
-    await asyncio.sleep(gap_ms / 1000 + 2)
-    seen = opened.received()
-    await asyncio.sleep(gap_ms / 1000 * 1.5 + 1)
-    advanced = sum(now > earlier for now, earlier in zip(opened.received(), seen, strict=True))
+    await opened.open(variant.port, variant.chat(plan, stream=True), streams, streams / _OPENED_A_SECOND)
+    await _until_all_advance(opened, streams, gap_ms / 1_000)
     after = server.memory_bytes()
     opened.abandon()
-    await asyncio.sleep(2)
-    left = await _open_upstream(upstream)
-    return {"kib": (after - before) / 1024 / streams, "advanced": advanced, "left_upstream": left}
+    seconds = await _until_closed(upstream, left_before)
+    return {"kib": (after - before) / 1024 / streams, "advanced": streams, "closed_after_s": seconds}
+
+
+async def _until_all_advance(opened: OpenStreams, streams: int, gap_seconds: float) -> None:
+    for _ in range(_MOST_LOOKS):
+        seen = opened.received()
+        await asyncio.sleep(gap_seconds * 1.5 + 1)
+        if opened.result.failures:
+            break
+        if all(now > earlier for now, earlier in zip(opened.received(), seen, strict=True)):
+            return
+    raise RuntimeError(f"{opened.result.failures} of {streams} streams failed, or some stand still")
+
+
+async def _until_closed(upstream: Server, left_before: int) -> float:
+    """Return the seconds until the upstream's streams are closed, or infinity where they stay open."""
+    for looks in range(_MOST_CLOSING_LOOKS):
+        if await _open_upstream(upstream) <= left_before:
+            return looks / 2
+        await asyncio.sleep(0.5)
+    return float("inf")
 
 
 async def _open_upstream(upstream: Server) -> int:
