@@ -15,6 +15,7 @@ import httpx2
 import uvicorn
 from fastapi import FastAPI
 from pydantic_settings import PydanticBaseSettingsSource
+from starlette.types import ASGIApp
 
 from app.core.config import Settings
 from app.embedded.server import serve_embedded
@@ -74,6 +75,8 @@ class Service:
     client: httpx2.AsyncClient
     base_url: str = ""
     server: uvicorn.Server | None = None
+    asgi: ASGIApp | None = None
+    """The app with its lifespan's state, where it runs without a socket."""
 
 
 @asynccontextmanager
@@ -92,7 +95,7 @@ async def in_process(settings: Settings) -> AsyncIterator[Service]:
             async with httpx2.AsyncClient(
                 transport=transport, base_url=url, timeout=PATIENCE_SECONDS
             ) as client:
-                yield Service(app, client, url)
+                yield Service(app, client, url, asgi=with_state)
 
 
 class _QuietServer(Server):

@@ -28,6 +28,10 @@ class EventSource(Protocol):
         """End the stream from this side; the run itself is not touched."""
 
 
+_BROWSER_END_SECONDS = 0.05
+"""How long the end waits after the last event for a page. A page that finds events and the end in one read
+may handle the end first: deep-chat 2 then stays busy for good."""
+
 _FAILED: Json = ServiceError("The service failed. The failure has been logged.").detail()
 _TOO_OLD: Json = {
     "message": "The stream reached its longest life. The run goes on: follow it through its events.",
@@ -72,11 +76,15 @@ class EventStreamResponse(Response):
         self._end_reason = "finished"
         self._last_sent = self._started = asyncio.get_running_loop().time()
         self._sending_since: float | None = None
+        self._is_for_a_page = False
+        self._is_told = False
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Send everything, watching for the client's leave."""
         self._send = send
         self._task = asyncio.current_task()
+        # Browsers send it with every POST, and nobody else does.
+        self._is_for_a_page = any(name == b"origin" for name, _ in scope["headers"])
         self._registry.add(self)
         try:
             async with ClientWatch(receive):
@@ -85,8 +93,9 @@ class EventStreamResponse(Response):
                 )
                 await self._pump()
         except ClientGoneError:
-            self._end_reason = "client_gone"
-            await self._on_gone()
+            if not self._is_told:
+                self._end_reason = "client_gone"
+                await self._on_gone()
         except asyncio.CancelledError:
             self._end_reason = "slow_reader" if self._is_slow else "interrupted"
             if not (self._is_slow or self._interruption):
@@ -120,7 +129,7 @@ class EventStreamResponse(Response):
 
     def interrupt(self, error: Json) -> None:
         """End the stream from this side with an error event; the run goes on."""
-        if self._interruption is None:
+        if self._interruption is None and not self._is_told:
             self._interruption = error
             self._cancel()
 
@@ -135,13 +144,21 @@ class EventStreamResponse(Response):
             if data:
                 await self._write(data)
         # A reader that has had the terminal event already came back: nothing is left but the end.
-        await self._write(self._encoder.close(), more=False)
+        await self._end(self._encoder.close())
 
     async def _finish(self, data: bytes, last: DomainEvent) -> None:
         if self._encoder.aborts_on_failure and is_broken_off(last):
             await self._write(data)
             raise StreamBrokenOffError
-        await self._write(data + self._encoder.close(), more=False)
+        await self._end(data + self._encoder.close())
+
+    async def _end(self, data: bytes) -> None:
+        if self._is_for_a_page:
+            await self._write(data)
+            self._is_told = True
+            await asyncio.sleep(_BROWSER_END_SECONDS)
+            data = b""
+        await self._write(data, more=False)
 
     async def _cut_short(self) -> None:
         if self._interruption is None:

@@ -2,10 +2,11 @@
 
 import asyncio
 
+import httpx2
 import pytest
 
 from tests.api.test_streams import PLAIN, START, streamed, streamed_events
-from tests.dialects import BADLY, DIALECTS, ends, request_of
+from tests.dialects import BADLY, DIALECTS, WELL, ends, request_of
 from tests.support import embedded_upstream, error_of, frames, names, new_thread, until
 
 
@@ -37,6 +38,32 @@ class TestDeath:
             assert error_of(refused, 502)["code"] == "upstream_unreachable"
             assert refused.headers["retry-after"]
         await living
+
+
+class TestEnd:
+    @pytest.mark.parametrize("dialect", DIALECTS)
+    @pytest.mark.parametrize(("headers", "writes_of_the_end"), [({"origin": "http://x.example"}, 2), ({}, 1)])
+    async def test_a_page_gets_the_end_apart_from_the_last_event(
+        self, start, dialect, headers, writes_of_the_end
+    ):
+        written: list[bytes] = []
+        async with start(cors_origins=["http://x.example"]) as service:
+            path, body = request_of(dialect, "hello")
+
+            async def noting(scope, receive, send):
+                async def note(message):
+                    if message["type"] == "http.response.body":
+                        written.append(message["body"])
+                    await send(message)
+
+                await service.asgi(scope, receive, note)
+
+            client = httpx2.AsyncClient(transport=httpx2.ASGITransport(noting), base_url=service.base_url)
+            async with client:
+                response = await client.post(path, json=body, headers=headers)
+        assert ends(dialect, frames(response.text)) == WELL[dialect]
+        assert len([data for data in written if data == b""]) == writes_of_the_end - 1
+        assert written[-writes_of_the_end] != b""
 
 
 class TestLiveness:

@@ -216,8 +216,10 @@ async def test_deep_chats_own_assistant_connection_works(streams: bool, start: S
         found.scripts["/deepChat.js"] = bundle.read_text()
         found.pages["/"] = direct_page(service, streams=streams)
         chat = await visit(found.origin + "/", origins=(origin_of(service.base_url),))
-        await chat.say("hello")
-        await expect(chat.answer).to_have_text("You said: hello")
+        for text in ("hello", "again", "goodbye"):
+            await chat.say(text)
+            await expect(chat.answer).to_have_text(f"You said: {text}")
+            await expect(chat.page.locator("#stop-icon")).to_have_count(0)
 
 
 def direct_page(service: Service, *, streams: bool) -> str:
