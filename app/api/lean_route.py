@@ -1,13 +1,13 @@
-"""Routes without FastAPI's dependency solver, which costs more than all that a chat does here.
+"""Often-called routes without FastAPI's routing and dependency solver, which cost more than a chat does here.
 
 Functions and dependencies are declared as for FastAPI, which describes them in the OpenAPI document. A
-request in the usual form (a JSON body, none of the optional headers and query parameters) is served
-directly; everything else, bad input above all, goes FastAPI's way, so that its errors are the same
+request in the usual form (a JSON body of known length, none of the optional headers and query parameters) is
+served directly; everything else, bad input above all, goes FastAPI's way, so that its errors are the same
 everywhere.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +17,15 @@ from fastapi.dependencies.models import Dependant
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from app.core.errors import ClientGoneError
-from app.core.observability.telemetry import is_wanted
 
 _JSON = b"application/json"
 _UNREAD = object()
 Call = Callable[..., Awaitable[Any]]
+Handlers = Mapping[Any, Callable[..., Any]]
 
 
 @dataclass(slots=True)
@@ -77,50 +79,33 @@ class _Plan:
         defaults = {param.name: param.get_default() for param in optional}
         self.steps[call] = _Step(call, function.request_param_name, taken, defaults)
 
-    def fits(self, request: Request) -> bool:
+    def fits(self, scope: AsgiScope) -> bool:
         """Tell whether a request leaves every optional parameter out."""
-        return not request.scope["query_string"] and self.optional_headers.isdisjoint(
-            name for name, _ in request.scope["headers"]
+        return not scope["query_string"] and self.optional_headers.isdisjoint(
+            name for name, _ in scope["headers"]
         )
 
 
 class LeanRoute(APIRoute):
     """The class of routes that are called often; `app.dependency_overrides` do not reach them."""
 
-    def get_route_handler(self) -> Any:
-        """Return what serves a request; FastAPI's own for routes that take more than this class knows."""
-        ordinary = super().get_route_handler()
-        plan = _Plan()
-        plan.add(self.dependant)
-        path_names = [param.name for param in self.dependant.path_params]
-        has_body = self.body_field is not None
-        # Spans of the steps in FastAPI's way are its own.
-        if is_wanted() or not (plan.is_possible and self._has_model_body() and _are_texts(self.dependant)):
-            return ordinary
-        *steps, endpoint = plan.steps.values()
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._plan = _Plan()
+        self._plan.add(self.dependant)
+        *self._steps, self._endpoint = self._plan.steps.values()
+        self._body_name = self.dependant.body_params[0].name if self.body_field else ""
+        self.is_lean = self._plan.is_possible and self._has_model_body() and _are_texts(self.dependant)
+        """False for a route that takes more than this class knows; FastAPI serves those."""
 
-        async def serve(request: Request) -> Response:
-            body = await self._read_body(request) if has_body and plan.fits(request) else None
-            if body is _UNREAD or not plan.fits(request):
-                return await ordinary(request)
-            returned: dict[Call, Any] = {}
-            for step in steps:
-                returned[step.call] = await step.run(request, returned, {})
-            values = {name: request.path_params[name] for name in path_names}
-            if has_body:
-                values[self.dependant.body_params[0].name] = body
-            response: Response = await endpoint.run(request, returned, values)
-            return response
-
-        return serve
-
-    def _has_model_body(self) -> bool:
-        """Tell whether the body, if any, is one JSON object."""
-        params = self.dependant.body_params
-        return not params or (len(params) == 1 and hasattr(params[0].field_info.annotation, "model_fields"))
-
-    async def _read_body(self, request: Request) -> Any:
-        if not _is_json(request.scope["headers"]):
+    async def read(self, request: Request, max_bytes: int) -> Any:
+        """Return the request's body, validated; `_UNREAD` for a request that FastAPI has to look at."""
+        scope = request.scope
+        if not self._plan.fits(scope):
+            return _UNREAD
+        if self.body_field is None:
+            return None
+        if not _is_json_within(scope["headers"], max_bytes):
             return _UNREAD
         try:
             found = orjson.loads(await request.body())
@@ -128,8 +113,114 @@ class LeanRoute(APIRoute):
             return _UNREAD
         except ClientDisconnect as exc:
             raise ClientGoneError from exc
-        body, errors = self.body_field.validate(found, {}, loc=("body",)) if self.body_field else (None, [])
+        body, errors = self.body_field.validate(found, {}, loc=("body",))
         return _UNREAD if errors else body
+
+    async def answer(self, request: Request, body: Any) -> Response:
+        """Call the dependencies and the endpoint."""
+        returned: dict[Call, Any] = {}
+        for step in self._steps:
+            returned[step.call] = await step.run(request, returned, {})
+        values = dict(request.scope["path_params"])
+        if self._body_name:
+            values[self._body_name] = body
+        response: Response = await self._endpoint.run(request, returned, values)
+        return response
+
+    def _has_model_body(self) -> bool:
+        """Tell whether the body, if any, is one JSON object."""
+        params = self.dependant.body_params
+        return not params or (len(params) == 1 and hasattr(params[0].field_info.annotation, "model_fields"))
+
+
+class LeanMiddleware:
+    """The innermost middleware: finds the lean route of a request and serves it, past FastAPI's own way.
+
+    Args:
+        app: FastAPI's own way.
+        prefix: what comes before each route's path.
+        routes: all routes below the prefix, in the order in which they are compared.
+        handlers: the app's exception handlers.
+        max_body_bytes: longer bodies, and those of unknown length, go FastAPI's way, which limits them.
+
+    """
+
+    def __init__(
+        self, app: ASGIApp, prefix: str, routes: Sequence[APIRoute], handlers: Handlers, max_body_bytes: int
+    ) -> None:
+        self._app = app
+        self._prefix = prefix
+        self._handlers = handlers
+        self._max_body_bytes = max_body_bytes
+        self._fixed: dict[tuple[str, str], LeanRoute] = {}
+        self._others: list[tuple[APIRoute, LeanRoute | None]] = []
+        for route in routes:
+            lean = route if isinstance(route, LeanRoute) and route.is_lean else None
+            if lean and not lean.dependant.path_params:
+                for method in lean.methods or ():
+                    self._fixed.setdefault((method, prefix + lean.path), lean)
+            else:
+                self._others.append((route, lean))
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        found = self._found(scope) if scope["type"] == "http" else None
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        route, path_params = found
+        request = Request(scope, receive, send)
+        response = await self._response(route, path_params, request)
+        if response is None:
+            await self._app(scope, _again(request, receive), send)
+        else:
+            await response(scope, receive, send)
+
+    async def _response(
+        self, route: LeanRoute, path_params: dict[str, str], request: Request
+    ) -> Response | None:
+        try:
+            body = await route.read(request, self._max_body_bytes)
+            if body is _UNREAD:
+                return None
+            request.scope["route"], request.scope["path_params"] = route, path_params
+            return await route.answer(request, body)
+        except Exception as exc:
+            handler = next(filter(None, map(self._handlers.get, type(exc).__mro__)), None)
+            if handler is None:
+                raise
+            handled: Response = await handler(request, exc)
+            return handled
+
+    def _found(self, scope: AsgiScope) -> tuple[LeanRoute, dict[str, str]] | None:
+        path, method = scope["path"], scope["method"]
+        if scope.get("root_path"):
+            return None
+        if route := self._fixed.get((method, path)):
+            return route, {}
+        if not path.startswith(self._prefix):
+            return None
+        rest = path[len(self._prefix) :]
+        # The first that matches serves a request, lean or not.
+        for other, lean in self._others:
+            if method in (other.methods or ()) and (match := other.path_regex.match(rest)):
+                return (lean, match.groupdict()) if lean else None
+        return None
+
+
+def _again(request: Request, receive: Receive) -> Receive:
+    """Give the body that was read once more."""
+    body: bytes | None = getattr(request, "_body", None)
+    if body is None:
+        return receive
+    unread = [body]
+
+    async def replay() -> Message:
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        return await receive()
+
+    return replay
 
 
 def _are_texts(function: Dependant) -> bool:
@@ -139,8 +230,11 @@ def _are_texts(function: Dependant) -> bool:
     )
 
 
-def _is_json(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+def _is_json_within(headers: Iterable[tuple[bytes, bytes]], max_bytes: int) -> bool:
+    is_json = is_within = False
     for name, value in headers:
         if name == b"content-type":
-            return value.partition(b";")[0].strip().lower() == _JSON
-    return False
+            is_json = value.partition(b";")[0].strip().lower() == _JSON
+        elif name == b"content-length":
+            is_within = value.isdigit() and int(value) <= max_bytes
+    return is_json and is_within
