@@ -36,6 +36,7 @@ from app.core.security.cors import SdkCorsMiddleware
 from app.core.security.gate import AccessMiddleware, HostMiddleware
 from app.lifespan import lifespan_of
 from app.server import serve
+from app.workers import serve_workers
 
 # The form of /chat goes first: it takes multipart bodies only and leaves the rest to the route behind it.
 # What is called often comes first: a request is compared with one route after the other.
@@ -58,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Raises `pydantic.ValidationError` or `ValueError` for settings that cannot work."""
     settings = settings or Settings()
     configure_logging(settings)
-    metrics = Metrics()
+    metrics = Metrics(is_shared=settings.workers > 1)
     app = FastAPI(
         title="Soloist",
         version=VERSION,
@@ -116,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if only_check:
         return _report(asyncio.run(check_service(settings)))
+    if settings.workers > 1:
+        return serve_workers(create_app, settings)
     serve(app, settings)
     return 0
 

@@ -1,6 +1,7 @@
 """uvicorn as this service runs it."""
 
 import gc
+from collections.abc import Callable
 
 import structlog
 import uvicorn
@@ -11,6 +12,8 @@ from app.core.config import Settings
 _log = structlog.get_logger("soloist")
 _COLLECT_AFTER_OBJECTS = 10_000
 """Young objects that start a collection of cycles; Python's 700 are alive in a few open requests."""
+_WORKER_PATIENCE_SECONDS = 30
+"""Silence after which the supervisor replaces a worker; many that start at once share the cores."""
 
 
 class Server(uvicorn.Server):
@@ -39,7 +42,12 @@ class Server(uvicorn.Server):
 def serve(app: FastAPI, settings: Settings) -> None:
     """Serve until a signal comes."""
     app.state.grace_seconds = settings.shutdown_grace_seconds
-    config = uvicorn.Config(
+    Server(server_config(app, settings)).run()
+
+
+def server_config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> uvicorn.Config:
+    """Return how uvicorn serves an app, or that which each worker makes of it."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -54,5 +62,6 @@ def serve(app: FastAPI, settings: Settings) -> None:
         timeout_keep_alive=75,
         # Answers had their time before, see Server.shutdown: what is left now only has to be flushed.
         timeout_graceful_shutdown=1,
+        workers=settings.workers,
+        timeout_worker_healthcheck=_WORKER_PATIENCE_SECONDS,
     )
-    Server(config).run()

@@ -56,13 +56,13 @@ def status_of(url: str) -> int | None:
 class Process:
     """One process, whose output is kept in a file."""
 
-    def __init__(self, command: Sequence[str], log: Path, **environment: str) -> None:
+    def __init__(self, command: Sequence[str], log: Path, cwd: Path = ROOT, /, **environment: str) -> None:
         self.log = log
         clean = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         with log.open("ab") as output:
             self.popen = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=cwd,
                 env={**clean, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     # Server
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8010, ge=0, le=65_535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=64, description="Server processes on that port.")
     debug: bool = Field(False, description="Verbose logs; never shows content or secrets.")
     docs_enabled: bool = Field(True, description="Serve Swagger UI at /docs and the OpenAPI document.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -6,6 +6,7 @@ The request's fields are bound once by the middleware; events name what happened
 import json
 import logging
 import logging.handlers
+import os
 import sys
 from collections.abc import MutableMapping
 from contextvars import ContextVar
@@ -53,6 +54,7 @@ def configure_logging(settings: Settings) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([add_trace_id] if is_wanted() else []),
+            *([_add_pid] if settings.workers > 1 else []),
             _as_argument,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -74,6 +76,11 @@ class _Lines:
             handler.handle(record)
 
     debug = warning = error = critical = info
+
+
+def _add_pid(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event["pid"] = os.getpid()
+    return event
 
 
 def _as_argument(
