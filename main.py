@@ -24,6 +24,7 @@ from app.api import (
 )
 from app.api.description import TAGS, operation_id
 from app.api.errors import add_exception_handlers
+from app.api.lean_route import LeanMiddleware
 from app.api.metrics import metrics_router
 from app.api.openapi import describe_access
 from app.core.config import VERSION, Settings
@@ -31,9 +32,9 @@ from app.core.logging import configure_logging
 from app.core.middleware import RequestMiddleware
 from app.core.observability.check import Finding, check_service
 from app.core.observability.metrics import Metrics
-from app.core.observability.telemetry import fastapi_telemetry
+from app.core.observability.telemetry import fastapi_telemetry, is_wanted
 from app.core.security.cors import SdkCorsMiddleware
-from app.core.security.gate import AccessMiddleware, HostMiddleware
+from app.core.security.gate import API_PREFIX, AccessMiddleware, HostMiddleware
 from app.lifespan import lifespan_of
 from app.server import serve
 from app.workers import serve_workers
@@ -81,6 +82,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Add the middleware, innermost first: browsers must be able to read why they were not let in."""
+    # Spans of a request's parts are FastAPI's own.
+    if not is_wanted():
+        app.add_middleware(
+            LeanMiddleware,
+            prefix=API_PREFIX,
+            routes=[route for module in _ROUTERS for route in module.router.routes],
+            handlers=app.exception_handlers,
+            max_body_bytes=settings.max_body_bytes,
+        )
     app.add_middleware(AccessMiddleware, trusted_proxies=settings.trusted_proxies)
     if settings.cors_origins:
         app.add_middleware(SdkCorsMiddleware, origins=settings.cors_origins)
@@ -92,7 +102,7 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
 def _include_routers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Add every route; the body limit is set here, inside our middleware, so that 413 keeps the envelope."""
     for module in _ROUTERS:
-        app.include_router(module.router, prefix="/api/v1", max_body_size=settings.max_body_bytes)
+        app.include_router(module.router, prefix=API_PREFIX, max_body_size=settings.max_body_bytes)
     app.include_router(health.root_router)
     if settings.metrics_enabled:
         app.include_router(metrics_router(metrics, settings))

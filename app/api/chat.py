@@ -8,19 +8,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.api.client_watch import ClientWatch
-from app.api.dependencies import ClientDep, RegistryDep, ScopeDep, SettingsDep
+from app.api.dependencies import ScopeDep
 from app.api.description import AG_UI_STREAM, CHAT_STREAM, event_stream
 from app.api.file_links import cited, cited_end, file_url
-from app.api.idempotency import Once, OnceDep
 from app.api.lean_route import LeanRoute
 from app.api.responses import errors
 from app.api.run_streams import run_once
-from app.api.stream_registry import StreamRegistry
-from app.core.callers import Scope
+from app.api.turns import Turn, TurnDep
 from app.core.chat import last_event
 from app.core.config import Settings
 from app.core.errors import BadRequestError, ClientGoneError, ServiceError, ShuttingDownError
-from app.core.openai_client import OpenAIClient
 from app.core.upstream.failures import UpstreamError
 from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
 from app.translate.ag_ui import AgUiEncoder
@@ -51,39 +48,19 @@ _STREAMS: dict[int | str, dict[str, Any]] = {
     response_model=ChatAnswer,
     responses=_ANSWERS | errors(404, 409, 429, 502, 503, 504),
 )
-async def chat(
-    request: Request,
-    body: ChatRequest,
-    client: ClientDep,
-    scope: ScopeDep,
-    registry: RegistryDep,
-    settings: SettingsDep,
-    once: OnceDep,
-) -> Response:
-    return await answered(request, body, [], client, scope, registry, settings, once)
+async def chat(body: ChatRequest, turn: TurnDep) -> Response:
+    return await answered(turn, body, [])
 
 
-async def answered(
-    request: Request,
-    body: ChatRequest,
-    files: Sequence[Attached],
-    client: OpenAIClient,
-    scope: Scope,
-    registry: StreamRegistry,
-    settings: Settings,
-    once: Once,
-) -> Response:
+async def answered(turn: Turn, body: ChatRequest, files: Sequence[Attached]) -> Response:
     """Carry a chat turn out, with files that came along, and answer in the protocol of the request."""
-    cancels = once.cancels(body.on_disconnect, settings.on_disconnect_chat)
-    new_encoder = _protocol(request, body, settings)
+    cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_chat)
+    new_encoder = _protocol(turn.request, body, turn.settings)
     if new_encoder is None:
-        watched = request if once.key is None or cancels else None
-        return await once.answer(
-            lambda: _whole_answer(watched, body, files, client, scope, registry, settings, cancels=cancels)
-        )
-    encoder = cited(new_encoder(), settings)
-    opening = client.chat.open(scope, body, files, wants_deltas=True, cancels=cancels)
-    return await run_once(request, once, client, scope, registry, opening, encoder, cancels=cancels)
+        return await turn.once.answer(lambda: _whole_answer(turn, body, files, cancels=cancels))
+    encoder = cited(new_encoder(), turn.settings)
+    opening = turn.client.chat.open(turn.scope, body, files, wants_deltas=True, cancels=cancels)
+    return await run_once(turn, opening, encoder, cancels=cancels)
 
 
 @router.get(
@@ -103,25 +80,18 @@ async def resume_chat(chat_id: str, _scope: ScopeDep) -> Response:
     response_class=Response,
     responses=_STREAMS | errors(404, 409, 429, 502, 503, 504),
 )
-async def ag_ui(
-    request: Request,
-    body: AgUiRequest,
-    client: ClientDep,
-    scope: ScopeDep,
-    registry: RegistryDep,
-    settings: SettingsDep,
-    once: OnceDep,
-) -> Response:
+async def ag_ui(body: AgUiRequest, turn: TurnDep) -> Response:
     thread_id = (body.forwardedProps or {}).get("thread_id")
     if thread_id is not None and not isinstance(thread_id, str):
         raise BadRequestError(
             "'forwardedProps.thread_id' must be a string.", param="forwardedProps.thread_id"
         )
-    before, items = client.chat.history(body.messages, thread_id)
-    cancels = once.cancels(None, settings.on_disconnect_chat)
-    opening = client.chat.open_turn(scope, thread_id, before, items, wants_deltas=True, cancels=cancels)
-    encoder = cited(AgUiEncoder(body.threadId, body.runId), settings)
-    return await run_once(request, once, client, scope, registry, opening, encoder, cancels=cancels)
+    chat = turn.client.chat
+    before, items = chat.history(body.messages, thread_id)
+    cancels = turn.once.cancels(None, turn.settings.on_disconnect_chat)
+    opening = chat.open_turn(turn.scope, thread_id, before, items, wants_deltas=True, cancels=cancels)
+    encoder = cited(AgUiEncoder(body.threadId, body.runId), turn.settings)
+    return await run_once(turn, opening, encoder, cancels=cancels)
 
 
 def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callable[[], Encoder] | None:
@@ -135,24 +105,16 @@ def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callab
     return ChatEncoder if body.stream else None
 
 
-async def _whole_answer(
-    request: Request | None,
-    body: ChatRequest,
-    files: Sequence[Attached],
-    client: OpenAIClient,
-    scope: Scope,
-    registry: StreamRegistry,
-    settings: Settings,
-    *,
-    cancels: bool,
-) -> Json:
-    """Return the answer as JSON; with a request, unless its client leaves first."""
+async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached], *, cancels: bool) -> Json:
+    """Return the answer as JSON, unless the client leaves first; with a key, whether it leaves or not."""
+    client, scope, registry = turn.client, turn.scope, turn.registry
+    watches = turn.once.key is None or cancels
     holder = scope.caller.stream_holder
     registry.enter(holder)
     stream = None
     try:
         with registry.within_grace():
-            async with ClientWatch(request.receive) if request else nullcontext():
+            async with ClientWatch(turn.request.receive) if watches else nullcontext():
                 stream = await client.chat.open(scope, body, files, wants_deltas=False, cancels=cancels)
                 ended = await last_event(stream)
         await stream.aclose()
@@ -167,7 +129,7 @@ async def _whole_answer(
         raise
     finally:
         registry.leave(holder)
-    return _answer_of(ended, settings)
+    return _answer_of(ended, turn.settings)
 
 
 def _answer_of(ended: RunEnded | StreamFailed, settings: Settings) -> Json:

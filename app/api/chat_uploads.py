@@ -3,10 +3,10 @@
 The same path as `/chat`, chosen by the content type, so that JSON bodies never meet a form reader.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
@@ -15,9 +15,10 @@ from starlette.routing import Match
 from starlette.types import Scope as AsgiScope
 
 from app.api.chat import answered
-from app.api.dependencies import ClientDep, RegistryDep, ScopeDep, SettingsDep
+from app.api.dependencies import ScopeDep
 from app.api.files import NO_BODY_LIMIT
 from app.api.idempotency import KEY_HEADER, Once
+from app.api.turns import Turn, current_turn
 from app.core.chat import FILES_ALONE
 from app.core.errors import BadRequestError, ServiceError
 from app.core.files.form import FormReader
@@ -40,23 +41,29 @@ class _FormRoute(APIRoute):
         return super().matches(scope)
 
 
+async def _unrepeated(request: Request, scope: ScopeDep) -> Turn:
+    """Return the turn of a form, which is never told apart from another one: its body is not kept."""
+    return await current_turn(request, scope, Once(request, scope, None))
+
+
+FormTurnDep = Annotated[Turn, Depends(_unrepeated)]
+
+
 router = APIRouter(tags=["chat"], route_class=_FormRoute)
 
 
 @router.post("/chat", include_in_schema=False, max_body_size=NO_BODY_LIMIT)
-async def chat_with_files(
-    request: Request, client: ClientDep, scope: ScopeDep, registry: RegistryDep, settings: SettingsDep
-) -> Response:
-    if KEY_HEADER in request.headers:
-        scope.ignore([KEY_HEADER])
-    form = FormReader(request.headers["content-type"], request.stream(), client.files.uploads.limits)
-    files = await _uploaded(form, client.files, settings.max_files)
+async def chat_with_files(turn: FormTurnDep) -> Response:
+    headers, service = turn.request.headers, turn.client.files
+    if KEY_HEADER in headers:
+        turn.scope.ignore([KEY_HEADER])
+    form = FormReader(headers["content-type"], turn.request.stream(), service.uploads.limits)
+    files = await _uploaded(form, service, turn.settings.max_files)
     try:
         body = _chat_request(form, has_files=bool(files))
-        once = Once(request, scope, None)
-        return await answered(request, body, files, client, scope, registry, settings, once)
+        return await answered(turn, body, files)
     except BaseException:
-        client.files.forget([file.file_id for file in files])
+        service.forget([file.file_id for file in files])
         raise
 
 

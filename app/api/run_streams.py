@@ -8,12 +8,12 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from app.api.client_watch import ClientWatch
-from app.api.idempotency import REPLAYED, Once, replayed
+from app.api.idempotency import REPLAYED, replayed
 from app.api.stream_registry import StreamRegistry, holder_of
 from app.api.streaming import EventStreamResponse
+from app.api.turns import Turn
 from app.core.callers import Scope
 from app.core.limits.idempotency_stores import Answer
-from app.core.openai_client import OpenAIClient
 from app.core.runs.events import ResumedRun
 from app.core.runs.stream import RunStream
 from app.translate.assistants_sse import AssistantsEncoder
@@ -57,18 +57,9 @@ def _unstarted(opening: Awaitable[object]) -> None:
         opening.close()
 
 
-async def run_once(
-    request: Request,
-    once: Once,
-    client: OpenAIClient,
-    scope: Scope,
-    registry: StreamRegistry,
-    opening: Awaitable[RunStream],
-    encoder: Encoder,
-    *,
-    cancels: bool,
-) -> Response:
+async def run_once(turn: Turn, opening: Awaitable[RunStream], encoder: Encoder, *, cancels: bool) -> Response:
     """Answer with the stream of a run that starts now; a repeated request gets the run of its first time."""
+    once, scope = turn.once, turn.scope
     try:
         earlier = await once.earlier()
     except BaseException:
@@ -76,26 +67,19 @@ async def run_once(
         raise
     if earlier is None:
         watches = once.key is None or cancels
-        stream = await once.started(opened(request, registry, opening, watches=watches))
-        return run_response(stream, encoder, client, registry, scope, cancels=cancels)
+        stream = await once.started(opened(turn.request, turn.registry, opening, watches=watches))
+        return run_response(turn, stream, encoder, cancels=cancels)
     _unstarted(opening)
     if isinstance(earlier, Answer):
         return replayed(earlier)
-    following = client.run_events.open(scope, earlier.thread_id, earlier.run_id, None)
+    following = turn.client.run_events.open(scope, earlier.thread_id, earlier.run_id, None)
     scope.headers.update(REPLAYED)
-    return await _followed(request, scope, registry, following, encoder)
+    return await _followed(turn.request, scope, turn.registry, following, encoder)
 
 
-def run_response(
-    stream: RunStream,
-    encoder: Encoder,
-    client: OpenAIClient,
-    registry: StreamRegistry,
-    scope: Scope,
-    *,
-    cancels: bool,
-) -> EventStreamResponse:
+def run_response(turn: Turn, stream: RunStream, encoder: Encoder, *, cancels: bool) -> EventStreamResponse:
     """Return the response that sends an opened run stream."""
+    client = turn.client
 
     async def on_gone() -> None:
         leaving = client.starter.cancel_and_close if cancels else client.starter.leave_and_close
@@ -106,23 +90,13 @@ def run_response(
             await stream.aclose()
 
     return EventStreamResponse(
-        stream, encoder, registry, on_gone=on_gone, on_end=on_end, headers=scope.headers
+        stream, encoder, turn.registry, on_gone=on_gone, on_end=on_end, headers=turn.scope.headers
     )
 
 
-async def assistants_stream(
-    request: Request,
-    once: Once,
-    client: OpenAIClient,
-    scope: Scope,
-    registry: StreamRegistry,
-    opening: Awaitable[RunStream],
-    *,
-    cancels: bool,
-) -> Response:
+async def assistants_stream(turn: Turn, opening: Awaitable[RunStream], *, cancels: bool) -> Response:
     """Answer with the Assistants event stream of a run that starts now."""
-    encoder = AssistantsEncoder()
-    return await run_once(request, once, client, scope, registry, opening, encoder, cancels=cancels)
+    return await run_once(turn, opening, AssistantsEncoder(), cancels=cancels)
 
 
 async def followed_stream(

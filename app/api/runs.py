@@ -8,10 +8,10 @@ from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, CursorDep, RegistryDep, ScopeDep, SettingsDep
 from app.api.description import RUN_STREAM, event_stream
-from app.api.idempotency import OnceDep
 from app.api.lean_route import LeanRoute
 from app.api.responses import answer, errors
 from app.api.run_streams import assistants_stream, followed_stream, placed
+from app.api.turns import TurnDep
 from app.core.errors import BadRequestError
 from app.core.runs.reader import RunView
 from app.models.messages import MetadataUpdate
@@ -36,22 +36,15 @@ _FOLLOWED: dict[int | str, dict[str, Any]] = {
     response_model=Run,
     responses=_STREAMED | errors(403, 404, 429, 502, 503, 504),
 )
-async def create_thread_and_run(
-    request: Request,
-    body: ThreadRunCreate,
-    client: ClientDep,
-    scope: ScopeDep,
-    registry: RegistryDep,
-    settings: SettingsDep,
-    once: OnceDep,
-) -> Response:
+async def create_thread_and_run(body: ThreadRunCreate, turn: TurnDep) -> Response:
+    runs, scope = turn.client.runs, turn.scope
     if not body.stream:
-        return await once.answer(
-            lambda: placed(registry, lambda: client.runs.create_with_thread(scope, body))
+        return await turn.once.answer(
+            lambda: placed(turn.registry, lambda: runs.create_with_thread(scope, body))
         )
-    cancels = once.cancels(body.on_disconnect, settings.on_disconnect_runs)
-    opening = client.runs.stream_with_thread(scope, body, cancels=cancels)
-    return await assistants_stream(request, once, client, scope, registry, opening, cancels=cancels)
+    cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_runs)
+    opening = runs.stream_with_thread(scope, body, cancels=cancels)
+    return await assistants_stream(turn, opening, cancels=cancels)
 
 
 @router.post(
@@ -60,21 +53,15 @@ async def create_thread_and_run(
     response_model=Run,
     responses=_STREAMED | errors(403, 404, 429, 502, 503, 504),
 )
-async def create_run(
-    thread_id: str,
-    request: Request,
-    body: RunCreate,
-    client: ClientDep,
-    scope: ScopeDep,
-    registry: RegistryDep,
-    settings: SettingsDep,
-    once: OnceDep,
-) -> Response:
+async def create_run(thread_id: str, body: RunCreate, turn: TurnDep) -> Response:
+    runs, scope = turn.client.runs, turn.scope
     if not body.stream:
-        return await once.answer(lambda: placed(registry, lambda: client.runs.create(scope, thread_id, body)))
-    cancels = once.cancels(body.on_disconnect, settings.on_disconnect_runs)
-    opening = client.runs.create_stream(scope, thread_id, body, cancels=cancels)
-    return await assistants_stream(request, once, client, scope, registry, opening, cancels=cancels)
+        return await turn.once.answer(
+            lambda: placed(turn.registry, lambda: runs.create(scope, thread_id, body))
+        )
+    cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_runs)
+    opening = runs.create_stream(scope, thread_id, body, cancels=cancels)
+    return await assistants_stream(turn, opening, cancels=cancels)
 
 
 @router.get(
@@ -135,23 +122,17 @@ async def cancel_run(thread_id: str, run_id: str, client: ClientDep, scope: Scop
     responses=_STREAMED | errors(404, 429, 502, 503, 504),
 )
 async def submit_tool_outputs(
-    thread_id: str,
-    run_id: str,
-    request: Request,
-    body: ToolOutputsSubmit,
-    client: ClientDep,
-    scope: ScopeDep,
-    registry: RegistryDep,
-    settings: SettingsDep,
-    once: OnceDep,
+    thread_id: str, run_id: str, body: ToolOutputsSubmit, turn: TurnDep
 ) -> Response:
     if not body.stream:
-        return await once.answer(
-            lambda: placed(registry, lambda: client.runs.submit(scope, thread_id, run_id, body))
+        return await turn.once.answer(
+            lambda: placed(
+                turn.registry, lambda: turn.client.runs.submit(turn.scope, thread_id, run_id, body)
+            )
         )
-    cancels = once.cancels(body.on_disconnect, settings.on_disconnect_runs)
-    opening = client.runs.submit_stream(scope, thread_id, run_id, body, cancels=cancels)
-    return await assistants_stream(request, once, client, scope, registry, opening, cancels=cancels)
+    cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_runs)
+    opening = turn.client.runs.submit_stream(turn.scope, thread_id, run_id, body, cancels=cancels)
+    return await assistants_stream(turn, opening, cancels=cancels)
 
 
 @router.get(

@@ -63,6 +63,10 @@ def configure_logging(settings: Settings) -> None:
     )
 
 
+_BLANK_RECORD = logging.makeLogRecord({}).__dict__
+"""Making a record asks for time, thread and process, which no line of ours shows."""
+
+
 class _Lines:
     """Takes our events to the handlers past the standard library's loggers, which look up each caller."""
 
@@ -71,7 +75,9 @@ class _Lines:
 
     def info(self, fields: dict[str, Any]) -> None:
         """Write one event; its level was weighed before."""
-        record = logging.makeLogRecord({"msg": fields.get("event"), "fields": fields})
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        record.__dict__ |= _BLANK_RECORD
+        record.msg, record.fields = fields.get("event"), fields
         for handler in self._handlers:
             handler.handle(record)
 

@@ -4,9 +4,9 @@ One pass over each message of a response; streams cost nothing more per chunk (s
 middleware).
 """
 
+import os
 import re
 import time
-import uuid
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -51,6 +51,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._log = structlog.get_logger("access").bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -62,7 +63,6 @@ class RequestMiddleware:
         scope.setdefault("state", {})["log"] = fields
         scope["state"]["request_id"] = request_id
         REQUEST_LOG.set(fields)
-        structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         started = time.perf_counter()
         status = 0
@@ -98,15 +98,22 @@ class RequestMiddleware:
             self._metrics.request_ended(
                 scope["method"], route or "unmatched", status, seconds, fields.get("error")
             )
-            _log_access(scope, fields, route, status, seconds)
+            self._log.info(
+                "request",
+                method=scope["method"],
+                route=route,
+                status=status,
+                ms=round(seconds * 1000, 1),
+                **(_named(scope) | fields),
+            )
 
 
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text: str = value.decode("latin-1")
-            return text if _REQUEST_ID.match(text) else f"req_{uuid.uuid4().hex}"
-    return f"req_{uuid.uuid4().hex}"
+            return text if _REQUEST_ID.match(text) else f"req_{os.urandom(16).hex()}"
+    return f"req_{os.urandom(16).hex()}"
 
 
 def _add_headers(message: MutableMapping[str, Any], request_id: str, scope: Scope) -> None:
@@ -120,21 +127,13 @@ def _add_headers(message: MutableMapping[str, Any], request_id: str, scope: Scop
             headers.append((raw, value.encode()))
 
 
-def _log_access(scope: Scope, fields: dict[str, Any], route: str | None, status: int, seconds: float) -> None:
-    helpers = {
-        _STAINLESS[name]: value.decode("latin-1")[:40]
-        for name, value in scope["headers"]
-        if name in _STAINLESS
-    }
-    parameters = {key: str(value)[:200] for key, value in (scope.get("path_params") or {}).items()}
-    _log.info(
-        "request",
-        method=scope["method"],
-        route=route,
-        status=status,
-        ms=round(seconds * 1000, 1),
-        **(parameters | helpers | fields),
-    )
+def _named(scope: Scope) -> dict[str, str]:
+    """Return what an access line tells of the path and of the client's SDK."""
+    named = {key: str(value)[:200] for key, value in (scope.get("path_params") or {}).items()}
+    for name, value in scope["headers"]:
+        if name in _STAINLESS:
+            named[_STAINLESS[name]] = value.decode("latin-1")[:40]
+    return named
 
 
 def _template(scope: Scope) -> str | None:

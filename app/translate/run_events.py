@@ -57,9 +57,12 @@ _DELTAS = {
 }
 _STATES = {"response.created", "response.queued", "response.in_progress"}
 _ITEMS = {"response.output_item.added", "response.output_item.done", "response.output_text.annotation.added"}
-_FOR_LIVE_READERS = frozenset(
-    {*_DELTAS, *_ITEMS, "response.queued", "response.in_progress"} - {"response.output_item.done"}
+_FOR_LIVE_READERS = (
+    TEXT_DELTA,
+    *sorted((_DELTAS | _ITEMS | _STATES) - {TEXT_DELTA, "response.output_item.done", "response.created"}),
 )
+"""What comes with every token goes first: the rest is compared in this order."""
+
 _KNOWN = _TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}
 _KNOWN_NAMES = {name.encode(): name for name in _KNOWN}
 
@@ -82,8 +85,8 @@ class RunTranslator:
     Args:
         context: how the run is named and shown.
         resumed: the stream continues a run after tool outputs, so it is requeued and not created.
-        wants_deltas: false leaves out what only a live reader needs: between the run's creation and its end
-            nothing is told, and most events are not even parsed.
+        wants_deltas: false leaves out what only a live reader needs: nothing is told but the run's end, and
+            most events are not even parsed.
         ended_as: how the run is known to have ended, where the upstream may see it in another way.
 
     """
@@ -101,7 +104,7 @@ class RunTranslator:
         self._wants_deltas = wants_deltas
         self._ended_as = ended_as
         self._shown: tuple[Json | None, str, Json] = (None, "", {})
-        self.skipped = frozenset() if wants_deltas else _FOR_LIVE_READERS
+        self.skipped = () if wants_deltas else _FOR_LIVE_READERS
         """Names of upstream events that may be dropped unread."""
         self._is_announced = False
         self._is_running = False
@@ -224,6 +227,8 @@ class RunTranslator:
         if self._is_announced:
             return []
         self._is_announced = True
+        if not self._wants_deltas:
+            return []
         run = self._run("queued")
         self._items.begin(response["id"], run)
         return [RunResumed(run) if self._resumed else RunCreated(run)]

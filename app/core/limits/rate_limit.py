@@ -34,7 +34,7 @@ _STRATEGY = "fixed-window"
 _PREFIX = "soloist"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Window:
     """What is left to a caller in a window that ends at `ends_at`, in unix seconds."""
 
@@ -106,8 +106,10 @@ class RateLimits:
                 return await self._shared.hit(limit, bucket, counted_as)
             except RedisAwayError:
                 pass
-        is_within = self._limiter.limiter.hit(limit, bucket, counted_as)
-        return window_of(self._limiter, limit, bucket, counted_as, is_exceeded=not is_within)
+        # What the strategy's `hit` and `get_window_stats` do, with the key made once.
+        counters, key = self._limiter.limiter.storage, limit.key_for(bucket, counted_as)
+        count = counters.incr(key, limit.get_expiry())
+        return Window(limit, max(0, limit.amount - count), counters.get_expiry(key), count > limit.amount)
 
 
 class AttemptLimit:

@@ -81,21 +81,24 @@ class RunStream:
 
         `before` are events that go ahead of the upstream's.
         """
-        while not self._first:
+        while not self._first and self._translator.response is None:
             self._first = await self._next()
-        if isinstance(failed := self._first[0], StreamFailed):
+        if self._first and isinstance(failed := self._first[0], StreamFailed):
             raise self._failure or _restored(failed.error)
         if self._is_ours:
             self._meter.created()
         self._first = before + self._first
 
-    async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
-        if self._first:
-            yield self._first
-            self._first = []
-        while not self._translator.is_ended:
-            if events := await self._next():
-                yield events
+    def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
+        return self
+
+    async def __anext__(self) -> list[DomainEvent]:
+        events, self._first = self._first, []
+        while not events:
+            if self._translator.is_ended:
+                raise StopAsyncIteration
+            events = await self._next()
+        return events
 
     def fail(self, error: Json) -> list[DomainEvent]:
         """End the stream from this side with an error; the run itself is not touched."""

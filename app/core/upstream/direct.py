@@ -31,9 +31,14 @@ class DirectStream:
         self.status = connection.status
         self.headers: Mapping[str, str] = connection.headers
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while (connection := self._connection) is not None and (chunk := await connection.read()):
-            yield chunk
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        connection = self._connection
+        if connection is None or not (chunk := await connection.read()):
+            raise StopAsyncIteration
+        return chunk
 
     async def aclose(self) -> None:
         """Close the connection, unless it was read to its end and can serve again."""

@@ -1,14 +1,16 @@
 """An upstream that counts and traces what is asked of it; the adapters stay clean of both."""
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from app.core.observability.metrics import Metrics
 from app.core.observability.telemetry import Tracing, mark_failed
 from app.core.upstream.failures import UpstreamError
 from app.core.upstream.port import Query, Upstream, UpstreamStream
+
+T = TypeVar("T")
 
 
 class MeasuredUpstream:
@@ -29,8 +31,8 @@ class MeasuredUpstream:
         timeout: float | None = None,
     ) -> bytes:
         """See `Upstream.request`."""
-        with self._measured(method, path):
-            return await self._upstream.request(method, path, body=body, query=query, timeout=timeout)
+        call = self._upstream.request(method, path, body=body, query=query, timeout=timeout)
+        return await self._measured(method, path, call)
 
     async def stream(
         self,
@@ -42,8 +44,8 @@ class MeasuredUpstream:
         headers: Mapping[str, str] | None = None,
     ) -> UpstreamStream:
         """See `Upstream.stream`."""
-        with self._measured(method, path):
-            return await self._upstream.stream(method, path, body=body, query=query, headers=headers)
+        call = self._upstream.stream(method, path, body=body, query=query, headers=headers)
+        return await self._measured(method, path, call)
 
     async def upload(
         self,
@@ -55,22 +57,21 @@ class MeasuredUpstream:
         chunks: AsyncIterator[bytes],
     ) -> bytes:
         """See `Upstream.upload`."""
-        with self._measured("POST", path):
-            return await self._upstream.upload(
-                path, fields=fields, filename=filename, content_type=content_type, chunks=chunks
-            )
+        call = self._upstream.upload(
+            path, fields=fields, filename=filename, content_type=content_type, chunks=chunks
+        )
+        return await self._measured("POST", path, call)
 
     async def aclose(self) -> None:
         """See `Upstream.aclose`."""
         await self._upstream.aclose()
 
-    @contextmanager
-    def _measured(self, method: str, path: str) -> Iterator[None]:
+    async def _measured(self, method: str, path: str, call: Awaitable[T]) -> T:
         template = template_of(path)
         started = time.perf_counter()
         with self._tracing.call(method, template) as span:
             try:
-                yield
+                return await call
             except UpstreamError as exc:
                 self._metrics.upstream_failed(f"{method} {template}", exc.code)
                 if span is not None:
@@ -80,6 +81,7 @@ class MeasuredUpstream:
                 self._metrics.upstream_answered(f"{method} {template}", time.perf_counter() - started)
 
 
+@lru_cache(maxsize=64)
 def template_of(path: str) -> str:
     """Return a path with its ids taken out: every second segment of OpenAI's paths is one."""
     return "/".join("{id}" if at % 2 == 0 and at else name for at, name in enumerate(path.split("/")))
