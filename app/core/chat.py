@@ -1,12 +1,13 @@
 """The chat surface: a thread, a message and a run in one call."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 from app.core.callers import Scope
 from app.core.config import Settings
 from app.core.conversations import Conversations
-from app.core.errors import BadRequestError, ConflictError
+from app.core.errors import BadRequestError, ConflictError, NotFoundError
 from app.core.runs.params import RunParams, turn
 from app.core.runs.reader import RunReader
 from app.core.runs.service import Runs
@@ -82,13 +83,27 @@ class Chat:
         cancels: bool,
     ) -> RunStream:
         """Start a turn with ready input items; `before` are what a new thread begins with."""
-        if thread_id is None:
-            scope.check_new_thread()
-            conversation = await self._conversations.create(before, {})
-            conversation_id = str(conversation["id"])
-            thread_id = scope.ids.thread(conversation_id)
-        else:
-            conversation_id = scope.conversation(thread_id)
+        start = partial(self._start, scope, items, wants_deltas=wants_deltas, cancels=cancels)
+        if thread_id is not None:
+            return await start(thread_id, scope.conversation(thread_id))
+        scope.check_new_thread()
+        if not before and (spare := self._conversations.take_spare()):
+            # One that the upstream has lost meanwhile is not worth a word: another is as good.
+            with suppress(NotFoundError):
+                return await start(scope.ids.thread(spare["id"]), spare["id"])
+        created = await self._conversations.create(before, {})
+        return await start(scope.ids.thread(created["id"]), created["id"])
+
+    async def _start(
+        self,
+        scope: Scope,
+        items: list[Json],
+        thread_id: str,
+        conversation_id: str,
+        *,
+        wants_deltas: bool,
+        cancels: bool,
+    ) -> RunStream:
         scope.headers["x-thread-id"] = thread_id
         params = self._params.for_chat(scope, {})
         if resources := await self._runs.resources(conversation_id, scope, params.get("tools") or []):

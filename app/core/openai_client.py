@@ -4,6 +4,7 @@ from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
 from app.core.chat import Chat
 from app.core.config import Settings
+from app.core.conversation_pool import ConversationPool
 from app.core.conversations import Conversations
 from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
@@ -37,7 +38,12 @@ class OpenAIClient:
         self.background = BackgroundTasks()
         self._upstream = upstream
         lock_waited = meters.metrics.lock_waited
-        conversations = Conversations(upstream, lock_wait_seconds=wait, lock_waited=lock_waited)
+        self.pool = ConversationPool(
+            Conversations(upstream, lock_wait_seconds=wait), settings.conversation_pool
+        )
+        conversations = Conversations(
+            upstream, lock_wait_seconds=wait, lock_waited=lock_waited, take_spare=self.pool.take
+        )
         self._run_log = RunLog(conversations)
         responses = Responses(
             upstream,
