@@ -1,13 +1,12 @@
 """The chat surface: one call for a turn, in the protocol that the request speaks."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.api.client_watch import ClientWatch
+from app.api.client_watch import while_there
 from app.api.dependencies import ScopeDep
 from app.api.description import AG_UI_STREAM, CHAT_STREAM, event_stream
 from app.api.file_links import cited, cited_end, file_url
@@ -18,6 +17,7 @@ from app.api.turns import Turn, TurnDep
 from app.core.chat import last_event
 from app.core.config import Settings
 from app.core.errors import BadRequestError, ClientGoneError, ServiceError, ShuttingDownError
+from app.core.runs.stream import RunStream
 from app.core.upstream.failures import UpstreamError
 from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
 from app.translate.ag_ui import AgUiEncoder
@@ -111,13 +111,18 @@ async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached]
     watches = turn.once.key is None or cancels
     holder = scope.caller.stream_holder
     registry.enter(holder)
-    stream = None
-    try:
-        with registry.within_grace():
-            async with ClientWatch(turn.request.receive) if watches else nullcontext():
-                stream = await client.chat.open(scope, body, files, wants_deltas=False, cancels=cancels)
-                ended = await last_event(stream)
+    stream: RunStream | None = None
+
+    async def follow() -> RunEnded | StreamFailed:
+        nonlocal stream
+        stream = await client.chat.open(scope, body, files, wants_deltas=False, cancels=cancels)
+        ended = await last_event(stream)
         await stream.aclose()
+        return ended
+
+    try:
+        followed = while_there(turn.request.receive, follow()) if watches else follow()
+        ended = await registry.within_grace(followed)
     except ShuttingDownError:
         if stream is not None:
             await stream.aclose()

@@ -1,11 +1,14 @@
 """Noticing that a client went away while its answer is still being worked on."""
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from starlette.types import Receive
 
 from app.core.errors import ClientGoneError
 
+T = TypeVar("T")
 _LOOKS_AFTER_SECONDS = 0.2
 """What is done by then costs no task of its own."""
 
@@ -43,6 +46,12 @@ class ClientWatch:
         self._is_gone = True
         if self._task:
             self._task.cancel()
+
+
+async def while_there(receive: Receive, work: Awaitable[T]) -> T:
+    """Await work; raises `ClientGoneError` when the client goes away first."""
+    async with ClientWatch(receive):
+        return await work
 
 
 def uncancel() -> None:

@@ -1,4 +1,4 @@
-"""Pages for people: the playground and the widget for other sites, built by npm from web/ into web/dist."""
+"""Pages for people: the playground, the widget, Swagger UI; built by npm from web/ into web/dist."""
 
 import hashlib
 import html
@@ -32,11 +32,16 @@ _NO_SESSIONS = (
     "This service asks for a key, and a page must not hold one: set PLAYGROUND_TOKEN_URL to an address of "
     "your own backend that mints sessions, or on your own machine PLAYGROUND_SESSIONS=true."
 )
+_DOCS = "docs.html"
 _SESSION_PATH = "/playground/session"
 # Only what this service serves runs and loads; pictures may also come from memory, where downloads are shown.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src blob:; "
     "connect-src 'self' blob:{token_origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 # Modules are fetched with CORS and are the same for everybody.
 _SHARED = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
@@ -74,8 +79,13 @@ def _read(path: Path) -> _File:
     return _File(body, gzipped.read_bytes() if gzipped.is_file() else b"", _TYPES[path.suffix], etag)
 
 
+def has_docs() -> bool:
+    """Return whether `/docs` is served from the bundle; without it FastAPI's page asks a CDN."""
+    return (BUNDLE / _DOCS).is_file()
+
+
 def build_router(settings: Settings) -> APIRouter:
-    """Return the routes of the pages: `/embed.js` and `/assets`, and the playground where it is enabled."""
+    """Return the routes of `/embed.js` and `/assets`, and of `/playground` and `/docs` where enabled."""
     bundle = Bundle(BUNDLE)
     router = APIRouter(include_in_schema=False)
 
@@ -99,6 +109,9 @@ def build_router(settings: Settings) -> APIRouter:
         }
         return _page(bundle, config, settings)
 
+    async def read_docs() -> Response:
+        return _filled(bundle, _DOCS, {"{{title}}": "Soloist"}, _DOCS_POLICY)
+
     async def mint_session(authenticator: AuthenticatorDep, settings: SettingsDep) -> Response:
         expires_at = int(time.time()) + settings.session_ttl_seconds
         session = Session(key_name=next(iter(settings.api_keys)), user="playground", expires_at=expires_at)
@@ -107,6 +120,8 @@ def build_router(settings: Settings) -> APIRouter:
 
     router.add_api_route("/embed.js", read_embed, methods=["GET", "HEAD"])
     router.add_api_route("/assets/{name}", read_asset, methods=["GET", "HEAD"])
+    if settings.docs_enabled and bundle.get(_DOCS):
+        router.add_api_route("/docs", read_docs, methods=["GET", "HEAD"])
     if settings.playground_enabled:
         router.add_api_route("/playground", read_playground, methods=["GET", "HEAD"])
         if settings.playground_sessions and settings.auth_mode != "none":
@@ -137,20 +152,22 @@ def _serve(request: Request, file: _File | None, caching: str) -> Response:
 
 
 def _page(bundle: Bundle, config: Mapping[str, str | None], settings: Settings) -> Response:
-    headers = {"content-security-policy": _policy(settings), "cache-control": "no-cache"}
-    file = bundle.get("playground.html")
-    if file is None:
-        return HTMLResponse(
-            f"<!doctype html><title>Soloist</title><p>{html.escape(_UNBUILT)}</p>", headers=headers
-        )
     values = {
         "{{title}}": html.escape(str(config["assistant"])),
         # "<" could end the script element that holds the JSON.
         "{{config}}": orjson.dumps(config).decode().replace("<", "\\u003c"),
-        "{{version}}": bundle.version,
     }
-    text = file.body.decode()
-    for place, value in values.items():
+    return _filled(bundle, "playground.html", values, _policy(settings))
+
+
+def _filled(bundle: Bundle, name: str, values: Mapping[str, str], policy: str) -> Response:
+    """Return a page of the bundle with its places filled in."""
+    headers = {"content-security-policy": policy, "cache-control": "no-cache"}
+    file = bundle.get(name)
+    text = (
+        file.body.decode() if file else f"<!doctype html><title>Soloist</title><p>{html.escape(_UNBUILT)}</p>"
+    )
+    for place, value in {"{{version}}": bundle.version, **values}.items():
         text = text.replace(place, value)
     return HTMLResponse(text, headers=headers)
 

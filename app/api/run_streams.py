@@ -1,13 +1,12 @@
 """Opening a stream for a request: take a place, start the work, hand it to the encoder's response."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from typing import TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response
 
-from app.api.client_watch import ClientWatch
+from app.api.client_watch import while_there
 from app.api.idempotency import REPLAYED, replayed
 from app.api.stream_registry import StreamRegistry, holder_of
 from app.api.streaming import EventStreamResponse
@@ -33,9 +32,8 @@ async def opened(
         _unstarted(opening)
         raise
     try:
-        with registry.within_grace():
-            async with ClientWatch(request.receive) if watches else nullcontext():
-                return await opening
+        watched = while_there(request.receive, opening) if watches else opening
+        return await registry.within_grace(watched)
     except BaseException:
         registry.leave(holder)
         raise
@@ -45,8 +43,7 @@ async def placed(registry: StreamRegistry, work: Callable[[], Awaitable[T]]) -> 
     """Do work that starts a run without following it, with a place taken meanwhile."""
     registry.enter()
     try:
-        with registry.within_grace():
-            return await work()
+        return await registry.within_grace(work())
     finally:
         registry.leave()
 

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Protocol
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Protocol, TypeVar
 
 from starlette.types import Scope as AsgiScope
 
@@ -13,6 +13,7 @@ from app.core.callers import Caller
 from app.core.errors import OverloadedError, RateLimitedError, ShuttingDownError
 from app.translate.events import Json
 
+T = TypeVar("T")
 _TICK_SECONDS = 0.5
 
 
@@ -130,13 +131,12 @@ class StreamRegistry:
             return grace_seconds
         return max(1.0, self._grace_ends - asyncio.get_running_loop().time())
 
-    @contextmanager
-    def within_grace(self) -> Iterator[None]:
-        """Raise `ShuttingDownError` inside the block when the grace period is over."""
+    async def within_grace(self, work: Awaitable[T]) -> T:
+        """Await work; raises `ShuttingDownError` when the grace period is over first."""
         task = asyncio.current_task()
         self._waiting.add(task)
         try:
-            yield
+            return await work
         except asyncio.CancelledError:
             if not self._is_over:
                 raise

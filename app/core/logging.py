@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import MutableMapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -24,6 +25,9 @@ _OWN_LOGGERS = ("app", "soloist", "access")
 
 REQUEST_LOG: ContextVar[dict[str, Any] | None] = ContextVar("request_log", default=None)
 """The fields of the running request's access line; None outside of requests."""
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""The running request's id, which every line written meanwhile carries."""
 
 
 def note(**fields: Any) -> None:
@@ -50,12 +54,9 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(level)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([add_trace_id] if is_wanted() else []),
             *([_add_pid] if settings.workers > 1 else []),
-            _as_argument,
+            _finished,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_Lines,
@@ -73,7 +74,7 @@ class _Lines:
     def __init__(self, *_name: str) -> None:
         self._handlers = logging.getLogger().handlers
 
-    def info(self, fields: dict[str, Any]) -> None:
+    def info(self, fields: MutableMapping[str, Any]) -> None:
         """Write one event; its level was weighed before."""
         record = logging.LogRecord.__new__(logging.LogRecord)
         record.__dict__ |= _BLANK_RECORD
@@ -89,10 +90,15 @@ def _add_pid(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mutab
     return event
 
 
-def _as_argument(
-    _logger: Any, _name: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[dict[str, Any]], dict[str, Any]]:
-    return (dict(event),), {}
+def _finished(
+    _logger: Any, level: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[MutableMapping[str, Any]], dict[str, Any]]:
+    """Add what every line says, in one step: each processor is paid for by every request."""
+    if (request_id := REQUEST_ID.get()) is not None:
+        event["request_id"] = request_id
+    event["level"] = level
+    event["timestamp"] = datetime.now(UTC).isoformat()[:-6] + "Z"
+    return (event,), {}
 
 
 def _handlers(settings: Settings, *, is_console: bool) -> list[logging.Handler]:

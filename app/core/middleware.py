@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.asgi import error_body, error_start
 from app.core.errors import ServiceError, TooLargeError, body_too_large
-from app.core.logging import REQUEST_LOG
+from app.core.logging import REQUEST_ID, REQUEST_LOG
 from app.core.observability.metrics import Metrics
 
 _log = structlog.get_logger("access")
@@ -63,7 +63,7 @@ class RequestMiddleware:
         scope.setdefault("state", {})["log"] = fields
         scope["state"]["request_id"] = request_id
         REQUEST_LOG.set(fields)
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        REQUEST_ID.set(request_id)
         started = time.perf_counter()
         status = 0
         is_replaced = False

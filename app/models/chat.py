@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from app.models.common import RequestModel, Usage
+from app.models.common import RequestModel, Usage, example
 from app.models.runs import OnDisconnect, RunStatus, ToolOutput
 
 
@@ -14,6 +14,7 @@ class ChatRequest(RequestModel):
     `messages` speaks the AI SDK, react-data-stream and deep-chat dialects and answers in the AI SDK's stream.
     """
 
+    model_config = example(message="Hello")
     message: str | None = Field(None, min_length=1, description="What the user says.", examples=["Hello"])
     thread_id: str | None = Field(None, description="Go on with this thread; absent: a new one.")
     stream: bool | None = Field(None, description="Answer as server-sent events.")

@@ -59,6 +59,11 @@ class RequestModel(BaseModel):
         return sorted(self.__pydantic_extra__ or {})
 
 
+def example(**body: Any) -> ConfigDict:
+    """Return the config of a request body that the OpenAPI document shows like this, not with every field."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
 class ErrorDetail(BaseModel):
     """What went wrong."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.models.common import Metadata, PageModel, RequestModel
+from app.models.common import Metadata, PageModel, RequestModel, example
 
 
 class TextPart(BaseModel):
@@ -64,6 +64,7 @@ class Attachment(RequestModel):
 class MessageCreate(RequestModel):
     """A message to add to a thread."""
 
+    model_config = example(role="user", content="Hello")
     role: Literal["user", "assistant"]
     content: Content
     attachments: list[Attachment] | None = Field(None, max_length=20)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.models.common import Metadata, PageModel, RequestModel, Usage
+from app.models.common import Metadata, PageModel, RequestModel, Usage, example
 from app.models.messages import MessageCreate
 from app.models.threads import ThreadCreate
 
@@ -89,6 +89,7 @@ class RunOverrides(RequestModel):
 class RunCreate(RunOverrides):
     """A run on a thread."""
 
+    model_config = example(assistant_id="asst_soloist")
     assistant_id: str
     additional_messages: list[MessageCreate] | None = Field(None, max_length=20)
     metadata: Metadata | None = None
@@ -99,6 +100,9 @@ class RunCreate(RunOverrides):
 class ThreadRunCreate(RunOverrides):
     """A new thread and a run on it."""
 
+    model_config = example(
+        assistant_id="asst_soloist", thread={"messages": [{"role": "user", "content": "Hello"}]}
+    )
     assistant_id: str
     thread: ThreadCreate | None = None
     tool_resources: dict[str, Any] | None = None

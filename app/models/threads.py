@@ -4,13 +4,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.models.common import Metadata, RequestModel
+from app.models.common import Metadata, RequestModel, example
 from app.models.messages import MessageCreate
 
 
 class ThreadCreate(RequestModel):
     """A new thread; every field may be absent."""
 
+    model_config = example(metadata={"topic": "billing"})
     messages: list[MessageCreate] = Field(default_factory=list, max_length=1_000)
     metadata: Metadata | None = None
     tool_resources: dict[str, Any] | None = None

@@ -128,17 +128,23 @@ class IdCodec:
         return self._open_whole(kind, rest)
 
     def _open_whole(self, kind: str, sealed: str) -> str:
-        if not _SUFFIX.match(sealed) or ".." in sealed:
-            raise BadIdError(sealed)
-        if not self._keys:
-            return sealed
-        suffix, _, signature = sealed.rpartition("_")
-        valid = len(signature) == _SIGNATURE_CHARS and any(
-            hmac.compare_digest(_sign(key, kind, self._owner, suffix), signature) for key in self._keys
-        )
-        if not suffix or not valid:
-            raise BadIdError(sealed)
-        return suffix
+        return _opened(self._keys, self._owner, kind, sealed)
+
+
+@lru_cache(maxsize=4_096)
+def _opened(keys: tuple[bytes, ...], owner: bytes, kind: str, sealed: str) -> str:
+    """Return what a sealed suffix holds; a conversation names the same thread in every request."""
+    if not _SUFFIX.match(sealed) or ".." in sealed:
+        raise BadIdError(sealed)
+    if not keys:
+        return sealed
+    suffix, _, signature = sealed.rpartition("_")
+    valid = len(signature) == _SIGNATURE_CHARS and any(
+        hmac.compare_digest(_sign(key, kind, owner, suffix), signature) for key in keys
+    )
+    if not suffix or not valid:
+        raise BadIdError(sealed)
+    return suffix
 
 
 def _sign(key: bytes, kind: str, owner: bytes, suffix: str) -> str:

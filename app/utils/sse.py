@@ -34,18 +34,27 @@ class SSEDecoder:
             if text.endswith(b"\r"):
                 text, held = text[:-1], b"\r"
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        blocks = text.split(b"\n\n")
+        blocks = _wanted_blocks(text, self._skipped) if self._skipped else text.split(b"\n\n")
         self._rest = blocks.pop() + held
         if len(self._rest) > MAX_EVENT_BYTES:
             raise ValueError("an event of the upstream is over the limit")
-        if self._skipped:
-            blocks = [block for block in blocks if not block.startswith(self._skipped)]
         return [frame for block in blocks if (frame := _frame_of(block))]
 
 
 @lru_cache(maxsize=8)
 def _heads(names: tuple[str, ...]) -> tuple[bytes, ...]:
     return tuple(f"event: {name}\n".encode() for name in names)
+
+
+def _wanted_blocks(text: bytes, skipped: tuple[bytes, ...]) -> list[bytes]:
+    """Split into blocks and the unfinished rest; what is skipped is not even copied."""
+    blocks, start = [], 0
+    while (end := text.find(b"\n\n", start)) >= 0:
+        if not text.startswith(skipped, start):
+            blocks.append(text[start:end])
+        start = end + 2
+    blocks.append(text[start:])
+    return blocks
 
 
 def _frame_of(block: bytes) -> Frame | None:
