@@ -1,20 +1,26 @@
-// Builds web/dist: the playground, the widget, and what they load, each beside its gzip.
+// Builds web/dist: the playground, the widget, the API's page, and what they load, each beside its gzip.
 import { build } from 'esbuild';
 import { gzipSync } from 'node:zlib';
 import { cp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 const OUT = 'dist';
+const SWAGGER = 'node_modules/swagger-ui-dist';
 
 // deep-chat lets every link through, `javascript:` included, and loads pictures from anywhere. What a model
-// writes must do neither on somebody's site, and deep-chat has no option for it. A build in which one of
-// these places is not found exactly once fails, so a new version cannot undo them unseen.
+// writes must do neither on somebody's site, and deep-chat has no option for it: links that lead nowhere from
+// here (`docs/x.md`, `#top`) become their words, as do pictures. A build in which one of these places is not
+// found exactly once fails, so a new version cannot undo them unseen.
+const SAFE_RULES = `(({rules:r})=>{
+  const open=r.link_open;let plain=false;
+  r.link_open=(t,i,o,e)=>(plain=!/^(https?:|mailto:)/i.test(t[i].href.trim()))?"":open(t,i,o,e);
+  r.link_close=()=>plain?"":"</a>";
+  r.image=(t,i)=>(t[i].alt||"").replace(/[&<>"]/g,c=>"&#"+c.charCodeAt(0)+";");
+  r.footnote_ref=(t,i)=>"<sup>["+(t[i].id+1)+"]</sup>";
+  r.footnote_anchor=()=>"";
+})(s.renderer)`;
 const PATCHES = [
-  [
-    's.inline.validateLink=()=>!0',
-    's.inline.validateLink=t=>/^(https?:|mailto:)/i.test(t.trim()),' +
-      's.renderer.rules.image=(t,i)=>(t[i].alt||"").replace(/[&<>"]/g,c=>`&#${c.charCodeAt(0)};`)',
-  ],
+  ['s.inline.validateLink=()=>!0', `s.inline.validateLink=()=>!0,${SAFE_RULES}`],
   ['<div style="color:#00000000">.</div>', '<div class="deep-chat-empty"></div>'],
 ];
 
@@ -55,11 +61,16 @@ const common = {
 };
 await build({
   ...common,
-  entryPoints: { embed: 'src/embed.ts', 'assets/playground': 'src/playground.ts' },
+  entryPoints: { embed: 'src/embed.ts', 'assets/playground': 'src/playground.ts', 'assets/docs': 'src/docs.ts' },
   outdir: OUT,
   splitting: true,
   chunkNames: 'assets/[name]-[hash]',
 });
 await cp('src/playground.html', join(OUT, 'playground.html'));
 await cp('src/playground.css', join(OUT, 'assets/playground.css'));
+await cp('src/docs.html', join(OUT, 'docs.html'));
+for (const name of ['swagger-ui.css', 'swagger-ui-bundle.js']) await cp(join(SWAGGER, name), join(OUT, 'assets', name));
+for (const name of ['LICENSE', 'NOTICE', 'swagger-ui-bundle.js.LICENSE.txt']) {
+  await cp(join(SWAGGER, name), join(OUT, 'licenses/swagger-ui', name));
+}
 await compress(OUT);

@@ -130,6 +130,26 @@ async def test_without_the_bundle_one_sentence_says_what_to_run(built: Path, sta
         assert (await client.get("/api/v1/health")).status_code == 200
 
 
+async def test_swagger_ui_is_ours_where_it_is_built(built: Path, start: Start):
+    (built / "docs.html").write_text("<title>{{title}}</title><script src=assets/docs.js?{{version}}>")
+    async with browsing(start) as client:
+        response = await client.get("/docs")
+        assert response.text.startswith("<title>Soloist</title><script src=assets/docs.js?")
+        assert "{{" not in response.text
+        policy = response.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+    async with browsing(start, docs_enabled=False) as client:
+        error_of(await client.get("/docs"), 404)
+
+
+async def test_without_the_bundle_swagger_ui_is_fastapis(built: Path, start: Start):
+    async with browsing(start) as client:
+        response = await client.get("/docs")
+    assert response.status_code == 200
+    assert "/openapi.json" in response.text
+
+
 async def test_the_playground_can_be_switched_off(built: Path, start: Start):
     async with browsing(start, playground_enabled=False) as client:
         error_of(await client.get("/playground"), 404)
