@@ -661,6 +661,9 @@ export interface components {
          * @description A chat turn: `message`, or `tool_outputs` for a run that waits, or a whole history in `messages`.
          *
          *     `messages` speaks the AI SDK, react-data-stream and deep-chat dialects and answers in the AI SDK's stream.
+         * @example {
+         *       "message": "Hello"
+         *     }
          */
         ChatRequest: {
             /**
@@ -968,6 +971,10 @@ export interface components {
         /**
          * MessageCreate
          * @description A message to add to a thread.
+         * @example {
+         *       "content": "Hello",
+         *       "role": "user"
+         *     }
          */
         MessageCreate: {
             /**
@@ -1176,6 +1183,9 @@ export interface components {
         /**
          * RunCreate
          * @description A run on a thread.
+         * @example {
+         *       "assistant_id": "asst_soloist"
+         *     }
          */
         RunCreate: {
             /** Model */
@@ -1493,6 +1503,11 @@ export interface components {
         /**
          * ThreadCreate
          * @description A new thread; every field may be absent.
+         * @example {
+         *       "metadata": {
+         *         "topic": "billing"
+         *       }
+         *     }
          */
         ThreadCreate: {
             /** Messages */
@@ -1557,6 +1572,17 @@ export interface components {
         /**
          * ThreadRunCreate
          * @description A new thread and a run on it.
+         * @example {
+         *       "assistant_id": "asst_soloist",
+         *       "thread": {
+         *         "messages": [
+         *           {
+         *             "content": "Hello",
+         *             "role": "user"
+         *           }
+         *         ]
+         *       }
+         *     }
          */
         ThreadRunCreate: {
             /** Model */
