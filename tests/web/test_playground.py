@@ -13,6 +13,7 @@ from tests.web.support import Visit, playground
 
 CODE = {"type": "code_interpreter"}
 WHOLE_SLOW_ANSWER = "word399"
+GUIDE = "README.md"
 
 
 async def test_an_answer_streams_while_it_is_written(start: Start, visit: Open):
@@ -169,6 +170,53 @@ async def test_markdown_is_rendered_and_nothing_in_it_runs_or_loads(start: Start
         links = chat.answer.locator("a")
         assert await links.evaluate_all("all => all.map(link => link.href)") == ["https://x.test/"]
         await expect(chat.answer.locator("img, #raw")).to_have_count(0)
+
+
+async def test_links_to_nowhere_are_their_words(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say("[**a** b](docs/x.md) [c](#top) [d](/docs) [e](//x.test/y) [f](https://x.test) g[^1]")
+        await expect(chat.answer).to_have_text("You said: a b c d e f g[^1]")
+        assert await chat.answer.locator("a").evaluate_all("all => all.map(link => link.href)") == [
+            "https://x.test/"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "shown"), [("raw", GUIDE), ("markdown", f"1. {GUIDE}"), ("footnotes", f"1. {GUIDE}")]
+)
+async def test_sources_are_shown_once(mode: str, shown: str, start: Start, visit: Open, tmp_path: Path):
+    (tmp_path / GUIDE).write_text("# Tea\n\n## Brew green tea\n\nGreen tea wants water of 80 degrees.\n")
+    knobs = {"responder": "guide", "docs": tmp_path}
+    async with start(is_served=True, knobs=knobs, citations=mode) as service:
+        chat = await visit(playground(service))
+        await chat.say("How do I brew green tea?")
+        sources = chat.log.locator(".sources li:not(.label)")
+        await expect(sources).to_have_text([shown])
+        await expect(chat.answer).to_contain_text("80 degrees")
+        below = (await chat.answer.inner_text()).rpartition("80 degrees")[2]
+        assert GUIDE not in below
+        assert ("[1]" in below) is (mode != "raw")
+        assert "[^" not in below
+        await chat.page.reload()
+        await expect(sources).to_have_text([GUIDE])
+
+
+async def test_tokens_are_told_after_a_reload_too(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        for text in ("hello", "again"):
+            await chat.say(text)
+            await expect(chat.answer).to_have_text(f"You said: {text}")
+        spent = chat.log.locator(".tokens")
+        await expect(spent).to_have_count(2)
+        total = chat.page.get_by_role("status").and_(chat.page.locator("output"))
+        before = [await spent.all_inner_texts(), await total.inner_text()]
+        await chat.page.reload()
+        await expect(spent).to_have_count(2)
+        assert [await spent.all_inner_texts(), await total.inner_text()] == before
+        await chat.button("New conversation").click()
+        await expect(total).to_be_hidden()
 
 
 async def test_it_can_be_used_without_a_mouse(start: Start, visit: Open):

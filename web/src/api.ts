@@ -1,6 +1,7 @@
 // Calls to the service: where it is, the token that opens it, and failures as sentences.
 
 import { fill, type Texts } from './texts';
+import type { Usage, Usages } from './turn';
 
 export interface Session {
   client_secret: string;
@@ -96,6 +97,7 @@ export class TokenSource {
 
 export class Api {
   private assistant: string | null = null;
+  private readonly names = new Map<string, Promise<string>>();
 
   constructor(
     readonly base: string,
@@ -153,8 +155,17 @@ export class Api {
     }
   }
 
-  async fileName(fileId: string): Promise<string> {
-    return (await this.json<{ filename: string }>(`/files/${fileId}`)).filename;
+  /** What the latest runs of a thread used; nothing where that cannot be read. */
+  async usages(threadId: string): Promise<Usages> {
+    const page = await this.json<{ data: { id: string; usage: Usage | null }[] }>(`/threads/${threadId}/runs`).catch(() => null);
+    return new Map((page?.data ?? []).flatMap(({ id, usage }) => (usage ? [[id, usage] as const] : [])));
+  }
+
+  /** The name of a file; many messages may cite the same one. */
+  fileName(fileId: string): Promise<string> {
+    const name = this.names.get(fileId) ?? this.json<{ filename: string }>(`/files/${fileId}`).then((file) => file.filename);
+    this.names.set(fileId, name);
+    return name;
   }
 
   async fileContent(fileId: string): Promise<Blob> {

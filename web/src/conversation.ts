@@ -4,8 +4,8 @@ import type { DeepChat } from 'deep-chat';
 import { type Api, ApiError, type Message, messageOf } from './api';
 import type { Memory } from './memory';
 import { historyOf, metaHtml, pictures, readable, type Shown } from './render';
-import type { Texts } from './texts';
-import { type Answer, type Question, Turn, type TurnListener, type Usage } from './turn';
+import { fill, type Texts } from './texts';
+import { type Answer, type Question, Turn, type TurnListener } from './turn';
 
 /** What deep-chat hands to a connection of its user's own. */
 export interface Signals {
@@ -20,7 +20,8 @@ export interface ConversationListener {
   onNotice(text: string): void;
   /** For those who cannot see the answer arrive. */
   onAnnounce(text: string): void;
-  onUsage(usage: Usage): void;
+  /** What the conversation has used so far. */
+  onTokens(total: number): void;
 }
 
 const NEAR_END_PIXELS = 60;
@@ -35,6 +36,8 @@ export class Conversation {
     private readonly texts: Texts,
     private readonly listener: ConversationListener,
     private readonly chat: () => DeepChat,
+    /** Whether each answer tells its tokens. */
+    private readonly tellsTokens: boolean,
   ) {}
 
   /** The messages so far; a thread that is gone is forgotten. */
@@ -42,8 +45,10 @@ export class Conversation {
     const threadId = this.memory.threadId;
     if (!threadId) return [];
     try {
+      const usages = this.tellsTokens ? this.api.usages(threadId) : new Map();
       const messages = await this.api.messages(threadId);
-      const shown = await historyOf(this.api, messages, this.texts);
+      const shown = await historyOf(this.api, messages, await usages, this.texts);
+      this.listener.onTokens(this.memory.tokens);
       const pending = this.memory.pending;
       if (messages.some((message) => message.run_id === pending?.runId)) this.memory.pending = null;
       // The question of a turn that is under way may reach the thread only with its answer.
@@ -67,7 +72,7 @@ export class Conversation {
     const show = (text: string) => {
       const log = chat.shadowRoot?.querySelector('#messages');
       const follows = !isBegun || !log || log.scrollTop + log.clientHeight > log.scrollHeight - NEAR_END_PIXELS;
-      chat.addMessage({ role: 'ai', text: readable(text), overwrite: isBegun });
+      chat.addMessage({ role: 'ai', text, overwrite: isBegun });
       if (follows) chat.scrollToBottom();
       isBegun = true;
     };
@@ -93,7 +98,7 @@ export class Conversation {
     const { text, files } = questionOf(body);
     this.isStopped = false;
     signals.onOpen();
-    const frame = new Frame((value) => signals.onResponse({ text: readable(value), overwrite: true }));
+    const frame = new Frame((value) => signals.onResponse({ text: value, overwrite: true }));
     const hears = this.hears((value) => frame.show(value), text, () => turn);
     const turn: Turn = new Turn(this.api, this.texts, hears, this.memory.threadId);
     this.turn = turn;
@@ -123,6 +128,7 @@ export class Conversation {
     this.stop();
     this.turn = null;
     this.memory.forget();
+    this.listener.onTokens(0);
     this.listener.onNotice('');
   }
 
@@ -134,10 +140,10 @@ export class Conversation {
         this.memory.threadId = threadId;
         this.memory.pending = { runId, question };
       },
-      onText: (text) => {
+      onText: (text, sources) => {
         if (this.turn !== turn() || this.isStopped) return;
         this.listener.onNotice('');
-        show(text);
+        show(readable(text, sources));
       },
       onReconnect: () => this.turn === turn() && this.listener.onNotice(this.texts.reconnecting),
     };
@@ -161,11 +167,13 @@ export class Conversation {
   private async finish(answer: Answer): Promise<void> {
     this.memory.pending = null;
     const chat = this.chat();
-    if (answer.usage) this.listener.onUsage(answer.usage);
+    this.memory.tokens += answer.usage?.total_tokens ?? 0;
+    this.listener.onTokens(this.memory.tokens);
     for (const picture of await pictures(this.api, answer.sources)) chat.addMessage(picture);
-    const html = metaHtml(answer.text, answer.sources, answer.usage, this.note(answer.status), this.texts);
+    const usage = this.tellsTokens ? answer.usage : null;
+    const html = metaHtml(answer.text, answer.sources, usage, this.note(answer.status), this.texts);
     if (html) chat.addMessage({ role: 'ai', html });
-    this.listener.onAnnounce(this.texts.answered.replace('{text}', answer.text));
+    this.listener.onAnnounce(fill(this.texts.answered, { text: readable(answer.text, answer.sources) }));
   }
 
   private note(status: string): string {

@@ -11,15 +11,14 @@ import { Memory } from './memory';
 import { download, escapeHtml, type Shown } from './render';
 import { type Texts, textsFor } from './texts';
 import { attachButton, dress, textInputStyle } from './theme';
-import type { Usage } from './turn';
 
 const MAX_FILES = 5;
 const darkMode = matchMedia('(prefers-color-scheme: dark)');
 
 /**
  * Attributes: api-url, token-url, heading, greeting, suggestions (separated by |), lang, theme (light,
- * dark, auto), storage-key, headless, closable.
- * Events: soloist-usage with the tokens of an answer, soloist-close when the person closes a chat that can be.
+ * dark, auto), storage-key, headless, closable, tokens.
+ * Events: soloist-tokens with what the conversation has used, soloist-close when the person closes a chat that can be.
  */
 export class SoloistChat extends HTMLElement {
   static readonly observedAttributes = ['theme', 'heading'];
@@ -109,9 +108,10 @@ export class SoloistChat extends HTMLElement {
     const listener = {
       onNotice: (text: string) => this.say('.notice', text),
       onAnnounce: (text: string) => this.say('.unseen', text),
-      onUsage: (usage: Usage) => this.dispatchEvent(new CustomEvent('soloist-usage', { detail: usage })),
+      onTokens: (total: number) => this.dispatchEvent(new CustomEvent('soloist-tokens', { detail: total })),
     };
-    return new Conversation(this.api, memory, this.texts, listener, () => this.chat as DeepChat);
+    const tellsTokens = this.hasAttribute('tokens');
+    return new Conversation(this.api, memory, this.texts, listener, () => this.chat as DeepChat, tellsTokens);
   }
 
   private async begin(conversation: Conversation): Promise<void> {

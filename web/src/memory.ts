@@ -25,8 +25,18 @@ export class Memory {
     this.write('pending', pending && JSON.stringify(pending));
   }
 
+  /** What the conversation has used so far. */
+  get tokens(): number {
+    return Number(this.read('tokens') ?? 0);
+  }
+
+  set tokens(total: number) {
+    this.write('tokens', total ? String(total) : null);
+  }
+
   forget(): void {
     this.threadId = null;
+    this.tokens = 0;
     this.pending = null;
   }
 

@@ -4,7 +4,6 @@ import './element';
 import type { SoloistChat } from './element';
 import { ICONS } from './icons';
 import { fill, textsFor } from './texts';
-import type { Usage } from './turn';
 
 interface Config {
   assistant: string;
@@ -53,6 +52,7 @@ function showWhoAnswers(): void {
 function addChat(): SoloistChat {
   const chat = document.createElement('soloist-chat') as SoloistChat;
   chat.setAttribute('headless', '');
+  chat.setAttribute('tokens', '');
   chat.setAttribute('heading', config.assistant);
   chat.setAttribute('lang', texts.language);
   chat.setAttribute('api-url', 'api/v1');
@@ -64,18 +64,12 @@ function addChat(): SoloistChat {
   return chat;
 }
 
-function countTokens(chat: SoloistChat): void {
+function showTokens(chat: SoloistChat): void {
   const output = find('.tokens');
-  let total = 0;
-  const show = (tokens: number) => {
-    total = tokens;
+  chat.addEventListener('soloist-tokens', (event) => {
+    const total = (event as CustomEvent<number>).detail;
     output.hidden = total === 0;
     output.textContent = fill(texts.conversationTokens, { total });
-  };
-  chat.addEventListener('soloist-usage', (event) => show(total + (event as CustomEvent<Usage>).detail.total_tokens));
-  find('#new').addEventListener('click', () => {
-    show(0);
-    chat.newConversation();
   });
 }
 
@@ -90,7 +84,8 @@ function start(): void {
     find('#new').hidden = true;
   } else {
     chat = addChat();
-    countTokens(chat);
+    showTokens(chat);
+    find('#new').addEventListener('click', () => chat?.newConversation());
   }
   applyTheme(chat);
   find('#theme').addEventListener('click', () => {

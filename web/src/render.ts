@@ -2,7 +2,7 @@
 
 import { type Api, type Message, messageOf } from './api';
 import { fill, type Texts } from './texts';
-import { flat, type Source, type Usage } from './turn';
+import { flat, type Source, type Usage, type Usages } from './turn';
 
 export interface Shown {
   role?: string;
@@ -13,11 +13,39 @@ export interface Shown {
 
 const IMAGE_NAME = /\.(png|jpe?g|gif|webp)$/i;
 const OLD_MARK = /【[^】]*†[^】]*】/g;
-const SANDBOX_LINK = /!?\[([^\]]*)\]\(sandbox:[^)]*\)/g;
+/** A line of the list of sources that `CITATIONS=markdown` or `footnotes` writes at an answer's end. */
+const LISTED = /^(?:- \[|\[\^)(\d+)\]:? (.+)$\n?/gm;
+const FILE = String.raw`!?\[([^\]]*)\]\((?:sandbox:[^)]*|[^)\s]*\/files\/[\w-]+\/content)\)`;
+const LISTED_FILE = new RegExp(`^- ${FILE}$\\n?`, 'gm');
+const FILE_LINK = new RegExp(FILE, 'g');
 
-/** Takes out what only the model's own tools understand: sandbox links and old citation marks. */
-export function readable(text: string): string {
-  return text.replace(OLD_MARK, '').replace(SANDBOX_LINK, (link, label: string) => (link[0] === '!' ? '' : `**${label}**`));
+/** Takes out what the page shows in its own way below: links to generated files, lists of sources, old marks. */
+export function readable(text: string, sources: Source[]): string {
+  const numbers = listedNumbers(text, sources);
+  const cited = new Set(numbers.values());
+  return text
+    .replace(OLD_MARK, '')
+    .replace(LISTED, (line, _number, label: string) => (numbers.has(label) ? '' : line))
+    .replace(/\[\^(\d+)\]/g, (mark, number: string) => (cited.has(number) ? `[${number}]` : mark))
+    .replace(LISTED_FILE, '')
+    .replace(FILE_LINK, (link, label: string) => (link[0] === '!' ? '' : `**${label}**`))
+    .trimEnd();
+}
+
+/** Under which number an answer's own list has which of its sources. */
+function listedNumbers(text: string, sources: Source[]): Map<string, string> {
+  const labels = new Set(sources.map(listedAs));
+  const found = [...text.matchAll(LISTED)].map(([, number = '', label = '']) => [label, number] as const);
+  return new Map(found.filter(([label]) => labels.has(label)));
+}
+
+function listedAs(source: Source): string {
+  const label = nameOf(source).split(/\s+/).join(' ').trim().replace(/[[\]\\]/g, '\\$&');
+  return source.url ? `[${label}](${source.url})` : label;
+}
+
+function nameOf(source: Source): string {
+  return source.title || source.filename || source.url || source.file_id || '';
 }
 
 export function escapeHtml(text: string): string {
@@ -28,7 +56,9 @@ export function escapeHtml(text: string): string {
 export function metaHtml(answer: string, sources: Source[], usage: Usage | null, note: string, texts: Texts): string {
   const cited = unique(sources.filter((source) => source.type !== 'file_path'));
   const files = unique(sources.filter((source) => source.type === 'file_path'));
-  const parts = [list(texts.sources, cited.map(sourceHtml)), list(texts.files, files.map((file) => fileHtml(file, texts)))];
+  const numbers = listedNumbers(answer, cited);
+  const chips = cited.map((source) => sourceHtml(source, numbers.get(listedAs(source))));
+  const parts = [list(texts.sources, chips), list(texts.files, files.map((file) => fileHtml(file, texts)))];
   if (note) parts.push(`<span>${escapeHtml(note)}</span>`);
   if (answer) parts.push(`<button class="plain" data-copy="${escapeHtml(answer)}">${texts.copy}</button>`);
   if (usage) {
@@ -45,8 +75,8 @@ function list(label: string, items: string[]): string {
   return `<ul class="sources"><li class="label">${label}</li>${entries}</ul>`;
 }
 
-function sourceHtml(source: Source, index: number): string {
-  const name = `${index + 1}. ${source.title || source.filename || source.url || source.file_id || ''}`;
+function sourceHtml(source: Source, number: string | undefined): string {
+  const name = (number ? `${number}. ` : '') + nameOf(source);
   if (!source.url || !/^https?:/i.test(source.url)) return `<span class="chip">${escapeHtml(name)}</span>`;
   return `<a class="chip" target="_blank" rel="noopener noreferrer" href="${escapeHtml(source.url)}">${escapeHtml(name)}</a>`;
 }
@@ -61,7 +91,7 @@ function fileHtml(source: Source, texts: Texts): string {
 function unique(sources: Source[]): Source[] {
   const seen = new Set<string>();
   return sources.filter((source) => {
-    const key = source.url ?? source.filename ?? source.file_id ?? '';
+    const key = source.url ?? source.file_id ?? source.filename ?? '';
     return seen.size < seen.add(key).size;
   });
 }
@@ -89,12 +119,16 @@ async function picture(api: Api, id: string, name: string, role: string): Promis
 }
 
 /** A thread's messages, oldest first, as the history that deep-chat shows. */
-export async function historyOf(api: Api, messages: Message[], texts: Texts): Promise<Shown[]> {
-  const groups = await Promise.all(messages.map((message) => shownMessage(api, message, texts)));
-  return groups.flat();
+export async function historyOf(api: Api, messages: Message[], usages: Usages, texts: Texts): Promise<Shown[]> {
+  const groups = messages.map((message, index) => {
+    // A run's tokens stand below the last of its messages.
+    const isLast = message.run_id !== messages[index + 1]?.run_id;
+    return shownMessage(api, message, (isLast && usages.get(message.run_id ?? '')) || null, texts);
+  });
+  return (await Promise.all(groups)).flat();
 }
 
-async function shownMessage(api: Api, message: Message, texts: Texts): Promise<Shown[]> {
+async function shownMessage(api: Api, message: Message, usage: Usage | null, texts: Texts): Promise<Shown[]> {
   const role = message.role === 'assistant' ? 'ai' : 'user';
   const text = message.content.map((part) => part.text?.value ?? '').join('\n\n').trim();
   const shown: Shown[] = [];
@@ -102,12 +136,15 @@ async function shownMessage(api: Api, message: Message, texts: Texts): Promise<S
     const image = part.image_file && (await picture(api, part.image_file.file_id, texts.file, role));
     if (image) shown.push(image);
   }
-  if (text) shown.push({ role, text: readable(text) });
-  if (role === 'user') return [...shown, ...(await attached(api, message, texts))];
-  const sources = message.content.flatMap((part) => (part.text?.annotations ?? []).map(flat));
-  shown.push(...(await pictures(api, sources)));
+  if (role === 'user') {
+    if (text) shown.push({ role, text });
+    return [...shown, ...(await attached(api, message, texts))];
+  }
+  const sources = unique(message.content.flatMap((part) => (part.text?.annotations ?? []).map(flat)));
   const named = await Promise.all(sources.map((source) => withName(api, source)));
-  const html = metaHtml(text, named, null, '', texts);
+  if (text) shown.push({ role, text: readable(text, named) });
+  shown.push(...(await pictures(api, named)));
+  const html = metaHtml(text, named, usage, '', texts);
   return html ? [...shown, { role, html }] : shown;
 }
 

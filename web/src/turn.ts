@@ -18,6 +18,9 @@ export interface Usage {
   total_tokens: number;
 }
 
+/** What runs used, by their ids. */
+export type Usages = Map<string, Usage>;
+
 export interface Answer {
   text: string;
   status: string;
@@ -34,7 +37,7 @@ export interface Question {
 export interface TurnListener {
   onStart(threadId: string, runId: string): void;
   /** The answer as far as it is known; called for each piece. */
-  onText(text: string): void;
+  onText(text: string, sources: Source[]): void;
   onReconnect(): unknown;
 }
 
@@ -205,11 +208,11 @@ export class Turn {
   private add(piece: string): void {
     if (!piece) return;
     this.text += piece;
-    this.listener.onText(this.text);
+    this.listener.onText(this.text, this.sources);
   }
 
   private end(answer: Answer): void {
-    if (answer.text !== this.text && answer.text) this.listener.onText((this.text = answer.text));
+    if (answer.text !== this.text && answer.text) this.listener.onText((this.text = answer.text), answer.sources);
     this.answer = { ...answer, text: this.text };
   }
 
