@@ -1,8 +1,7 @@
 """Who calls, and what a request carries through the services."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -112,10 +111,17 @@ def missing(what: str) -> NotFoundError:
     return unknown(what, param=f"{what}_id")
 
 
-@contextmanager
-def missing_as(what: str) -> Iterator[None]:
+class missing_as:  # noqa: N801 - used as a function; a generator would cost more than what it guards
     """Answer the upstream's 404 inside the block as an unknown `what`."""
-    try:
-        yield
-    except UpstreamMissingError as exc:
-        raise missing(what) from exc
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, exc: BaseException | None, _trace: object) -> None:
+        if isinstance(exc, UpstreamMissingError):
+            raise missing(self._what) from exc

@@ -2,8 +2,8 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
 
 from opentelemetry.trace import Span
 
@@ -13,6 +13,7 @@ from app.core.observability.telemetry import Tracing, inside, mark_failed
 from app.translate.events import Json
 from app.translate.objects import LIVE, run_status
 
+T = TypeVar("T")
 _MOST_REMEMBERED = 10_000
 _FAILED = frozenset({"failed", "expired"})
 
@@ -33,14 +34,13 @@ class RunMeters:
         self._lifetime_seconds = lifetime_seconds
         self._counted: OrderedDict[str, None] = OrderedDict()
 
-    @contextmanager
-    def begin(self, params: Json) -> Iterator["RunMeter"]:
-        """Measure a run that is created with these parameters inside the block."""
+    async def begin(self, params: Json, call: Awaitable[T]) -> tuple["RunMeter", T]:
+        """Measure a run that `call` creates with these parameters."""
         span = self._tracing.chat(params)
         meter = RunMeter(self, span, awaits_text=True)
         with inside(span):
             try:
-                yield meter
+                return meter, await call
             except BaseException as exc:
                 meter.failed(getattr(exc, "code", None) or type(exc).__name__)
                 raise

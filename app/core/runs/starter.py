@@ -83,10 +83,8 @@ class RunStarter:
         conversation_id = params["conversation"]
 
         async def begin() -> RunStream:
-            with self._meters.begin(params) as meter:
-                upstream, in_background = await self._repaired(
-                    scope, conversation_id, lambda: self._responses.open_stream(params)
-                )
+            opening = self._repaired(scope, conversation_id, lambda: self._responses.open_stream(params))
+            meter, (upstream, in_background) = await self._meters.begin(params, opening)
             translator = RunTranslator(
                 context, resumed=context.first_response_id is not None, wants_deltas=wants_deltas
             )

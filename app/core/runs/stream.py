@@ -7,6 +7,7 @@ import structlog
 
 from app.core.errors import ServiceError
 from app.core.responses import Responses
+from app.core.runs.deadline import Deadline
 from app.core.runs.meter import RunMeter
 from app.core.upstream.failures import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
 from app.core.upstream.port import UpstreamStream
@@ -53,7 +54,7 @@ class RunStream:
         self._translator = translator
         self._meter = meter
         self._in_background = in_background
-        self._deadline = deadline
+        self._deadline = Deadline(deadline)
         self._on_expired = on_expired
         self._is_ours = is_ours
         self._reconnects = 0
@@ -130,6 +131,7 @@ class RunStream:
     async def aclose(self) -> None:
         """Give the upstream connection up."""
         self._meter.left(self._translator.response)
+        self._deadline.cancel()
         await self._detach()
 
     def _attach(self, stream: UpstreamStream) -> None:
@@ -147,8 +149,7 @@ class RunStream:
 
     async def _next(self) -> list[DomainEvent]:
         try:
-            async with asyncio.timeout_at(self._deadline):
-                chunk = await self._read()
+            chunk = await self._deadline.within(self._read)
         except StopAsyncIteration:
             return await self._recover(UpstreamBrokenError())
         except TimeoutError:
