@@ -69,6 +69,7 @@ await build({
 await cp('src/playground.html', join(OUT, 'playground.html'));
 await cp('src/playground.css', join(OUT, 'assets/playground.css'));
 await cp('src/docs.html', join(OUT, 'docs.html'));
+await cp('src/docs.css', join(OUT, 'assets/docs.css'));
 for (const name of ['swagger-ui.css', 'swagger-ui-bundle.js']) await cp(join(SWAGGER, name), join(OUT, 'assets', name));
 for (const name of ['LICENSE', 'NOTICE', 'swagger-ui-bundle.js.LICENSE.txt']) {
   await cp(join(SWAGGER, name), join(OUT, 'licenses/swagger-ui', name));

@@ -1,8 +1,5 @@
 """The playground, used as a person uses it."""
 
-import asyncio
-from pathlib import Path
-
 import pytest
 from playwright.async_api import expect
 
@@ -11,9 +8,7 @@ from tests.support import is_idle, until
 from tests.web.conftest import WEB, Open
 from tests.web.support import Visit, playground
 
-CODE = {"type": "code_interpreter"}
 WHOLE_SLOW_ANSWER = "word399"
-GUIDE = "README.md"
 
 
 async def test_an_answer_streams_while_it_is_written(start: Start, visit: Open):
@@ -108,6 +103,19 @@ async def test_files_go_up_with_a_question_and_stay_with_it(start: Start, visit:
         await expect(chat.log.get_by_text("notes.txt")).to_be_visible()
 
 
+async def test_a_file_can_be_taken_back_by_keyboard(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        async with chat.page.expect_file_chooser() as chooser:
+            await chat.button("Attach files").click()
+        notes = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"The sea is green."}
+        await (await chooser.value).set_files([notes])
+        await expect(chat.page.get_by_text("notes.txt")).to_be_visible()
+        await chat.button("Remove this file").focus()
+        await chat.page.keyboard.press("Enter")
+        await expect(chat.page.get_by_text("notes.txt")).to_have_count(0)
+
+
 async def test_a_refused_file_is_explained(start: Start, visit: Open):
     async with start(is_served=True) as service:
         chat = await visit(playground(service))
@@ -117,19 +125,6 @@ async def test_a_refused_file_is_explained(start: Start, visit: Open):
         await (await chooser.value).set_files([program])
         await chat.say("look")
         await expect(chat.log.get_by_text("“run.exe” could not be uploaded")).to_be_visible()
-
-
-async def test_a_drawn_chart_is_shown_and_comes_down(start: Start, visit: Open):
-    async with start(is_served=True, assistant_tools=[CODE]) as service:
-        chat = await visit(playground(service))
-        await chat.say("draw a chart: apples 3 pears 5")
-        await expect(chat.log.locator("img")).to_be_visible()
-        async with chat.page.expect_download() as download:
-            await chat.button("Download chart.png").click()
-        saved = await download.value
-        assert saved.suggested_filename == "chart.png"
-        content = await asyncio.to_thread(Path(await saved.path()).read_bytes)
-        assert content.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("prompt", ["fail:server_error", "fail-late:server_error"])
@@ -158,65 +153,6 @@ async def test_a_deleted_thread_is_explained(start: Start, visit: Open):
 async def stored_thread(chat: Visit) -> str:
     keys = "Object.keys(localStorage).find(key => key.endsWith(':thread'))"
     return str(await chat.page.evaluate(f"localStorage.getItem({keys})"))
-
-
-async def test_markdown_is_rendered_and_nothing_in_it_runs_or_loads(start: Start, visit: Open):
-    async with start(is_served=True) as service:
-        chat = await visit(playground(service))
-        await chat.say(
-            "**bold** [a](javascript:alert(1)) [b](https://x.test) ![c](https://x.test/c.png) <b id=raw>"
-        )
-        await expect(chat.answer.locator("strong")).to_have_text("bold")
-        links = chat.answer.locator("a")
-        assert await links.evaluate_all("all => all.map(link => link.href)") == ["https://x.test/"]
-        await expect(chat.answer.locator("img, #raw")).to_have_count(0)
-
-
-async def test_links_to_nowhere_are_their_words(start: Start, visit: Open):
-    async with start(is_served=True) as service:
-        chat = await visit(playground(service))
-        await chat.say("[**a** b](docs/x.md) [c](#top) [d](/docs) [e](//x.test/y) [f](https://x.test) g[^1]")
-        await expect(chat.answer).to_have_text("You said: a b c d e f g[^1]")
-        assert await chat.answer.locator("a").evaluate_all("all => all.map(link => link.href)") == [
-            "https://x.test/"
-        ]
-
-
-@pytest.mark.parametrize(
-    ("mode", "shown"), [("raw", GUIDE), ("markdown", f"1. {GUIDE}"), ("footnotes", f"1. {GUIDE}")]
-)
-async def test_sources_are_shown_once(mode: str, shown: str, start: Start, visit: Open, tmp_path: Path):
-    (tmp_path / GUIDE).write_text("# Tea\n\n## Brew green tea\n\nGreen tea wants water of 80 degrees.\n")
-    knobs = {"responder": "guide", "docs": tmp_path}
-    async with start(is_served=True, knobs=knobs, citations=mode) as service:
-        chat = await visit(playground(service))
-        await chat.say("How do I brew green tea?")
-        sources = chat.log.locator(".sources li:not(.label)")
-        await expect(sources).to_have_text([shown])
-        await expect(chat.answer).to_contain_text("80 degrees")
-        below = (await chat.answer.inner_text()).rpartition("80 degrees")[2]
-        assert GUIDE not in below
-        assert ("[1]" in below) is (mode != "raw")
-        assert "[^" not in below
-        await chat.page.reload()
-        await expect(sources).to_have_text([GUIDE])
-
-
-async def test_tokens_are_told_after_a_reload_too(start: Start, visit: Open):
-    async with start(is_served=True) as service:
-        chat = await visit(playground(service))
-        for text in ("hello", "again"):
-            await chat.say(text)
-            await expect(chat.answer).to_have_text(f"You said: {text}")
-        spent = chat.log.locator(".tokens")
-        await expect(spent).to_have_count(2)
-        total = chat.page.get_by_role("status").and_(chat.page.locator("output"))
-        before = [await spent.all_inner_texts(), await total.inner_text()]
-        await chat.page.reload()
-        await expect(spent).to_have_count(2)
-        assert [await spent.all_inner_texts(), await total.inner_text()] == before
-        await chat.button("New conversation").click()
-        await expect(total).to_be_hidden()
 
 
 async def test_it_can_be_used_without_a_mouse(start: Start, visit: Open):

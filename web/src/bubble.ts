@@ -29,6 +29,7 @@ export class Bubble extends HTMLElement {
   async open(): Promise<void> {
     this.panel.hidden = false;
     this.button.setAttribute('aria-expanded', 'true');
+    this.button.innerHTML = ICONS.down;
     this.name(this.texts.closeChat);
     await import('./element');
     this.chat ??= this.addChat();
@@ -39,6 +40,7 @@ export class Bubble extends HTMLElement {
     if (this.panel.hidden) return;
     this.panel.hidden = true;
     this.button.setAttribute('aria-expanded', 'false');
+    this.button.innerHTML = ICONS.chat;
     this.name(this.texts.openChat);
     this.button.focus();
   }

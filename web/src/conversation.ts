@@ -193,6 +193,7 @@ export class Conversation {
       this.memory.forget();
       message = this.texts.gone;
     }
+    if (error instanceof ApiError && error.code === 'server_error') message = this.texts.modelFailed;
     this.chat().addMessage({ error: message });
     this.listener.onAnnounce(message);
   }

@@ -43,7 +43,7 @@ function showWhoAnswers(): void {
   const demo = find('.demo');
   demo.hidden = config.upstream !== 'embedded';
   demo.textContent = texts.embedded;
-  find('footer').textContent = texts.disclaimer;
+  find('footer').textContent = config.responder === 'guide' ? texts.guideDisclaimer : texts.disclaimer;
   const button = find('#new');
   button.innerHTML = `${ICONS.newChat}<span>${texts.newConversation}</span>`;
   button.title = texts.newConversation;

@@ -1,6 +1,7 @@
 // Messages of the service as messages of deep-chat.
 
 import { type Api, type Message, messageOf } from './api';
+import { ICONS } from './icons';
 import { fill, type Texts } from './texts';
 import { flat, type Source, type Usage, type Usages } from './turn';
 
@@ -60,7 +61,7 @@ export function metaHtml(answer: string, sources: Source[], usage: Usage | null,
   const chips = cited.map((source) => sourceHtml(source, numbers.get(listedAs(source))));
   const parts = [list(texts.sources, chips), list(texts.files, files.map((file) => fileHtml(file, texts)))];
   if (note) parts.push(`<span>${escapeHtml(note)}</span>`);
-  if (answer) parts.push(`<button class="plain" data-copy="${escapeHtml(answer)}">${texts.copy}</button>`);
+  if (answer) parts.push(`<button class="plain" data-copy="${escapeHtml(answer)}">${ICONS.copy}${texts.copy}</button>`);
   if (usage) {
     const { total_tokens: total, prompt_tokens: prompt, completion_tokens: completion } = usage;
     parts.push(`<span class="tokens">${fill(texts.tokens, { total, prompt, completion })}</span>`);

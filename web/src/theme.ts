@@ -16,6 +16,9 @@ const AUXILIARY = `
 .message-bubble h1, .message-bubble h2, .message-bubble h3 { font-size: 1.1em; margin: 1em 0 .4em; line-height: 1.3; }
 .message-bubble ul, .message-bubble ol { padding-inline-start: 1.5em; }
 .message-bubble blockquote { margin: .6em 0; padding: .1em 0 .1em .9em; border-inline-start: 3px solid var(--_border); color: var(--_muted); }
+.message-bubble blockquote > :first-child { margin-top: 0; }
+.message-bubble blockquote > :last-child { margin-bottom: 0; }
+.ai-message-text blockquote br { display: none; }
 .message-bubble code { background: var(--_code); border-radius: 5px; padding: .12em .35em; font: .9em/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .message-bubble pre { background: var(--_code); border: 1px solid var(--_border); border-radius: 10px; padding: 12px 14px; overflow-x: auto; margin: .7em 0; color: var(--_text); word-break: normal; }
 .message-bubble pre code { background: none; padding: 0; border-radius: 0; white-space: pre; }
@@ -28,8 +31,10 @@ const AUXILIARY = `
 #messages:has(.outer-message-container:not(.deep-chat-intro)) .deep-chat-intro { display: none; }
 .intro { text-align: center; padding: 8px; color: var(--_text); }
 .intro p { margin: 0 auto; max-width: 32em; color: var(--_muted); }
-.intro p.name { color: var(--_text); font-size: 1.5em; font-weight: 650; line-height: 1.3; margin: 0 0 .3em; }
-
+.intro p:first-child { color: var(--_text); font-size: 1.15em; }
+.intro p.name { color: var(--_text); font-size: 1.5em; font-weight: 650; line-height: 1.3; margin: 0 auto .3em; }
+.intro p.name::before { content: ''; display: block; width: 44px; height: 44px; margin: 0 auto 14px; border-radius: 13px;
+  background: radial-gradient(circle, var(--_accent-text) 0 26%, var(--_accent) 28%); }
 .intro .suggestions { display: flex; flex-wrap: wrap; justify-content: center; gap: 8px; margin-top: 22px; }
 .intro button { padding: 9px 15px; border: 1px solid var(--_border); border-radius: 99px; background: var(--_input); color: var(--_text); font: inherit; font-size: .93em; cursor: pointer; }
 .intro button:hover { border-color: var(--_accent); background: var(--_surface); }
@@ -40,12 +45,31 @@ const AUXILIARY = `
 .meta .chip { display: inline-flex; align-items: center; gap: .35em; max-width: 100%; box-sizing: border-box; padding: .25em .7em; border: 1px solid var(--_border);
   border-radius: 99px; background: var(--_surface); color: var(--_text); font: inherit; text-decoration: none; overflow-wrap: anywhere; }
 .meta button { cursor: pointer; }
-.meta .plain { border: 0; background: none; color: var(--_muted); padding: .25em 0; font: inherit; text-decoration: underline; text-underline-offset: 2px; }
-.meta button:hover, .meta a.chip:hover { border-color: var(--_accent); color: var(--_text); }
+.meta .plain { display: inline-flex; align-items: center; gap: .4em; border: 0; border-radius: 8px; background: none; color: var(--_muted);
+  padding: .25em .5em; margin-inline-start: -.5em; font: inherit; }
+.meta .plain svg { width: 1.15em; height: 1.15em; }
+.meta .plain:hover { background: var(--_code); color: var(--_text); }
+.meta .chip:is(button, a):hover { border-color: var(--_accent); }
 .meta :focus-visible, .message-bubble a:focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; border-radius: 6px; }
 .attached { display: flex; flex-wrap: wrap; gap: 6px; justify-content: flex-end; }
 #file-attachment-container:empty { display: none !important; }
-.file-attachment { background: var(--_bg); color: var(--_text); }
+.file-attachment { background: var(--_bg); color: var(--_text); border-radius: 9px; vertical-align: top; }
+.file-attachment:has(.any-file-attachment-text) { width: auto; max-width: 14em; }
+.border-bound-attachment { width: auto; height: 100%; box-sizing: border-box; border-color: var(--_border); border-radius: 9px; }
+.image-attachment { border-radius: 9px; }
+.file-attachment-text-container { position: static; width: auto; padding: 0 22px 0 12px; box-sizing: border-box; }
+.any-file-attachment-text { font-size: .87em; }
+.remove-file-attachment-button { background: var(--_text); border-color: var(--_surface); }
+.remove-file-attachment-button:hover { background: var(--_muted); }
+.remove-file-attachment-button:focus-visible { outline: 2px solid var(--_accent); outline-offset: 1px; }
+.x-icon { color: var(--_bg); }
+.any-file-message-icon-container { display: none; }
+.any-file-message-text { padding: 0; }
+.outer-message-container:not(.deep-chat-intro) + .outer-message-container:has(.user-message-text) { margin-top: 18px; }
+.outer-message-container:has(.user-message-text) + .outer-message-container:has(.user-message-text) { margin-top: 0; }
+.deep-chat-outer-container-role-error .inner-message-container { width: 100%; }
+.error-message-text { margin-inline: 0 auto; }
+.message-bubble:lang(ko) { word-break: keep-all; }
 #text-input { font: inherit; color: var(--_text); min-height: 1.5em; line-height: 1.5; padding: 13px 52px 13px 52px; box-sizing: border-box; max-height: 180px; }
 #text-input-container:focus-within { border-color: var(--_accent); box-shadow: 0 0 0 3px color-mix(in srgb, var(--_accent) 22%, transparent); }
 #text-input[deep-chat-placeholder-text]:empty:before, #text-input:empty:before { color: var(--_muted); }
@@ -58,7 +82,8 @@ const AUXILIARY = `
 @media (prefers-reduced-motion: reduce) { * { animation-duration: .01ms !important; scroll-behavior: auto !important; } }
 `;
 
-const round = { width: '34px', height: '34px', borderRadius: '50%', margin: '0', padding: '0' };
+// deep-chat leaves a state's styles behind where the next one does not name them; so each names its opacity.
+const round = { width: '34px', height: '34px', borderRadius: '50%', margin: '0', padding: '0', opacity: '1' };
 const sending = { ...round, backgroundColor: 'var(--_accent)', color: 'var(--_accent-text)' };
 
 function button(content: string, container: Record<string, string>, hover: Record<string, string>) {
@@ -93,7 +118,7 @@ export function dress(chat: DeepChat): void {
     image: { shared: { bubble: { padding: '0', backgroundColor: 'transparent' }, media: { maxWidth: 'min(420px, 100%)', maxHeight: '320px', objectFit: 'contain' } } },
     file: { shared: { bubble: { backgroundColor: 'var(--_surface)', color: 'var(--_text)' } } },
     error: {
-      bubble: { ...bubble, backgroundColor: 'var(--_error)', color: 'var(--_error-text)', maxWidth: '100%', textAlign: 'start' },
+      bubble: { ...bubble, backgroundColor: 'var(--_error)', color: 'var(--_error-text)', maxWidth: '100%', textAlign: 'start', fontSize: '1em' },
     },
     loading: { message: { styles: { bubble: { ...bubble, width: 'auto', padding: '14px 22px', backgroundColor: 'var(--_surface)', color: 'var(--_muted)' } } } },
   };

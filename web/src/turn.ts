@@ -59,7 +59,7 @@ interface RunObject {
   thread_id: string;
   status: string;
   usage: Usage | null;
-  last_error: { message: string } | null;
+  last_error: { message: string; code: string } | null;
 }
 
 export class Turn {
@@ -178,7 +178,7 @@ export class Turn {
   private takeRun(run: RunObject): void {
     this.begin(run.thread_id, run.id);
     if (LIVE.has(run.status)) return;
-    if (run.status === 'failed') throw new RunFailed(run.last_error?.message ?? this.texts.failed);
+    if (run.status === 'failed') throw new RunFailed(run.last_error?.message ?? this.texts.failed, run.last_error?.code);
     this.end({ text: this.text, status: run.status, sources: this.sources, usage: run.usage });
   }
 

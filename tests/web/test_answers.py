@@ -1,0 +1,101 @@
+"""What an answer looks like on the page: Markdown, links, sources, files, tokens."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.conftest import Start
+from tests.support import make_settings, served
+from tests.web.conftest import Open
+from tests.web.support import playground
+
+CODE = {"type": "code_interpreter"}
+GUIDE = "README.md"
+
+
+async def test_a_drawn_chart_is_shown_and_comes_down(start: Start, visit: Open):
+    async with start(is_served=True, assistant_tools=[CODE]) as service:
+        chat = await visit(playground(service))
+        await chat.say("draw a chart: apples 3 pears 5")
+        await expect(chat.log.locator("img")).to_be_visible()
+        async with chat.page.expect_download() as download:
+            await chat.button("Download chart.png").click()
+        saved = await download.value
+        assert saved.suggested_filename == "chart.png"
+        content = await asyncio.to_thread(Path(await saved.path()).read_bytes)
+        assert content.startswith(b"\x89PNG")
+
+
+async def test_markdown_is_rendered_and_nothing_in_it_runs_or_loads(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say(
+            "**bold** [a](javascript:alert(1)) [b](https://x.test) ![c](https://x.test/c.png) <b id=raw>"
+        )
+        await expect(chat.answer.locator("strong")).to_have_text("bold")
+        links = chat.answer.locator("a")
+        assert await links.evaluate_all("all => all.map(link => link.href)") == ["https://x.test/"]
+        await expect(chat.answer.locator("img, #raw")).to_have_count(0)
+
+
+async def test_links_to_nowhere_are_their_words(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say("[**a** b](docs/x.md) [c](#top) [d](/docs) [e](//x.test/y) [f](https://x.test) g[^1]")
+        await expect(chat.answer).to_have_text("You said: a b c d e f g[^1]")
+        assert await chat.answer.locator("a").evaluate_all("all => all.map(link => link.href)") == [
+            "https://x.test/"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("mode", "shown"), [("raw", GUIDE), ("markdown", f"1. {GUIDE}"), ("footnotes", f"1. {GUIDE}")]
+)
+async def test_sources_are_shown_once(mode: str, shown: str, start: Start, visit: Open, tmp_path: Path):
+    (tmp_path / GUIDE).write_text("# Tea\n\n## Brew green tea\n\nGreen tea wants water of 80 degrees.\n")
+    knobs = {"responder": "guide", "docs": tmp_path}
+    async with start(is_served=True, knobs=knobs, citations=mode) as service:
+        chat = await visit(playground(service))
+        await chat.say("How do I brew green tea?")
+        sources = chat.log.locator(".sources li:not(.label)")
+        await expect(sources).to_have_text([shown])
+        await expect(chat.answer).to_contain_text("80 degrees")
+        below = (await chat.answer.inner_text()).rpartition("80 degrees")[2]
+        assert GUIDE not in below
+        assert ("[1]" in below) is (mode != "raw")
+        assert "[^" not in below
+        await chat.page.reload()
+        await expect(sources).to_have_text([GUIDE])
+
+
+async def test_tokens_are_told_after_a_reload_too(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        for text in ("hello", "again"):
+            await chat.say(text)
+            await expect(chat.answer).to_have_text(f"You said: {text}")
+        spent = chat.log.locator(".tokens")
+        await expect(spent).to_have_count(2)
+        total = chat.page.get_by_role("status").and_(chat.page.locator("output"))
+        before = [await spent.all_inner_texts(), await total.inner_text()]
+        await chat.page.reload()
+        await expect(spent).to_have_count(2)
+        assert [await spent.all_inner_texts(), await total.inner_text()] == before
+        await chat.button("New conversation").click()
+        await expect(total).to_be_hidden()
+
+
+@pytest.mark.parametrize("locale", ["en-US", "ko-KR"])
+async def test_each_suggestion_finds_an_answer(locale: str, visit: Open):
+    guide = {"openai_api_key": None, "openai_base_url": None, "embedded_responder": "guide"}
+    async with served(make_settings(**guide, embedded_db=":memory:")) as service:
+        chat = await visit(playground(service), locale=locale)
+        suggestions = chat.page.locator(".suggestions button")
+        await expect(suggestions).to_have_count(3)
+        for number in range(3):
+            await suggestions.nth(number).click()
+            await expect(chat.answer.locator("blockquote")).not_to_be_empty()
+            await chat.page.locator("#new").click()
+            await expect(suggestions).to_have_count(3)
