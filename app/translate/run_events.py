@@ -57,12 +57,9 @@ _DELTAS = {
 }
 _STATES = {"response.created", "response.queued", "response.in_progress"}
 _ITEMS = {"response.output_item.added", "response.output_item.done", "response.output_text.annotation.added"}
-_FOR_LIVE_READERS = (
-    TEXT_DELTA,
-    *sorted((_DELTAS | _ITEMS | _STATES) - {TEXT_DELTA, "response.output_item.done", "response.created"}),
+_FOR_LIVE_READERS = frozenset(
+    name.encode() for name in (_DELTAS | _ITEMS | _STATES) - {"response.output_item.done", "response.created"}
 )
-"""What comes with every token goes first: the rest is compared in this order."""
-
 _KNOWN = _TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}
 _KNOWN_NAMES = {name.encode(): name for name in _KNOWN}
 
@@ -104,7 +101,7 @@ class RunTranslator:
         self._wants_deltas = wants_deltas
         self._ended_as = ended_as
         self._shown: tuple[Json | None, str, Json] = (None, "", {})
-        self.skipped = () if wants_deltas else _FOR_LIVE_READERS
+        self.skipped: frozenset[bytes] = frozenset() if wants_deltas else _FOR_LIVE_READERS
         """Names of upstream events that may be dropped unread."""
         self._is_announced = False
         self._is_running = False
@@ -128,7 +125,7 @@ class RunTranslator:
         if self.is_ended:
             return []
         kind = _KNOWN_NAMES.get(name) if name else _name_of(data)
-        if kind is None or kind in self.skipped:
+        if kind is None or (self.skipped and kind.encode() in self.skipped):
             return []
         try:
             event = _DECODER.decode(data)
