@@ -8,9 +8,10 @@ import logging
 import logging.handlers
 import os
 import sys
+import time
 from collections.abc import MutableMapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -97,8 +98,14 @@ def _finished(
     if (request_id := REQUEST_ID.get()) is not None:
         event["request_id"] = request_id
     event["level"] = level
-    event["timestamp"] = datetime.now(UTC).isoformat()[:-6] + "Z"
+    now = time.time()
+    event["timestamp"] = f"{_second(int(now))}.{int(now % 1 * 1_000_000):06d}Z"
     return (event,), {}
+
+
+@lru_cache(maxsize=1)
+def _second(moment: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
 
 
 def _handlers(settings: Settings, *, is_console: bool) -> list[logging.Handler]:

@@ -17,7 +17,7 @@ def public_metadata(metadata: object) -> dict[str, Any]:
     return {key: value for key, value in metadata.items() if not key.startswith(PRIVATE_PREFIX)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunContext:
     """Who looks at a run, and as part of which thread.
 

@@ -23,6 +23,7 @@ class RunParams:
 
     def __init__(self, assistant: Assistant, settings: Settings) -> None:
         self._assistant = assistant
+        self._plain = assistant.response_params({}, {})
         self._policy = settings.allow_run_overrides
         self._truncation = settings.assistant_truncation
         self._is_strict = settings.unsupported_params == "strict"
@@ -61,7 +62,8 @@ class RunParams:
 
     def for_chat(self, scope: Scope, resources: Json) -> Json:
         """Return the parameters of a chat turn: the assistant as it is."""
-        return self._assistant.response_params({}, resources) | self._common(scope, {})
+        own = self._assistant.response_params({}, resources) if resources else self._plain
+        return own | self._common(scope, {})
 
     def for_next_round(self, response: Json, scope: Scope, resources: Json) -> Json:
         """Return the parameters for going on after tool outputs.

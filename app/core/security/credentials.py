@@ -19,7 +19,7 @@ _COUNTED_IPV6_BITS = 64
 """One IPv6 customer has a whole /64, so its addresses count together."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Credentials:
     """The headers that matter; `address` is the client's, as far as trusted proxies vouch for it."""
 
