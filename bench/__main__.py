@@ -39,7 +39,8 @@ class Bench:
         self._tested = tested
         self._load = load
         self._rounds = rounds
-        self._most_files = raise_file_limit()
+        # A stream takes two files of the service, one for each side.
+        self._most_streams = (raise_file_limit() - _OTHER_FILES) // 2
         self.rows: list[Row] = []
 
     async def start(self) -> None:
@@ -104,11 +105,7 @@ class Bench:
         self._keep(row)
 
     async def _memory(self) -> None:
-        for streams in self._load.open_streams:
-            # A stream takes two files of the service, one for each side.
-            if 2 * streams + _OTHER_FILES > self._most_files:
-                print(f"{streams:,} open streams need `ulimit -n {2 * streams + _OTHER_FILES}`: left out")
-                continue
+        for streams in (min(wanted, self._most_streams) for wanted in self._load.open_streams):
             row = Row(f"memory-{streams}", f"memory per open stream, {streams:,} open", "kib")
             for variant in self._tested:
                 if variant.speaks != "chat":
@@ -120,7 +117,7 @@ class Bench:
     async def _many(self) -> None:
         for variant in self._tested:
             if variant.has_threads:
-                for found in await measures.many_streams(variant, self._upstream_server, self._load):
+                for found in await measures.many_streams(variant, self._upstream_server, self._most_streams):
                     title = f"CPU per token, 1,000 a second over {found['streams']:,.0f} streams"
                     row = Row("many", title, "cpu_us")
                     row.add(variant, found)

@@ -194,8 +194,6 @@ class LeanMiddleware:
 
     def _found(self, scope: AsgiScope) -> tuple[LeanRoute, dict[str, str]] | None:
         path, method = scope["path"], scope["method"]
-        if scope.get("root_path"):
-            return None
         if route := self._fixed.get((method, path)):
             return route, {}
         if not path.startswith(self._prefix):

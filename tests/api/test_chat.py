@@ -191,3 +191,30 @@ class TestForegroundUpstreams:
             followed = frames((await client.get(f"threads/{run['thread_id']}/runs/{run['id']}/events")).text)
             assert text_in("assistants", followed) == "You said: hi"
             assert ends("assistants", followed) == WELL["assistants"]
+
+
+class TestForms:
+    """The same request however it is written down; only the usual form is served the short way."""
+
+    @pytest.mark.parametrize(
+        ("headers", "query", "is_chunked"),
+        [
+            ({"content-type": "application/json"}, "", False),
+            ({"content-type": "Application/JSON; charset=utf-8"}, "", False),
+            ({"content-type": "application/json"}, "?page=1", False),
+            ({"content-type": "application/json"}, "", True),
+            ({"content-type": "application/json", "idempotency-key": "once"}, "", False),
+        ],
+    )
+    async def test_every_form_is_answered_alike(self, client, headers, query, is_chunked):
+        async def chunks():
+            for piece in (b'{"message"', b': "hi"}'):
+                yield piece
+
+        content = chunks() if is_chunked else b'{"message": "hi"}'
+        answer = await client.post(f"chat{query}", content=content, headers=headers)
+        assert (answer.status_code, answer.json()["message"]) == (200, "You said: hi")
+
+    async def test_a_route_beside_a_lean_one_with_a_parameter_keeps_its_path(self, client):
+        refused = error_of(await client.post("threads/import", json={}), 400)
+        assert refused["param"] == "data"

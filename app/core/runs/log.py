@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from app.core.background import wait_at_most
 from app.core.conversations import Conversations
 from app.core.errors import ServiceError
 from app.translate.context import public_metadata
@@ -104,7 +105,7 @@ class RunLog:
     async def _write(self, conversation_id: str, pending: _Pending, delay_seconds: float) -> None:
         try:
             if delay_seconds:
-                await _wait(pending.hurry, delay_seconds)
+                await wait_at_most(pending.hurry, delay_seconds)
             while pending.changes:
                 changes, pending.changes = pending.changes, []
                 await self._apply(conversation_id, changes)
@@ -122,10 +123,3 @@ class RunLog:
             merged = without_history(metadata) | history.metadata()
             await self._conversations.set_metadata(conversation_id, merged)
 
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return
