@@ -122,4 +122,3 @@ class RunLog:
                 change(history)
             merged = without_history(metadata) | history.metadata()
             await self._conversations.set_metadata(conversation_id, merged)
-
