@@ -110,11 +110,11 @@ class RunStarter:
             return await self._unbroken(begin(), self.cancel_and_close if cancels else self.leave_and_close)
 
     async def cancel_and_close(self, stream: RunStream) -> None:
-        """Stop the run of a client that is gone."""
+        """Stop the run of a client that is gone; its connection first, where many leave at once."""
         try:
-            await stream.cancel()
-        finally:
             await stream.aclose()
+        finally:
+            await stream.cancel()
 
     async def leave_and_close(self, stream: RunStream) -> None:
         """Let the run of a client that is gone come to its end."""
