@@ -1,6 +1,7 @@
 """What the contract of the adapters does not reach: the corners of HTTP/1.1, and the pool's bounds."""
 
 import asyncio
+import gzip
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,6 +52,26 @@ class TestResponses:
         early = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
         async with pooled(sending(early + b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")) as (pool, _):
             assert await answer(pool) == (200, b"ok", {"content-length": "2"})
+
+    async def test_a_compressed_body_may_begin_with_a_slice_that_holds_nothing_yet(self):
+        packed = gzip.compress(b"all of it")
+
+        async def handle(_request: Request, connection: Connection) -> None:
+            head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
+            await connection.send(head % len(packed))
+            for start in (0, 4, 8):
+                await connection.send(packed[start : start + 4])
+                await asyncio.sleep(0.01)
+            await connection.send(packed[12:])
+
+        async with pooled(handle) as (pool, _):
+            assert (await answer(pool))[1] == b"all of it"
+
+    async def test_long_headers_alone_stop_nothing(self):
+        lines = b"".join(b"x-header-%d: %b\r\n" % (number, b"x" * 8_000) for number in range(40))
+        response = b"HTTP/1.1 200 OK\r\n" + lines + b"content-length: 2\r\n\r\nok"
+        async with pooled(sending(response)) as (pool, _):
+            assert (await answer(pool))[1] == b"ok"
 
     async def test_a_body_without_a_length_ends_with_its_connection(self):
         async with pooled(sending(b"HTTP/1.1 200 OK\r\n\r\nall of it", closes=True)) as (pool, fake):

@@ -123,10 +123,14 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._last_read = self._loop.time()
+        self._buffered += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, zlib.error):
             self._fail(UpstreamBrokenError())
+        if self._buffered > _MOST_BUFFERED_BYTES and self._pieces and not self._is_paused and self.is_open:
+            self._is_paused = True
+            self._transport.pause_reading()
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -175,11 +179,9 @@ class Connection(asyncio.Protocol):
             return
         if self._inflate is not None:
             data = self._inflate.decompress(data)
-        self._pieces.append(data)
-        self._buffered += len(data)
-        if self._buffered > _MOST_BUFFERED_BYTES and not self._is_paused:
-            self._is_paused = True
-            self._transport.pause_reading()
+            self._buffered += len(data)
+        if data:
+            self._pieces.append(data)
 
     def on_message_complete(self) -> None:
         """Called by the parser, after an interim response too."""
