@@ -116,7 +116,11 @@ async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached]
     async def follow() -> RunEnded | StreamFailed:
         nonlocal stream
         stream = await client.chat.open(scope, body, files, wants_deltas=False, cancels=cancels)
-        ended = await last_event(stream)
+        try:
+            ended = await last_event(stream)
+        except Exception:
+            await stream.aclose()
+            raise
         await stream.aclose()
         return ended
 

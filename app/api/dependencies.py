@@ -91,7 +91,7 @@ def _acting(caller: Caller, user: str, state: dict[str, Any]) -> Caller:
 
 async def _named_user(request: Request) -> str | None:
     """Return the `user` of a JSON body; bodies that cannot hold one are not looked at twice."""
-    if request.method != "POST" or not request.headers.get("content-type", "").startswith("application/json"):
+    if request.method != "POST" or not _is_json(request.headers.get("content-type", "")):
         return None
     body = await request.body()
     if not _USER_KEY.search(body):
@@ -104,6 +104,12 @@ async def _named_user(request: Request) -> str | None:
     if user is None:
         return None
     return checked_user(user if isinstance(user, str) else "", "user")
+
+
+def _is_json(content_type: str) -> bool:
+    """Tell what FastAPI reads as JSON."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 async def _cursor(

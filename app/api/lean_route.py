@@ -100,12 +100,12 @@ class LeanRoute(APIRoute):
 
     async def read(self, request: Request, max_bytes: int) -> Any:
         """Return the request's body, validated; `_UNREAD` for a request that FastAPI has to look at."""
-        scope = request.scope
-        if not self._plan.fits(scope):
+        headers = request.scope["headers"]
+        if not self._plan.fits(request.scope):
             return _UNREAD
         if self.body_field is None:
-            return None
-        if not _is_json_within(scope["headers"], max_bytes):
+            return None if _has_no_body(headers) else _UNREAD
+        if not _is_json_within(headers, max_bytes):
             return _UNREAD
         try:
             found = orjson.loads(await request.body())
@@ -179,12 +179,10 @@ class LeanMiddleware:
     async def _response(
         self, route: LeanRoute, path_params: dict[str, str], request: Request
     ) -> Response | None:
+        request.scope["route"], request.scope["path_params"] = route, path_params
         try:
             body = await route.read(request, self._max_body_bytes)
-            if body is _UNREAD:
-                return None
-            request.scope["route"], request.scope["path_params"] = route, path_params
-            return await route.answer(request, body)
+            return None if body is _UNREAD else await route.answer(request, body)
         except Exception as exc:
             handler = next(filter(None, map(self._handlers.get, type(exc).__mro__)), None)
             if handler is None:
@@ -228,11 +226,19 @@ def _are_texts(function: Dependant) -> bool:
     )
 
 
+def _has_no_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return all(
+        name != b"transfer-encoding" and (name != b"content-length" or value == b"0")
+        for name, value in headers
+    )
+
+
 def _is_json_within(headers: Iterable[tuple[bytes, bytes]], max_bytes: int) -> bool:
-    is_json = is_within = False
+    is_json, is_within, types = False, False, 0
     for name, value in headers:
         if name == b"content-type":
-            is_json = value.partition(b";")[0].strip().lower() == _JSON
+            types += 1
+            is_json = types == 1 and value.partition(b";")[0].strip().lower() == _JSON
         elif name == b"content-length":
             is_within = value.isdigit() and int(value) <= max_bytes
     return is_json and is_within

@@ -66,7 +66,7 @@ def configure_logging(settings: Settings) -> None:
 
 
 _BLANK_RECORD = logging.makeLogRecord({}).__dict__
-"""Making a record asks for time, thread and process, which no line of ours shows."""
+"""Making a record asks for thread, process and place in the code, which no line of ours shows."""
 
 
 class _Lines:
@@ -79,7 +79,9 @@ class _Lines:
         """Write one event; its level was weighed before."""
         record = logging.LogRecord.__new__(logging.LogRecord)
         record.__dict__ |= _BLANK_RECORD
-        record.msg, record.fields = fields.get("event"), fields
+        record.created, record.msg, record.fields = time.time(), fields.get("event"), fields
+        record.levelname = fields["level"].upper()
+        record.levelno = _LEVELS.get(fields["level"], logging.ERROR)
         for handler in self._handlers:
             handler.handle(record)
 

@@ -24,15 +24,23 @@ class SSEDecoder:
 
     """
 
-    __slots__ = ("_rest", "_skipped")
+    __slots__ = ("_pieces", "_rest", "_rest_bytes", "_skipped")
 
     def __init__(self, skipped: Collection[bytes] = ()) -> None:
         self._rest = b""
+        self._pieces: list[bytes] = []
+        self._rest_bytes = 0
         self._skipped = skipped
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Take a slice and return the events that it completes; raises `ValueError` over the limit."""
-        text = self._rest + chunk
+        if b"\n" not in chunk and b"\r" not in chunk and not self._rest.endswith(b"\r"):
+            # Nothing ends here: a long event is put together once, not with every slice.
+            self._pieces.append(chunk)
+            self._grow(self._rest_bytes + len(chunk))
+            return []
+        text = b"".join((self._rest, *self._pieces, chunk))
+        self._pieces.clear()
         held = b""
         if b"\r" in text:
             if text.endswith(b"\r"):
@@ -45,9 +53,13 @@ class SSEDecoder:
         else:
             frames, rest = _frames_of(text[:end])
             self._rest = rest + text[end:] + held
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise ValueError("an event of the upstream is over the limit")
+        self._grow(len(self._rest))
         return [frame for frame in frames if frame[0] not in self._skipped] if self._skipped else frames
+
+    def _grow(self, size: int) -> None:
+        self._rest_bytes = size
+        if size > MAX_EVENT_BYTES:
+            raise ValueError("an event of the upstream is over the limit")
 
 
 def _frames_of(text: bytes) -> tuple[list[Frame], bytes]:

@@ -108,6 +108,18 @@ class TestBodies:
             response = await service.client.post("chat", content=content, headers=headers)
         assert error_of(response, 413)["param"] == "body"
 
+    @pytest.mark.parametrize("path", ["threads/thread_x/runs/run_x/cancel", "threads/thread_x"])
+    async def test_a_body_over_the_limit_where_none_belongs(self, start, upstream, path):
+        async with start(url=upstream, max_body_bytes=2_000) as service:
+            method = "POST" if path.endswith("cancel") else "DELETE"
+            response = await service.client.request(method, path, json={"note": "x" * 3_000})
+        assert error_of(response, 413)["param"] == "body"
+
+    async def test_two_content_types_are_read_by_the_first(self, client):
+        headers = [("content-type", "text/plain"), ("content-type", "application/json")]
+        response = await client.post("chat", content=b'{"message": "hi"}', headers=headers)
+        assert error_of(response, 400)["param"] == "body"
+
     async def test_a_text_over_the_limit(self, start, upstream):
         async with start(url=upstream, max_message_chars=10) as service:
             client = service.client

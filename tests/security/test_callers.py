@@ -91,6 +91,16 @@ class TestUsers:
         )
         assert error_of(response, 400)["param"] == "user"
 
+    @pytest.mark.parametrize(
+        "kind", ["Application/JSON", "application/json ;charset=utf-8", "application/x+json"]
+    )
+    async def test_the_user_of_a_body_counts_however_its_type_is_written(self, guarded, kind):
+        headers = {**bearer(KEY_A), "content-type": kind}
+        made = await guarded.client.post("threads", content=b'{"user": "u1"}', headers=headers)
+        path = f"threads/{made.json()['id']}"
+        assert (await guarded.client.get(path, headers=bearer(KEY_A, x_user_id="u1"))).status_code == 200
+        assert (await guarded.client.get(path, headers=bearer(KEY_A))).status_code == 404
+
     @pytest.mark.parametrize("user", ["", "x" * 257, "a\nb", 7, ["u1"], "\u0000"])
     async def test_names_that_are_no_text_are_refused(self, guarded, user):
         response = await guarded.client.post("threads", json={"user": user}, headers=bearer(KEY_A))
