@@ -165,6 +165,8 @@ export class Api {
   fileName(fileId: string): Promise<string> {
     const name = this.names.get(fileId) ?? this.json<{ filename: string }>(`/files/${fileId}`).then((file) => file.filename);
     this.names.set(fileId, name);
+    // One failure must not name the file for as long as the page lives.
+    name.catch(() => this.names.delete(fileId));
     return name;
   }
 
