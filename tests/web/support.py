@@ -84,6 +84,11 @@ class Visit:
             self.complaints.append(text)
 
 
+async def stored_thread(chat: Visit) -> str:
+    keys = "Object.keys(localStorage).find(key => key.endsWith(':thread'))"
+    return str(await chat.page.evaluate(f"localStorage.getItem({keys})"))
+
+
 class Site:
     """A site of somebody else: its pages, and the backend that mints sessions for them."""
 

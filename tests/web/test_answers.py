@@ -7,9 +7,9 @@ import pytest
 from playwright.async_api import expect
 
 from tests.conftest import Start
-from tests.support import make_settings, served
+from tests.support import make_settings, served, until
 from tests.web.conftest import Open
-from tests.web.support import playground
+from tests.web.support import playground, stored_thread
 
 CODE = {"type": "code_interpreter"}
 GUIDE = "README.md"
@@ -85,6 +85,48 @@ async def test_tokens_are_told_after_a_reload_too(start: Start, visit: Open):
         assert [await spent.all_inner_texts(), await total.inner_text()] == before
         await chat.button("New conversation").click()
         await expect(total).to_be_hidden()
+
+
+async def test_tokens_of_an_answer_that_ended_while_the_page_was_away_count_once(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say("slow: go")
+        await expect(chat.answer).to_contain_text("word3")
+        runs = f"threads/{await stored_thread(chat)}/runs"
+        await chat.page.goto("about:blank")
+
+        async def spent() -> int:
+            (run,) = (await service.client.get(runs)).json()["data"]
+            return run["usage"]["total_tokens"] if run["usage"] else 0
+
+        await until(spent)
+        for _ in range(2):
+            await chat.go()
+            total = chat.page.get_by_role("status").and_(chat.page.locator("output"))
+            await expect(total).to_have_text(f"{await spent()} tokens")
+
+
+async def test_only_links_to_own_files_become_words_and_code_stays(start: Start, visit: Open):
+    code = "- [1] notes.txt\n- [e](sandbox:/mnt/data/e.csv)\n[^1]"
+    links = "[docs](https://x.test/files/a/content) [own](/api/v1/files/file-b/content) [box](sandbox:/c.csv)"
+    async with start(is_served=True, citations="markdown") as service:
+        chat = await visit(playground(service))
+        async with chat.page.expect_file_chooser() as chooser:
+            await chat.button("Attach files").click()
+        notes = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"The sea is green."}
+        await (await chooser.value).set_files([notes])
+        await chat.say("hello")
+        await expect(chat.answer).to_contain_text("You said: hello")
+        await expect(chat.button("Send")).to_be_visible()
+        full = f"[full]({service.base_url}files/file-d/content)"
+        await chat.input.fill(f"cite: so:\n```\n{code}\n```\n{links} {full} `[f](sandbox:/f)` x")
+        await chat.page.keyboard.press("Enter")
+        await expect(chat.log.locator(".sources li:not(.label)")).to_have_text(["1. notes.txt"])
+        await expect(chat.answer.locator("pre")).to_have_text(code)
+        await expect(chat.answer.locator("p").last).to_have_text("docs own box full [f](sandbox:/f) x.[1]")
+        await expect(chat.answer.locator("strong")).to_have_text(["own", "box", "full"])
+        await expect(chat.answer.locator("a")).to_have_attribute("href", "https://x.test/files/a/content")
+        assert (await chat.answer.inner_text()).count("notes.txt") == 1
 
 
 @pytest.mark.parametrize("locale", ["en-US", "ko-KR"])

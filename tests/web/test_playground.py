@@ -6,7 +6,7 @@ from playwright.async_api import expect
 from tests.conftest import Start
 from tests.support import is_idle, until
 from tests.web.conftest import WEB, Open
-from tests.web.support import Visit, playground
+from tests.web.support import playground, stored_thread
 
 WHOLE_SLOW_ANSWER = "word399"
 
@@ -148,11 +148,6 @@ async def test_a_deleted_thread_is_explained(start: Start, visit: Open):
         await expect(chat.log.get_by_text("This conversation no longer exists.")).to_be_visible()
         await chat.say("fresh")
         await expect(chat.answer).to_have_text("You said: fresh")
-
-
-async def stored_thread(chat: Visit) -> str:
-    keys = "Object.keys(localStorage).find(key => key.endsWith(':thread'))"
-    return str(await chat.page.evaluate(f"localStorage.getItem({keys})"))
 
 
 async def test_it_can_be_used_without_a_mouse(start: Start, visit: Open):

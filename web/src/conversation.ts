@@ -48,13 +48,13 @@ export class Conversation {
       const usages = this.tellsTokens ? this.api.usages(threadId) : new Map();
       const messages = await this.api.messages(threadId);
       const shown = await historyOf(this.api, messages, await usages, this.texts);
-      this.listener.onTokens(this.memory.tokens);
       const pending = this.memory.pending;
-      if (messages.some((message) => message.run_id === pending?.runId)) this.memory.pending = null;
+      if (pending && messages.some((message) => message.run_id === pending.runId)) await this.settle(threadId, pending.runId);
       // The question of a turn that is under way may reach the thread only with its answer.
       else if (pending?.question && !endsWith(messages, pending.question)) {
         shown.push({ role: 'user', text: pending.question });
       }
+      this.listener.onTokens(this.memory.tokens);
       return shown;
     } catch (error) {
       if (!(error instanceof ApiError && error.status === 404)) throw error;
@@ -143,7 +143,7 @@ export class Conversation {
       onText: (text, sources) => {
         if (this.turn !== turn() || this.isStopped) return;
         this.listener.onNotice('');
-        show(readable(text, sources));
+        show(readable(text, sources, this.api.base));
       },
       onReconnect: () => this.turn === turn() && this.listener.onNotice(this.texts.reconnecting),
     };
@@ -173,7 +173,16 @@ export class Conversation {
     const usage = this.tellsTokens ? answer.usage : null;
     const html = metaHtml(answer.text, answer.sources, usage, this.note(answer.status), this.texts);
     if (html) chat.addMessage({ role: 'ai', html });
-    this.listener.onAnnounce(fill(this.texts.answered, { text: readable(answer.text, answer.sources) }));
+    this.listener.onAnnounce(fill(this.texts.answered, { text: readable(answer.text, answer.sources, this.api.base) }));
+  }
+
+  /** Counts an answer that ended while the page was away. */
+  private async settle(threadId: string, runId: string): Promise<void> {
+    const usage = (await this.api.usages(threadId)).get(runId);
+    // The person may have begun anew meanwhile.
+    if (this.memory.pending?.runId !== runId) return;
+    this.memory.pending = null;
+    this.memory.tokens += usage?.total_tokens ?? 0;
   }
 
   private note(status: string): string {

@@ -14,29 +14,54 @@ export interface Shown {
 
 const IMAGE_NAME = /\.(png|jpe?g|gif|webp)$/i;
 const OLD_MARK = /【[^】]*†[^】]*】/g;
+/** A code block; one that is still being written goes on to the end. */
+const FENCED = '^[ \\t>]*(?<fence>~{3,}|`{3,}(?![^\\n]*`))[^\\n]*$[^]*?(?:^[ \\t>]*\\k<fence>[`~]*[ \\t]*$|$(?![^]))';
+/** Code within a paragraph, or backticks that nothing closes. */
+const SPAN = '(?<ticks>`+)(?!`)(?:(?:[^`\\n]|\\n(?![ \\t]*\\n)|`+(?!`))*?\\k<ticks>(?!`))?';
 /** A line of the list of sources that `CITATIONS=markdown` or `footnotes` writes at an answer's end. */
-const LISTED = /^(?:- \[|\[\^)(\d+)\]:? (.+)$\n?/gm;
-const FILE = String.raw`!?\[([^\]]*)\]\((?:sandbox:[^)]*|[^)\s]*\/files\/[\w-]+\/content)\)`;
-const LISTED_FILE = new RegExp(`^- ${FILE}$\\n?`, 'gm');
-const FILE_LINK = new RegExp(FILE, 'g');
+const LISTED = String.raw`^(?:- \[|\[\^)(?<number>\d+)\]:? (?<label>.+)$\n?`;
+const FILE = String.raw`(?<image>!?)\[(?<label>[^\]]*)\]\((?:sandbox:[^)]*|(?<base>[^)\s]*)\/files\/(?<id>[\w-]+)\/content)\)`;
+const LISTED_SOURCE = besides(FENCED, LISTED);
+const FOOTNOTE = besides(`${FENCED}|${SPAN}`, String.raw`\[\^(?<number>\d+)\]`);
+const LISTED_FILE = besides(`${FENCED}|${SPAN}`, `^- ${FILE}$\\n?`);
+const FILE_LINK = besides(`${FENCED}|${SPAN}`, FILE);
+/** What the service calls itself where it was not told its address. */
+const RELATIVE_BASE = '/api/v1';
+
+type Groups = Record<string, string | undefined>;
+
+/** A pattern that takes up code first, so that nothing else is found in it. */
+function besides(code: string, pattern: string): RegExp {
+  return new RegExp(`(?<code>${code})|${pattern}`, 'gm');
+}
+
+function replaced(text: string, pattern: RegExp, replace: (found: Groups) => string | null): string {
+  return text.replace(pattern, (match: string, ...rest: unknown[]) => {
+    const found = rest.at(-1) as Groups;
+    return (found.code === undefined ? replace(found) : null) ?? match;
+  });
+}
 
 /** Takes out what the page shows in its own way below: links to generated files, lists of sources, old marks. */
-export function readable(text: string, sources: Source[]): string {
+export function readable(text: string, sources: Source[], base: string): string {
   const numbers = listedNumbers(text, sources);
   const cited = new Set(numbers.values());
-  return text
-    .replace(OLD_MARK, '')
-    .replace(LISTED, (line, _number, label: string) => (numbers.has(label) ? '' : line))
-    .replace(/\[\^(\d+)\]/g, (mark, number: string) => (cited.has(number) ? `[${number}]` : mark))
-    .replace(LISTED_FILE, '')
-    .replace(FILE_LINK, (link, label: string) => (link[0] === '!' ? '' : `**${label}**`))
-    .trimEnd();
+  const ids = new Set(sources.map((source) => source.file_id));
+  // The service may know itself by another address than this page; the ids of an answer's files are its own.
+  const isOwn = (found: Groups) =>
+    found.base === undefined || found.base === RELATIVE_BASE || found.base === base || ids.has(found.id);
+  let shown = text.replace(OLD_MARK, '');
+  shown = replaced(shown, LISTED_SOURCE, ({ label }) => (numbers.has(label ?? '') ? '' : null));
+  shown = replaced(shown, FOOTNOTE, ({ number }) => (cited.has(number ?? '') ? `[${number}]` : null));
+  shown = replaced(shown, LISTED_FILE, (found) => (isOwn(found) ? '' : null));
+  shown = replaced(shown, FILE_LINK, (found) => (isOwn(found) ? (found.image ? '' : `**${found.label}**`) : null));
+  return shown.trimEnd();
 }
 
 /** Under which number an answer's own list has which of its sources. */
 function listedNumbers(text: string, sources: Source[]): Map<string, string> {
   const labels = new Set(sources.map(listedAs));
-  const found = [...text.matchAll(LISTED)].map(([, number = '', label = '']) => [label, number] as const);
+  const found = [...text.matchAll(LISTED_SOURCE)].map(({ groups }) => [groups?.label ?? '', groups?.number ?? ''] as const);
   return new Map(found.filter(([label]) => labels.has(label)));
 }
 
@@ -143,7 +168,7 @@ async function shownMessage(api: Api, message: Message, usage: Usage | null, tex
   }
   const sources = unique(message.content.flatMap((part) => (part.text?.annotations ?? []).map(flat)));
   const named = await Promise.all(sources.map((source) => withName(api, source)));
-  if (text) shown.push({ role, text: readable(text, named) });
+  if (text) shown.push({ role, text: readable(text, named, api.base) });
   shown.push(...(await pictures(api, named)));
   const html = metaHtml(text, named, usage, '', texts);
   return html ? [...shown, { role, html }] : shown;
