@@ -5,16 +5,17 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import parent_process
+from multiprocessing import parent_process, resource_tracker
 from socket import socket
 from typing import cast
 
 import structlog
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
-from uvicorn.config import STARTUP_FAILURE
+from uvicorn.config import STARTUP_FAILURE, Config
 from uvicorn.supervisors import multiprocess
 
 from app.core.config import Settings
@@ -24,15 +25,50 @@ from app.server import Server, server_config
 _log = structlog.get_logger("soloist")
 _ENDS_IN_ORDER = {0, -signal.SIGTERM, STARTUP_FAILURE}
 """The last of them is the supervisor's to report."""
+_NOT_BUILT = 2
+"""The status of a worker that has no app; with `STARTUP_FAILURE` it would end the others too."""
+_REBUILD_PAUSE_SECONDS = 3.0
+
+
+class _Supervisor(multiprocess.Multiprocess):
+    """uvicorn's, but a terminal that closes ends it, as it ends a single process."""
+
+    def __init__(self, config: Config, sockets: list[socket]) -> None:
+        on_hangup = signal.getsignal(signal.SIGHUP)
+        super().__init__(config, sockets)
+        # `nohup` wants it to stay.
+        if on_hangup is signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    handle_hup = multiprocess.Multiprocess.handle_term
 
 
 class _Worker(multiprocess.Process):
     """A process that builds an app of its own and serves it with our `Server`."""
 
+    def start(self) -> None:
+        """Start the process with SIGINT and SIGHUP held back: they are meant for the supervisor."""
+        # Started here, since it would let SIGINT through again.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def target(self, sockets: list[socket] | None = None) -> None:
         """Serve, in the new process, until a signal comes or the parent is gone."""
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        self.config.app = cast("Callable[[], FastAPI]", self.config.app)()
+        # uvicorn listens to it from the start of serving on: a second one cuts open streams.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        try:
+            self.config.app = cast("Callable[[], FastAPI]", self.config.app)()
+        except (ValueError, OSError) as exc:
+            _log.error("worker_not_built", error=str(exc))
+            self._pause()
+            # At once: a ping that reached a process on its way out would be waited for.
+            os._exit(_NOT_BUILT)
         self._server = Server(self.config)
         super().target(sockets)
 
@@ -42,6 +78,12 @@ class _Worker(multiprocess.Process):
         mark_process_dead(self.pid)  # type: ignore[no-untyped-call]  # has no annotations
         if self.exitcode not in _ENDS_IN_ORDER:
             _log.warning("worker_died", worker=self.pid, status=self.exitcode)
+
+    def _pause(self) -> None:
+        """Put the next try off, and answer the supervisor meanwhile, which waits for it."""
+        until = time.monotonic() + _REBUILD_PAUSE_SECONDS
+        while time.monotonic() < until:
+            self.pong()
 
 
 def serve_workers(build: Callable[[Settings], FastAPI], settings: Settings) -> int:
@@ -61,7 +103,7 @@ def serve_workers(build: Callable[[Settings], FastAPI], settings: Settings) -> i
     with folder:
         # The name that prometheus_client reads in the workers.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name
-        supervisor = multiprocess.Multiprocess(config, [config.bind_socket()])
+        supervisor = _Supervisor(config, [config.bind_socket()])
         supervisor.run()
     has_failed = any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes)
     return STARTUP_FAILURE if has_failed else 0

@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx2
@@ -16,6 +18,12 @@ from bench.processes import free_port
 from tests.support import frames
 
 COMMAND = [sys.executable, str(ROOT / "main.py")]
+IN_A_GROUP = [
+    sys.executable,
+    "-c",
+    "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])",
+    *COMMAND,
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +34,9 @@ def upstream(tmp_path_factory):
 
 
 def begin(folder, port, **settings):
-    """Start `python main.py` where no `.env` lies."""
+    """Start `python main.py` where no `.env` lies, in a process group of its own."""
     settings = {"ASSISTANT_MODEL": "soloist-scripted", "LOG_FORMAT": "json", "WORKERS": "2"} | settings
-    return Process(COMMAND, folder / "log", folder, PORT=str(port), TMPDIR=str(folder), **settings)
+    return Process(IN_A_GROUP, folder / "log", folder, PORT=str(port), TMPDIR=str(folder), **settings)
 
 
 @pytest.fixture
@@ -50,6 +58,17 @@ def pids(service, event, **fields):
     """The processes that logged an event."""
     wanted = {"event": event, **fields}.items()
     return {line["pid"] for line in events(service) if wanted <= line.items()}
+
+
+def group(process):
+    """The command lines of the processes in a process's group, but for those that ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, _, group_id = (path / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(group_id) == process.popen.pid and state != "Z":
+                found.append((path / "cmdline").read_text())
+    return found
 
 
 def chat(service):
@@ -127,19 +146,81 @@ def test_a_worker_that_dies_is_replaced_and_what_it_counted_stays(service):
     assert (told["worker"], told["status"], told["level"]) == (dead, -signal.SIGKILL, "warning")
 
 
-def test_sigterm_lets_an_open_stream_finish_and_ends_every_process(service, tmp_path):
+def sigterm(process):
+    process.signal(signal.SIGTERM)
+
+
+def sighup(process):
+    process.signal(signal.SIGHUP)
+
+
+def closed_terminal(process):
+    os.killpg(process.popen.pid, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("end", [sigterm, sighup, closed_terminal])
+def test_a_signal_lets_an_open_stream_finish_and_ends_every_process(service, tmp_path, end):
     body = {"message": "long:30 sleep", "stream": True}
     text = ""
     with httpx2.stream("POST", service.url + "chat", json=body, timeout=60, trust_env=False) as response:
-        service.process.signal(signal.SIGTERM)
+        end(service.process)
         for chunk in response.iter_text():
             text += chunk
     assert frames(text)[-1][0] == "done"
     assert service.process.wait() == 0
     assert not accepts(service.port)
+    wait_for(lambda: not group(service.process), "the end of the group")
     assert not list(tmp_path.glob("soloist-metrics-*"))
     assert "error" not in {line["level"] for line in events(service)}
     assert "worker_died" not in {line["event"] for line in events(service)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_the_group_ends_workers_that_still_start_without_a_word(tmp_path, upstream, number):
+    with running(begin(tmp_path, free_port(), **upstream)) as process:
+        wait_for(lambda: sum("spawn_main" in line for line in group(process)) == 2, "two workers")
+        os.killpg(process.popen.pid, number)
+        assert process.wait() == 0
+        wait_for(lambda: not group(process), "the end of the group")
+    log = process.log.read_text()
+    assert "Traceback" not in log
+    assert "worker_died" not in log
+
+
+def test_under_nohup_it_outlives_its_terminal(tmp_path, upstream):
+    port = free_port()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = begin(tmp_path, port, **upstream)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with running(process):
+        wait_until_ready(process, port)
+        closed_terminal(process)
+        found = SimpleNamespace(process=process, url=f"http://127.0.0.1:{port}/api/v1/")
+        wait_for(lambda: len(pids(found, "listening")) == 2, "two workers")
+        chat_until_answered_by(found, pids(found, "listening"))
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+    assert "worker_died" not in {line["event"] for line in events(found)}
+
+
+def test_a_replacement_that_cannot_be_built_says_why_and_is_tried_again(tmp_path, upstream):
+    port, file = free_port(), tmp_path / "assistant.json"
+    file.write_text("{}")
+    with running(begin(tmp_path, port, ASSISTANT_FILE=str(file), **upstream)) as process:
+        wait_until_ready(process, port)
+        found = SimpleNamespace(process=process, url=f"http://127.0.0.1:{port}/api/v1/")
+        wait_for(lambda: len(pids(found, "listening")) == 2, "two workers")
+        file.write_text("{")
+        os.kill(min(pids(found, "listening")), signal.SIGKILL)
+        wait_for(lambda: pids(found, "worker_died", status=2), "the end of a worker that was not built")
+        chat(found)
+        file.write_text("{}")
+        wait_for(lambda: len(pids(found, "listening")) == 3, "a new worker")
+        told = [line["error"] for line in events(found) if line["event"] == "worker_not_built"]
+    assert all(error.startswith("ASSISTANT_FILE is no JSON") for error in told)
+    assert "Traceback" not in process.log.read_text()
 
 
 def test_workers_do_not_outlive_their_parent(service):

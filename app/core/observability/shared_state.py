@@ -1,7 +1,8 @@
 """Metrics of several workers: `prometheus_client` keeps the counters of all in one directory.
 
 What a worker tells only when it is asked, such as its open streams, it writes there from time to time, so
-that a scrape finds it whichever worker answers. Gauges carry the worker's `pid`; counters add up.
+that a scrape finds it whichever worker answers. Gauges carry the worker's `pid` (`soloist_info` does not);
+counters, `process_cpu_seconds_total` among them, add up.
 """
 
 from collections.abc import Iterable
