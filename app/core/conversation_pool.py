@@ -40,7 +40,7 @@ class ConversationPool:
         self._max_age_seconds = max_age_seconds
         self._clock = clock
         self._spares: deque[tuple[float, Json]] = deque()
-        self._aged: list[str] = []
+        self._aged: set[str] = set()
         self._wanted = asyncio.Event()
         self._closing = asyncio.Event()
         self._tasks = BackgroundTasks()
@@ -62,8 +62,8 @@ class ConversationPool:
             self._wanted.set()
             # A call that is cut off may leave a conversation behind whose id nobody knows.
             await self._tasks.drain(_LAST_CALLS_SECONDS)
-            left = [*self._aged, *(str(spare["id"]) for _, spare in self._spares)]
-            await self._delete(left)
+            self._aged.update(str(spare["id"]) for _, spare in self._spares)
+            await self._delete_aged()
 
     async def _keep_filled(self, is_draining: Callable[[], bool]) -> None:
         pause = _FIRST_PAUSE_SECONDS
@@ -80,9 +80,11 @@ class ConversationPool:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
                 continue
             pause = _FIRST_PAUSE_SECONDS
-            aged, self._aged = self._aged, []
-            await self._delete(aged)
-            if len(self._spares) >= self._size:
+            if len(self._spares) < self._size:
+                continue
+            if self._aged:
+                await self._delete_aged()
+            else:
                 oldest_age = self._clock() - self._spares[0][0]
                 await wait_at_most(self._wanted, self._max_age_seconds - oldest_age)
 
@@ -99,20 +101,21 @@ class ConversationPool:
 
     def _set_aged_aside(self) -> None:
         while self._spares and self._clock() - self._spares[0][0] >= self._max_age_seconds:
-            self._aged.append(str(self._spares.popleft()[1]["id"]))
+            self._aged.add(str(self._spares.popleft()[1]["id"]))
 
-    async def _delete(self, ids: list[str]) -> None:
-        """Delete as far as that goes: what stays behind is empty."""
-        gate, kept = asyncio.Semaphore(_DELETED_AT_ONCE), set(ids)
+    async def _delete_aged(self) -> None:
+        """Delete as far as that goes: what stays behind is empty. What a cancellation leaves stays aged."""
+        gate, ids = asyncio.Semaphore(_DELETED_AT_ONCE), [*self._aged]
 
         async def delete(conversation_id: str) -> None:
             async with gate:
                 with suppress(UpstreamMissingError):
                     await self._conversations.delete(conversation_id)
-            kept.discard(conversation_id)
+            self._aged.discard(conversation_id)
 
         with suppress(TimeoutError):
             async with asyncio.timeout(_DELETE_SECONDS):
                 await asyncio.gather(*map(delete, ids), return_exceptions=True)
-        if kept:
-            _log.warning("empty_conversations_left_behind", count=len(kept))
+        if left := self._aged.intersection(ids):
+            _log.warning("empty_conversations_left_behind", count=len(left))
+            self._aged -= left

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
+from structlog.testing import CapturingLogger
 
 from app.core.conversation_pool import ConversationPool
 from app.core.conversations import Conversations
@@ -199,15 +201,21 @@ async def test_none_is_made_while_draining(start):
         assert await requested(upstream) == (2, 0)
 
 
-@pytest.fixture
-async def conversations(upstream):
-    """What a pool works with, before the embedded upstream."""
-    settings = make_settings(openai_base_url=upstream, openai_api_key="key")
+@asynccontextmanager
+async def conversations_at(url):
+    """What a pool works with."""
+    settings = make_settings(openai_base_url=url, openai_api_key="key")
     port = open_upstream(target_of(settings), settings)
     try:
         yield Conversations(port, lock_wait_seconds=0)
     finally:
         await port.aclose()
+
+
+@pytest.fixture
+async def conversations(upstream):
+    async with conversations_at(upstream) as found:
+        yield found
 
 
 async def test_what_waited_too_long_is_not_handed_out_but_replaced(upstream, conversations):
@@ -246,3 +254,41 @@ async def test_what_waits_too_long_is_replaced_though_nobody_asks(upstream, conv
 
         await until(is_replaced)
     assert await is_holding(upstream, 0)
+
+
+async def test_the_aged_are_deleted_once_all_are_replaced_and_not_forgotten_at_the_end(
+    upstream, between, monkeypatch
+):
+    monkeypatch.setattr("app.core.conversation_pool._DELETE_SECONDS", 60)
+    monkeypatch.setattr("app.core.conversation_pool._LAST_CALLS_SECONDS", 0.05)
+    handler, url = between
+    handler.hangs_on_delete = True
+    now = [1000.0]
+    async with conversations_at(url) as found:
+        pool = ConversationPool(found, 20, clock=lambda: now[0])
+        async with pool.kept_filled(lambda: False):
+            await until(lambda: is_holding(upstream, 20))
+            now[0] += 600
+            assert pool.take() is None
+            await until(lambda: handler.seen["hung"] == 20)
+            assert len(handler.made) == 40
+            handler.hangs_on_delete = False
+    assert await is_holding(upstream, 0)
+
+
+async def test_what_cannot_be_deleted_is_counted_once(upstream, between, monkeypatch):
+    monkeypatch.setattr("app.core.conversation_pool._DELETE_SECONDS", 0.05)
+    log = CapturingLogger()
+    monkeypatch.setattr("app.core.conversation_pool._log", log)
+    handler, url = between
+    handler.hangs_on_delete = True
+    now = [1000.0]
+    async with conversations_at(url) as found:
+        pool = ConversationPool(found, 2, clock=lambda: now[0])
+        async with pool.kept_filled(lambda: False):
+            await until(lambda: is_holding(upstream, 2))
+            now[0] += 600
+            assert pool.take() is None
+            await until(lambda: log.calls)
+    assert [call.args for call in log.calls] == [("empty_conversations_left_behind",)] * 2
+    assert [call.kwargs["count"] for call in log.calls] == [2, 2]
