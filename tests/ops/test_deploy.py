@@ -140,7 +140,7 @@ def test_the_chart_leaves_time_to_drain():
     pod = found["Deployment", "demo-soloist"]["spec"]["template"]["spec"]
     grace = int(found["ConfigMap", "demo-soloist"]["data"]["SHUTDOWN_GRACE_SECONDS"])
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert pod["terminationGracePeriodSeconds"] >= grace + values["preStopSeconds"] + 5
+    assert pod["terminationGracePeriodSeconds"] >= grace + values["preStopSeconds"] + 10
 
 
 @pytest.mark.needs_helm
