@@ -170,4 +170,12 @@ def litellm() -> Variant | None:
         )
         return [command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
 
-    return Variant("litellm", "LiteLLM proxy", start, speaks="completions")
+    # Its proxy does not start without a key of its own.
+    return Variant(
+        "litellm",
+        "LiteLLM proxy",
+        start,
+        lambda *_: {"LITELLM_MASTER_KEY": f"sk-{_API_KEY}"},
+        headers={"authorization": f"Bearer sk-{_API_KEY}"},
+        speaks="completions",
+    )
