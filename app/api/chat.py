@@ -16,7 +16,7 @@ from app.api.run_streams import run_once
 from app.api.turns import Turn, TurnDep
 from app.core.chat import last_event
 from app.core.config import Settings
-from app.core.errors import BadRequestError, ClientGoneError, ServiceError, ShuttingDownError
+from app.core.errors import BadRequestError, ClientGoneError, ServiceError
 from app.core.runs.stream import RunStream
 from app.core.upstream.failures import UpstreamError
 from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
@@ -116,25 +116,21 @@ async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached]
     async def follow() -> RunEnded | StreamFailed:
         nonlocal stream
         stream = await client.chat.open(scope, body, files, wants_deltas=False, cancels=cancels)
-        try:
-            ended = await last_event(stream)
-        except Exception:
-            await stream.aclose()
-            raise
+        ended = await last_event(stream)
         await stream.aclose()
         return ended
 
     try:
         followed = while_there(turn.request.receive, follow()) if watches else follow()
         ended = await registry.within_grace(followed)
-    except ShuttingDownError:
-        if stream is not None:
-            await stream.aclose()
-        raise
     except ClientGoneError:
         if stream is not None:
             leaving = client.starter.cancel_and_close if cancels else client.starter.leave_and_close
             client.background.spawn(leaving(stream))
+        raise
+    except Exception:
+        if stream is not None:
+            await stream.aclose()
         raise
     finally:
         registry.leave(holder)
