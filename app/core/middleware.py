@@ -61,7 +61,6 @@ class RequestMiddleware:
         request_id = _request_id(scope)
         fields: dict[str, Any] = {}
         scope.setdefault("state", {})["log"] = fields
-        scope["state"]["request_id"] = request_id
         REQUEST_LOG.set(fields)
         REQUEST_ID.set(request_id)
         started = time.perf_counter()
@@ -93,19 +92,15 @@ class RequestMiddleware:
                 await answer(error_start(failure))
                 await answer(error_body(failure))
         finally:
-            seconds, route = time.perf_counter() - started, _template(scope)
-            status = status or _CLIENT_GONE
-            self._metrics.request_ended(
-                scope["method"], route or "unmatched", status, seconds, fields.get("error")
-            )
-            self._log.info(
-                "request",
-                method=scope["method"],
-                route=route,
-                status=status,
-                ms=round(seconds * 1000, 1),
-                **(_named(scope) | fields),
-            )
+            self._note_end(scope, fields, status or _CLIENT_GONE, time.perf_counter() - started)
+
+    def _note_end(self, scope: Scope, fields: dict[str, Any], status: int, seconds: float) -> None:
+        method, route = scope["method"], _template(scope)
+        self._metrics.request_ended(method, route or "unmatched", status, seconds, fields.get("error"))
+        ms = round(seconds * 1000, 1)
+        self._log.info(
+            "request", method=method, route=route, status=status, ms=ms, **(_named(scope) | fields)
+        )
 
 
 def _request_id(scope: Scope) -> str:
