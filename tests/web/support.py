@@ -6,11 +6,13 @@ from urllib.parse import urlsplit
 
 import httpx2
 from aiohttp import web
-from playwright.async_api import Locator, Page, Request, expect
+from playwright.async_api import FilePayload, Locator, Page, Request, expect
 
 from tests.support import Json, Service
 
 expect.set_options(timeout=20_000)
+
+NOTES: FilePayload = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"The sea is green."}
 
 
 def origin_of(url: str) -> str:
@@ -42,6 +44,12 @@ class Visit:
         await self.input.click()
         await self.page.keyboard.type(text)
         await self.page.keyboard.press("Enter")
+
+    async def attach(self, file: FilePayload) -> None:
+        """Choose a file for the next question."""
+        async with self.page.expect_file_chooser() as chooser:
+            await self.button("Attach files").click()
+        await (await chooser.value).set_files([file])
 
     @property
     def input(self) -> Locator:

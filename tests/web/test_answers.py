@@ -9,7 +9,7 @@ from playwright.async_api import expect
 from tests.conftest import Start
 from tests.support import make_settings, served, until
 from tests.web.conftest import Open
-from tests.web.support import playground, stored_thread
+from tests.web.support import NOTES, playground, stored_thread
 
 CODE = {"type": "code_interpreter"}
 GUIDE = "README.md"
@@ -111,10 +111,7 @@ async def test_only_links_to_own_files_become_words_and_code_stays(start: Start,
     links = "[docs](https://x.test/files/a/content) [own](/api/v1/files/file-b/content) [box](sandbox:/c.csv)"
     async with start(is_served=True, citations="markdown") as service:
         chat = await visit(playground(service))
-        async with chat.page.expect_file_chooser() as chooser:
-            await chat.button("Attach files").click()
-        notes = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"The sea is green."}
-        await (await chooser.value).set_files([notes])
+        await chat.attach(NOTES)
         await chat.say("hello")
         await expect(chat.answer).to_contain_text("You said: hello")
         await expect(chat.button("Send")).to_be_visible()

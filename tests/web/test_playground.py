@@ -6,7 +6,7 @@ from playwright.async_api import expect
 from tests.conftest import Start
 from tests.support import is_idle, until
 from tests.web.conftest import WEB, Open
-from tests.web.support import playground, stored_thread
+from tests.web.support import NOTES, playground, stored_thread
 
 WHOLE_SLOW_ANSWER = "word399"
 
@@ -93,10 +93,7 @@ async def test_a_new_conversation_ends_the_answer_under_way(start: Start, visit:
 async def test_files_go_up_with_a_question_and_stay_with_it(start: Start, visit: Open):
     async with start(is_served=True) as service:
         chat = await visit(playground(service))
-        async with chat.page.expect_file_chooser() as chooser:
-            await chat.button("Attach files").click()
-        notes = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"The sea is green."}
-        await (await chooser.value).set_files([notes])
+        await chat.attach(NOTES)
         await chat.say("what colour?")
         await expect(chat.answer).to_contain_text("You said: what colour?")
         await chat.page.reload()
@@ -106,10 +103,7 @@ async def test_files_go_up_with_a_question_and_stay_with_it(start: Start, visit:
 async def test_a_file_can_be_taken_back_by_keyboard(start: Start, visit: Open):
     async with start(is_served=True) as service:
         chat = await visit(playground(service))
-        async with chat.page.expect_file_chooser() as chooser:
-            await chat.button("Attach files").click()
-        notes = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"The sea is green."}
-        await (await chooser.value).set_files([notes])
+        await chat.attach(NOTES)
         await expect(chat.page.get_by_text("notes.txt")).to_be_visible()
         await chat.button("Remove this file").focus()
         await chat.page.keyboard.press("Enter")
@@ -119,10 +113,7 @@ async def test_a_file_can_be_taken_back_by_keyboard(start: Start, visit: Open):
 async def test_a_refused_file_is_explained(start: Start, visit: Open):
     async with start(is_served=True) as service:
         chat = await visit(playground(service))
-        async with chat.page.expect_file_chooser() as chooser:
-            await chat.button("Attach files").click()
-        program = {"name": "run.exe", "mimeType": "application/x-msdownload", "buffer": b"MZ"}
-        await (await chooser.value).set_files([program])
+        await chat.attach({"name": "run.exe", "mimeType": "application/x-msdownload", "buffer": b"MZ"})
         await chat.say("look")
         await expect(chat.log.get_by_text("“run.exe” could not be uploaded")).to_be_visible()
 
