@@ -3,12 +3,17 @@
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+import httpx2
+
+_TLS = ssl.create_default_context()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,25 @@ async def fake_upstream(handler: Handler) -> AsyncIterator[FakeUpstream]:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+async def pass_on(url: str, request: Request, connection: Connection) -> httpx2.Response:
+    """Ask the upstream whose base URL is `url` the same, and give its answer on, whole."""
+    async with httpx2.AsyncClient(timeout=30, verify=_TLS) as client:
+        answer = await client.request(
+            request.method,
+            url.removesuffix("/v1") + request.path,
+            params=request.query,
+            content=request.body,
+            headers={"content-type": "application/json"},
+        )
+    if not answer.headers["content-type"].startswith("text/event-stream"):
+        await connection.answer(answer.status_code, answer.content)
+        return answer
+    await connection.start_stream()
+    await connection.chunk(answer.content)
+    await connection.end_stream()
+    return answer
 
 
 def always(status: int, body: bytes | dict[str, Any] = b"", **headers: str) -> Handler:

@@ -12,7 +12,7 @@ from app.core.conversation_pool import ConversationPool
 from app.core.conversations import Conversations
 from app.core.upstream.opening import open_upstream
 from app.core.upstream.target import target_of
-from tests.fake_upstream import Connection, Request, fake_upstream
+from tests.fake_upstream import Connection, Request, fake_upstream, pass_on
 from tests.support import TLS, Json, embedded_upstream, error_of, make_settings, stats, until
 
 CREATE = ("POST", "/v1/conversations")
@@ -35,7 +35,7 @@ class Between:
     """Passes everything on to another upstream; knows the conversations made, and may refuse to make more."""
 
     def __init__(self, url: str) -> None:
-        self._target = url.removesuffix("/v1")
+        self._url = url
         self.refuses = False
         self.hangs_on_delete = False
         self.seen: Counter[str] = Counter()
@@ -51,22 +51,9 @@ class Between:
             self.seen["hung"] += 1
             await connection.until_gone()
             return
-        async with httpx2.AsyncClient(timeout=30, verify=TLS) as client:
-            answer = await client.request(
-                request.method,
-                self._target + request.path,
-                params=request.query,
-                content=request.body,
-                headers={"content-type": "application/json"},
-            )
+        answer = await pass_on(self._url, request, connection)
         if is_creation:
             self.made.append(answer.json()["id"])
-        if not answer.headers["content-type"].startswith("text/event-stream"):
-            await connection.answer(answer.status_code, answer.content)
-            return
-        await connection.start_stream()
-        await connection.chunk(answer.content)
-        await connection.end_stream()
 
 
 @pytest.fixture

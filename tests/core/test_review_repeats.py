@@ -2,10 +2,9 @@
 
 from collections import Counter
 
-import httpx2
 import pytest
 
-from tests.fake_upstream import Connection, Request, fake_upstream
+from tests.fake_upstream import Connection, Request, fake_upstream, pass_on
 from tests.support import embedded_upstream, error_of, finished_run, new_run, new_thread, run_to
 
 
@@ -13,7 +12,7 @@ class Hiccup:
     """Passes everything on to another upstream, but for the first calls of one kind."""
 
     def __init__(self, url: str, method: str, suffix: str, times: int) -> None:
-        self._target = url.removesuffix("/v1")
+        self._url = url
         self._kind = (method, suffix)
         self._left = times
         self.seen: Counter[str] = Counter()
@@ -26,23 +25,7 @@ class Hiccup:
                 self._left -= 1
                 await connection.answer(500, {"error": {"message": "canary"}})
                 return
-        await self._pass_on(request, connection)
-
-    async def _pass_on(self, request: Request, connection: Connection) -> None:
-        async with httpx2.AsyncClient(timeout=30) as client:
-            answer = await client.request(
-                request.method,
-                self._target + request.path,
-                params=request.query,
-                content=request.body,
-                headers={"content-type": "application/json"},
-            )
-        if not answer.headers["content-type"].startswith("text/event-stream"):
-            await connection.answer(answer.status_code, answer.content)
-            return
-        await connection.start_stream()
-        await connection.chunk(answer.content)
-        await connection.end_stream()
+        await pass_on(self._url, request, connection)
 
 
 @pytest.mark.parametrize("times", [1, 2])
