@@ -104,9 +104,9 @@ class RunLog:
 
     async def _write(self, conversation_id: str, pending: _Pending, delay_seconds: float) -> None:
         try:
-            if delay_seconds:
-                await wait_at_most(pending.hurry, delay_seconds)
             while pending.changes:
+                if delay_seconds:
+                    await wait_at_most(pending.hurry, delay_seconds)
                 changes, pending.changes = pending.changes, []
                 await self._apply(conversation_id, changes)
         except ServiceError as exc:

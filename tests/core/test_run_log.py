@@ -1,0 +1,33 @@
+"""The run history is written rarely: what comes while a write is under way waits for the next one."""
+
+from app.core.background import wait_at_most
+from tests.fake_upstream import fake_upstream, pass_on
+from tests.support import new_thread, until
+
+
+async def test_runs_that_begin_during_a_write_wait_like_the_first(start, upstream, monkeypatch):
+    waits, reads = [], []
+
+    async def waited(event, seconds):
+        waits.append(seconds)
+        await wait_at_most(event, 0.01)
+
+    monkeypatch.setattr("app.core.runs.log.wait_at_most", waited)
+
+    async def handle(request, connection):
+        is_read = request.method == "GET" and request.path.endswith(conversation)
+        if is_read:
+            reads.append(request.path)
+            if len(reads) == 1:
+                await service.client.post("chat", json={"message": "two", "thread_id": thread_id})
+        await pass_on(upstream, request, connection)
+
+    async with fake_upstream(handle) as fake, start(url=fake.url) as service:
+        conversation = "none yet"
+        thread_id = await new_thread(service.client)
+        conversation = thread_id.replace("thread_", "conv_")
+        await service.client.post("chat", json={"message": "one", "thread_id": thread_id})
+        await until(lambda: len(reads) == 2)
+        runs = (await service.client.get(f"threads/{thread_id}/runs")).json()["data"]
+    assert len(runs) == 2
+    assert waits == [2.0, 2.0]
