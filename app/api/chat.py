@@ -1,6 +1,7 @@
 """The chat surface: one call for a turn, in the protocol that the request speaks."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -109,8 +110,8 @@ async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached]
     """Return the answer as JSON, unless the client leaves first; with a key, whether it leaves or not."""
     client, scope, registry = turn.client, turn.scope, turn.registry
     watches = turn.once.key is None or cancels
-    holder = scope.caller.stream_holder
-    registry.enter(holder)
+    registry.enter(turn.request.scope, scope.caller.stream_holder)
+    leave = partial(registry.leave, turn.request.scope)
     stream: RunStream | None = None
 
     async def follow() -> RunEnded | StreamFailed:
@@ -121,7 +122,7 @@ async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached]
         return ended
 
     try:
-        followed = while_there(turn.request.receive, follow()) if watches else follow()
+        followed = while_there(turn.request.receive, follow(), leave) if watches else follow()
         ended = await registry.within_grace(followed)
     except ClientGoneError:
         if stream is not None:
@@ -133,7 +134,7 @@ async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached]
             await stream.aclose()
         raise
     finally:
-        registry.leave(holder)
+        leave()
     return _answer_of(ended, turn.settings)
 
 

@@ -1,12 +1,13 @@
 """Noticing that a client went away while its answer is still being worked on."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from starlette.types import Receive
 
 from app.core.errors import ClientGoneError
+from app.core.interruption import interrupt
 
 T = TypeVar("T")
 _LOOKS_AFTER_SECONDS = 0.2
@@ -16,11 +17,13 @@ _LOOKS_AFTER_SECONDS = 0.2
 class ClientWatch:
     """Cancels the code inside its block when the client goes away, and says so by `ClientGoneError`.
 
-    The request's body must have been read: what `receive` gives after that is only the disconnect.
+    The request's body must have been read: what `receive` gives after that is only the disconnect. `on_gone`
+    is called at once, even where the code first comes to the end of what must be whole.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, on_gone: Callable[[], None] | None = None) -> None:
         self._receive = receive
+        self._on_gone = on_gone
         self._is_gone = False
         self._watch: asyncio.Task[None] | None = None
 
@@ -44,13 +47,15 @@ class ClientWatch:
         while (await self._receive())["type"] != "http.disconnect":
             continue
         self._is_gone = True
+        if self._on_gone:
+            self._on_gone()
         if self._task:
-            self._task.cancel()
+            interrupt(self._task)
 
 
-async def while_there(receive: Receive, work: Awaitable[T]) -> T:
-    """Await work; raises `ClientGoneError` when the client goes away first."""
-    async with ClientWatch(receive):
+async def while_there(receive: Receive, work: Awaitable[T], on_gone: Callable[[], None]) -> T:
+    """Await work; calls `on_gone` and raises `ClientGoneError` when the client goes away first."""
+    async with ClientWatch(receive, on_gone):
         return await work
 
 

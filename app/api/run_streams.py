@@ -1,6 +1,7 @@
 """Opening a stream for a request: take a place, start the work, hand it to the encoder's response."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from fastapi import Request
@@ -25,27 +26,27 @@ async def opened(
     request: Request, registry: StreamRegistry, opening: Awaitable[T], *, watches: bool = True
 ) -> T:
     """Await a stream's opening with a place taken for it; with `watches`, unless the client leaves first."""
-    holder = holder_of(request.scope)
     try:
-        registry.enter(holder)
+        registry.enter(request.scope, holder_of(request.scope))
     except BaseException:
         _unstarted(opening)
         raise
+    leave = partial(registry.leave, request.scope)
     try:
-        watched = while_there(request.receive, opening) if watches else opening
+        watched = while_there(request.receive, opening, leave) if watches else opening
         return await registry.within_grace(watched)
     except BaseException:
-        registry.leave(holder)
+        leave()
         raise
 
 
-async def placed(registry: StreamRegistry, work: Callable[[], Awaitable[T]]) -> T:
+async def placed(turn: Turn, work: Callable[[], Awaitable[T]]) -> T:
     """Do work that starts a run without following it, with a place taken meanwhile."""
-    registry.enter()
+    turn.registry.enter(turn.request.scope)
     try:
-        return await registry.within_grace(work())
+        return await turn.registry.within_grace(work())
     finally:
-        registry.leave()
+        turn.registry.leave(turn.request.scope)
 
 
 def _unstarted(opening: Awaitable[object]) -> None:

@@ -39,9 +39,7 @@ _FOLLOWED: dict[int | str, dict[str, Any]] = {
 async def create_thread_and_run(body: ThreadRunCreate, turn: TurnDep) -> Response:
     runs, scope = turn.client.runs, turn.scope
     if not body.stream:
-        return await turn.once.answer(
-            lambda: placed(turn.registry, lambda: runs.create_with_thread(scope, body))
-        )
+        return await turn.once.answer(lambda: placed(turn, lambda: runs.create_with_thread(scope, body)))
     cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_runs)
     opening = runs.stream_with_thread(scope, body, cancels=cancels)
     return await assistants_stream(turn, opening, cancels=cancels)
@@ -56,9 +54,7 @@ async def create_thread_and_run(body: ThreadRunCreate, turn: TurnDep) -> Respons
 async def create_run(thread_id: str, body: RunCreate, turn: TurnDep) -> Response:
     runs, scope = turn.client.runs, turn.scope
     if not body.stream:
-        return await turn.once.answer(
-            lambda: placed(turn.registry, lambda: runs.create(scope, thread_id, body))
-        )
+        return await turn.once.answer(lambda: placed(turn, lambda: runs.create(scope, thread_id, body)))
     cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_runs)
     opening = runs.create_stream(scope, thread_id, body, cancels=cancels)
     return await assistants_stream(turn, opening, cancels=cancels)
@@ -126,9 +122,7 @@ async def submit_tool_outputs(
 ) -> Response:
     if not body.stream:
         return await turn.once.answer(
-            lambda: placed(
-                turn.registry, lambda: turn.client.runs.submit(turn.scope, thread_id, run_id, body)
-            )
+            lambda: placed(turn, lambda: turn.client.runs.submit(turn.scope, thread_id, run_id, body))
         )
     cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_runs)
     opening = turn.client.runs.submit_stream(turn.scope, thread_id, run_id, body, cancels=cancels)

@@ -11,10 +11,15 @@ from starlette.types import Scope as AsgiScope
 from app.api.client_watch import uncancel
 from app.core.callers import Caller
 from app.core.errors import OverloadedError, RateLimitedError, ShuttingDownError
+from app.core.interruption import interrupt
 from app.translate.events import Json
 
 T = TypeVar("T")
+_PLACE = "place"
+"""Key of a request's state while it has one; who it counts for."""
 _TICK_SECONDS = 0.5
+_LAST_SECONDS = 1.0
+"""How long work that must be whole may go on after the grace period."""
 
 
 class TimedStream(Protocol):
@@ -50,7 +55,7 @@ class StreamRegistry:
         self._slow_reader_seconds = slow_reader_seconds
         self._max_seconds = max_seconds
         self._streams: set[TimedStream] = set()
-        self._waiting: set[asyncio.Task[object] | None] = set()
+        self._waiting: set[asyncio.Task[object]] = set()
         self._reserved = 0
         self._grace_ends: float | None = None
         self._is_over = False
@@ -70,8 +75,8 @@ class StreamRegistry:
         """How many places are taken."""
         return self._reserved
 
-    def enter(self, holder: str | None = None) -> None:
-        """Take a place for one run or stream; raises at once where there is none, in all or for a holder."""
+    def enter(self, scope: AsgiScope, holder: str | None = None) -> None:
+        """Take a request's place, for a run or stream; raises where none is left, in all or for a holder."""
         if self.is_draining:
             raise ShuttingDownError
         if self._reserved >= self._max_streams:
@@ -80,12 +85,15 @@ class StreamRegistry:
             if self._held.get(holder, 0) >= self._max_per_holder:
                 raise _too_many_streams(self._max_per_holder)
             self._held[holder] = self._held.get(holder, 0) + 1
+        scope["state"][_PLACE] = holder
         self._reserved += 1
         self._idle.clear()
 
-    def leave(self, holder: str | None = None) -> None:
-        """Give the place back."""
-        if holder is not None:
+    def leave(self, scope: AsgiScope) -> None:
+        """Give a request's place back, if it still has one."""
+        if _PLACE not in (state := scope["state"]):
+            return
+        if (holder := state.pop(_PLACE)) is not None:
             self._held[holder] -= 1
             if not self._held[holder]:
                 del self._held[holder]
@@ -121,8 +129,11 @@ class StreamRegistry:
         for stream in list(self._streams):
             stream.interrupt(ShuttingDownError().detail())
         self._is_over = True
-        for task in list(self._waiting):
-            if task is not None:
+        for task in self._waiting:
+            interrupt(task)
+        if self._waiting:
+            _, late = await asyncio.wait(self._waiting, timeout=_LAST_SECONDS)
+            for task in late:
                 task.cancel()
 
     def grace_left(self, grace_seconds: float) -> float:
@@ -133,7 +144,8 @@ class StreamRegistry:
 
     async def within_grace(self, work: Awaitable[T]) -> T:
         """Await work; raises `ShuttingDownError` when the grace period is over first."""
-        task = asyncio.current_task()
+        if (task := asyncio.current_task()) is None:
+            raise RuntimeError("a request must be served in a task")
         self._waiting.add(task)
         try:
             return await work

@@ -10,7 +10,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from app.api.client_watch import ClientWatch, uncancel
-from app.api.stream_registry import StreamRegistry, holder_of
+from app.api.stream_registry import StreamRegistry
 from app.core.errors import ClientGoneError, ServiceError
 from app.translate.encoding import Encoder, is_broken_off
 from app.translate.events import DomainEvent, Json, RunEnded, StreamFailed
@@ -112,7 +112,7 @@ class EventStreamResponse(Response):
             raise
         finally:
             self._registry.discard(self, self._end_reason)
-            self._registry.leave(holder_of(scope))
+            self._registry.leave(scope)
             await self._on_end()
 
     def tick(self, now: float, keepalive_seconds: float, slow_seconds: float, max_seconds: float) -> None:

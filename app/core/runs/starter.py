@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from app.core.background import BackgroundTasks
 from app.core.callers import Scope, missing_as
+from app.core.interruption import Unbroken
 from app.core.logging import note
 from app.core.responses import Responses
 from app.core.runs.log import RunLog
@@ -123,15 +124,19 @@ class RunStarter:
         finally:
             await stream.aclose()
 
-    async def _unbroken(self, work: Awaitable[T], abandon: Callable[[T], Awaitable[None]]) -> T:
+    async def _unbroken(self, work: Awaitable[T], abandon: Callable[[T], Coroutine[Any, Any, None]]) -> T:
         """Await work that must not be cut in the middle; of a client that leaves, finish and abandon it."""
-        task = asyncio.ensure_future(work)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if not task.done() or not task.cancelled():
-                self._background.spawn(_finish(task, abandon))
-            raise
+        with Unbroken() as block:
+            try:
+                result = await work
+            except UpstreamError:
+                if block.is_interrupted:
+                    raise asyncio.CancelledError from None
+                raise
+        if block.is_interrupted:
+            self._background.spawn(abandon(result))
+            raise asyncio.CancelledError
+        return result
 
     async def _repaired(self, scope: Scope, conversation_id: str, call: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -164,14 +169,6 @@ class RunStarter:
             history.set_ended(first_id, "expired")
 
         self._background.spawn(self._run_log.note(conversation_id, change))
-
-
-async def _finish(task: "asyncio.Future[T]", abandon: Callable[[T], Awaitable[None]]) -> None:
-    try:
-        result = await task
-    except UpstreamError:
-        return
-    await abandon(result)
 
 
 async def _forget(_response: Json) -> None:
