@@ -95,10 +95,6 @@ class OpenItems:
         """Return the whole items seen so far, in output order, for upstreams whose last event holds none."""
         return [item for _, item in sorted(self._finished.items())]
 
-    def keep(self, index: int, item: Json) -> None:
-        """Remember a whole item without telling of it."""
-        self._finished[index] = item
-
     def is_finished(self, index: int) -> bool:
         """Tell whether the item at an output index is whole."""
         return index in self._finished

@@ -1,12 +1,4 @@
-"""Upstream stream events to domain events: the one reader of the upstream's event names.
-
-Only the fields that are needed are parsed, into one flat struct: building the SDK's event models costs ten
-times the rest of the work on a token.
-"""
-
-from typing import Any
-
-import msgspec
+"""Upstream stream events to domain events."""
 
 from app.translate.context import RunContext
 from app.translate.events import (
@@ -20,34 +12,21 @@ from app.translate.events import (
     StreamFailed,
     TextDelta,
 )
-from app.translate.objects import message_object, message_sources, run_object, run_status
+from app.translate.objects import run_object, run_status
 from app.translate.open_items import OpenItems
-from app.translate.shapes import checked_item, checked_response
+from app.translate.run_end import answer_of, public_ids
+from app.translate.shapes import checked_item
+from app.translate.upstream_events import (
+    TERMINAL,
+    UNREADABLE,
+    UPSTREAM_FAILED,
+    MalformedEventError,
+    UpstreamEvent,
+    decode,
+    name_of,
+    response_of,
+)
 
-
-class UpstreamEvent(msgspec.Struct):
-    """The fields of the upstream's stream events that we need, all optional."""
-
-    type: str = ""
-    sequence_number: int | None = None
-    output_index: int = 0
-    content_index: int = 0
-    item_id: str = ""
-    delta: str = ""
-    annotation: dict[str, Any] | None = None
-    item: dict[str, Any] | None = None
-    response: dict[str, Any] | None = None
-
-
-class _Named(msgspec.Struct):
-    """The one field that tells what an event without a name is."""
-
-    type: str
-
-
-_DECODER = msgspec.json.Decoder(UpstreamEvent)
-_NAME_DECODER = msgspec.json.Decoder(_Named)
-_TERMINAL = {"response.completed", "response.failed", "response.incomplete", "response.cancelled"}
 TEXT_DELTA = "response.output_text.delta"
 _DELTAS = {
     TEXT_DELTA,
@@ -57,23 +36,7 @@ _DELTAS = {
 }
 _STATES = {"response.created", "response.queued", "response.in_progress"}
 _ITEMS = {"response.output_item.added", "response.output_item.done", "response.output_text.annotation.added"}
-_FOR_LIVE_READERS = frozenset(
-    name.encode() for name in (_DELTAS | _ITEMS | _STATES) - {"response.output_item.done", "response.created"}
-)
-_KNOWN = _TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}
-_KNOWN_NAMES = {name.encode(): name for name in _KNOWN}
-
-
-_UPSTREAM_FAILED: Json = {
-    "message": "The upstream failed.",
-    "type": "upstream_error",
-    "param": None,
-    "code": "upstream_failed",
-}
-
-
-class MalformedEventError(ValueError):
-    """The upstream sent something that is no event of its API, or an error instead of one."""
+_KNOWN = {name.encode(): name for name in TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}}
 
 
 class RunTranslator:
@@ -82,27 +45,18 @@ class RunTranslator:
     Args:
         context: how the run is named and shown.
         resumed: the stream continues a run after tool outputs, so it is requeued and not created.
-        wants_deltas: false leaves out what only a live reader needs: nothing is told but the run's end, and
-            most events are not even parsed.
         ended_as: how the run is known to have ended, where the upstream may see it in another way.
 
     """
 
-    def __init__(
-        self,
-        context: RunContext,
-        *,
-        resumed: bool = False,
-        wants_deltas: bool = True,
-        ended_as: str | None = None,
-    ) -> None:
+    wanted: frozenset[bytes] | None = None
+    """The names of the upstream events to feed; None for all."""
+
+    def __init__(self, context: RunContext, *, resumed: bool = False, ended_as: str | None = None) -> None:
         self._context = context
         self._resumed = resumed
-        self._wants_deltas = wants_deltas
         self._ended_as = ended_as
         self._shown: tuple[Json | None, str, Json] = (None, "", {})
-        self.skipped: frozenset[bytes] = frozenset() if wants_deltas else _FOR_LIVE_READERS
-        """Names of upstream events that may be dropped unread."""
         self._is_announced = False
         self._is_running = False
         self._items = OpenItems(context)
@@ -114,24 +68,20 @@ class RunTranslator:
     @property
     def public_ids(self) -> tuple[str, str] | None:
         """The thread and the run as clients know them, once the run exists."""
-        if self.response is None:
-            return None
-        context = self._context
-        first_id = context.first_response_id or self.response["id"]
-        return context.thread_id, context.ids.run(first_id)
+        return public_ids(self._context, self.response)
 
     def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
         """Translate one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
         if self.is_ended:
             return []
-        kind = _KNOWN_NAMES.get(name) if name else _name_of(data)
-        if kind is None or (self.skipped and kind.encode() in self.skipped):
+        kind = _KNOWN.get(name or name_of(data).encode())
+        if kind is None:
             return []
         try:
-            event = _DECODER.decode(data)
+            event = decode(data)
             events = self._text_grown(event) if kind == TEXT_DELTA else []
             events = events or self._translate(kind, event)
-        except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError) as exc:
+        except UNREADABLE as exc:
             raise MalformedEventError(kind) from exc
         if event.sequence_number is not None:
             self.last_sequence = event.sequence_number
@@ -184,24 +134,22 @@ class RunTranslator:
             return [*self._ensure_running(), *self._item_event(kind, event)]
         if kind == "error":
             return self._error()
-        if event.response is None:
-            raise MalformedEventError(kind)
-        checked_response(event.response)
-        if kind in _TERMINAL:
-            return self._terminal(event.response)
-        announced = self._announce(event.response)
+        response = response_of(event)
+        if kind in TERMINAL:
+            return self._terminal(response)
+        announced = self._announce(response)
         return announced + (self._ensure_running() if kind == "response.in_progress" else [])
 
     def _error(self) -> list[DomainEvent]:
         if self.response is not None:
             # The stream is over; what became of its response has to be looked up.
             raise MalformedEventError("error")
-        return self.fail(_UPSTREAM_FAILED)
+        return self.fail(UPSTREAM_FAILED)
 
     def _terminal(self, response: Json) -> list[DomainEvent]:
         announced = self._announce(response)
         # Some upstreams tell of items, or of their ends, only here.
-        is_whole = self._wants_deltas and response.get("status") in {"completed", "incomplete"}
+        is_whole = response.get("status") in {"completed", "incomplete"}
         return [*announced, *(self._rest(response) if is_whole else []), *self._end(response, None)]
 
     def _item_event(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
@@ -212,9 +160,6 @@ class RunTranslator:
         if event.item is None:
             raise MalformedEventError(kind)
         checked_item(event.item)
-        if not self._wants_deltas:
-            self._items.keep(event.output_index, event.item)
-            return []
         if kind == "response.output_item.added":
             return self._items.start(event.output_index, event.item, self._run("in_progress"))
         return self._items.end(event.output_index, event.item, self._run("in_progress"))
@@ -224,8 +169,6 @@ class RunTranslator:
         if self._is_announced:
             return []
         self._is_announced = True
-        if not self._wants_deltas:
-            return []
         run = self._run("queued")
         self._items.begin(response["id"], run)
         return [RunResumed(run) if self._resumed else RunCreated(run)]
@@ -240,7 +183,7 @@ class RunTranslator:
         return [*self._ensure_running(), *events] if events else []
 
     def _ensure_running(self) -> list[DomainEvent]:
-        if self._is_running or self.response is None or not self._wants_deltas:
+        if self._is_running or self.response is None:
             return []
         self._is_running = True
         return [RunInProgress(self._run("in_progress"))]
@@ -253,21 +196,12 @@ class RunTranslator:
         before = self._ensure_running()
         closing = self._items.close(run, whole)
         self.is_ended = True
-        messages, sources = self._messages(whole, run)
+        messages, sources = answer_of(whole, run, self._context)
         known = {message["id"] for message in messages}
         messages += [
             e.message for e in closing if isinstance(e, MessageEnded) and e.message["id"] not in known
         ]
         return [*before, *closing, RunEnded(run, messages, sources)]
-
-    def _messages(self, response: Json, run: Json) -> tuple[list[Json], list[Json]]:
-        context = self._context
-        items = [item for item in response["output"] if item.get("type") == "message"]
-        named = {"thread_id": context.thread_id, "assistant_id": context.assistant_id, "run_id": run["id"]}
-        messages = [
-            message_object(item, context.ids, created_at=run["created_at"], **named) for item in items
-        ]
-        return messages, [source for item in items for source in message_sources(item, context.ids)]
 
     def _run(self, status: str) -> Json:
         if self.response is None:
@@ -277,11 +211,3 @@ class RunTranslator:
             run = run_object({**self.response, "output": []}, self._context, status=status)
             self._shown = (self.response, status, run)
         return run
-
-
-def _name_of(data: bytes) -> str | None:
-    try:
-        named = _NAME_DECODER.decode(data)
-    except msgspec.DecodeError as exc:
-        raise MalformedEventError("an event without a type") from exc
-    return named.type if named.type in _KNOWN else None

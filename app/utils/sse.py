@@ -1,7 +1,7 @@
 """Server-sent events: an incremental decoder for what the upstream sends."""
 
 import re
-from collections.abc import Collection
+from functools import lru_cache
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 """Largest single event taken from an upstream; a larger one is a fault, not an answer."""
@@ -18,19 +18,22 @@ class SSEDecoder:
     """Cuts a byte stream into events, whatever the slices it arrives in.
 
     Args:
-        skipped: names of events that nobody wants; they are dropped unread.
+        wanted: the names of the only events that are returned; None for all. What has no name is returned.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
     """
 
-    __slots__ = ("_pieces", "_rest", "_rest_bytes", "_skipped")
+    __slots__ = ("_picking", "_pieces", "_rest", "_rest_bytes", "_wanted", "last_dropped")
 
-    def __init__(self, skipped: Collection[bytes] = ()) -> None:
+    def __init__(self, wanted: frozenset[bytes] | None = None) -> None:
         self._rest = b""
         self._pieces: list[bytes] = []
         self._rest_bytes = 0
-        self._skipped = skipped
+        self._wanted = wanted
+        self._picking = _picking(wanted) if wanted is not None else None
+        self.last_dropped = b""
+        """Data of the last event that nobody wanted."""
 
     def feed(self, chunk: bytes) -> list[Frame]:
         """Take a slice and return the events that it completes; raises `ValueError` over the limit."""
@@ -51,10 +54,47 @@ class SSEDecoder:
             frames: list[Frame] = []
             self._rest = text + held
         else:
-            frames, rest = _frames_of(text[:end])
+            frames, rest = self._frames_of(text[:end])
             self._rest = rest + text[end:] + held
         self._grow(len(self._rest))
-        return [frame for frame in frames if frame[0] not in self._skipped] if self._skipped else frames
+        return frames
+
+    def _frames_of(self, text: bytes) -> tuple[list[Frame], bytes]:
+        """Return the events of whole blocks, and what only looked like the end of one."""
+        if self._picking is not None:
+            frames, read = self._picked(self._picking, text)
+        else:
+            frames = _USUAL.findall(text)
+            read = len(text) if len(frames) * 3 == text.count(b"\n") else 0
+        if read == len(text):
+            return frames, b""
+        *blocks, rest = text[read:].split(b"\n\n")
+        slow = [frame for block in blocks if (frame := _slow_frame_of(block))]
+        return (frames if read else []) + self._only_wanted(slow), rest
+
+    def _picked(self, picking: re.Pattern[bytes], text: bytes) -> tuple[list[Frame], int]:
+        """Return the wanted events before the first one in an unusual form, and where that begins."""
+        frames: list[Frame] = []
+        at = 0
+        while (found := picking.match(text, at)) and found.end() > at:
+            at = found.end()
+            dropped, name, data = found.groups()
+            if dropped is not None:
+                self.last_dropped = dropped
+            if name is not None:
+                frames.append((name, data))
+        return frames, at
+
+    def _only_wanted(self, frames: list[Frame]) -> list[Frame]:
+        if self._wanted is None:
+            return frames
+        left = []
+        for frame in frames:
+            if not frame[0] or frame[0] in self._wanted:
+                left.append(frame)
+            else:
+                self.last_dropped = frame[1]
+        return left
 
     def _grow(self, size: int) -> None:
         self._rest_bytes = size
@@ -62,13 +102,12 @@ class SSEDecoder:
             raise ValueError("an event of the upstream is over the limit")
 
 
-def _frames_of(text: bytes) -> tuple[list[Frame], bytes]:
-    """Return the events of whole blocks, and what only looked like the end of one."""
-    frames: list[Frame] = _USUAL.findall(text)
-    if len(frames) * 3 == text.count(b"\n"):
-        return frames, b""
-    *blocks, rest = text.split(b"\n\n")
-    return [frame for block in blocks if (frame := _slow_frame_of(block))], rest
+@lru_cache(maxsize=8)
+def _picking(wanted: frozenset[bytes]) -> re.Pattern[bytes]:
+    """Return what matches any number of other events, the last one's data in a group, and a wanted one."""
+    names = b"|".join(map(re.escape, sorted(wanted)))
+    others = rb"(?:event: (?!(?:%b)\n)[^\n]+\ndata: ([^\n]*)\n\n)*+" % names
+    return re.compile(others + rb"(?:event: ([^\n]+)\ndata: ([^\n]*)\n\n)?")
 
 
 def _slow_frame_of(block: bytes) -> Frame | None:

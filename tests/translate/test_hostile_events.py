@@ -6,7 +6,9 @@ import random
 import pytest
 
 from app.translate.events import RunEnded, TextDelta
-from app.translate.run_events import MalformedEventError, RunTranslator
+from app.translate.run_end import RunEndReader
+from app.translate.run_events import RunTranslator
+from app.translate.upstream_events import MalformedEventError
 from tests.translate.upstream_events import (
     CONTEXT,
     PLAIN,
@@ -23,6 +25,7 @@ from tests.translate.upstream_events import (
     text,
 )
 
+READERS = [RunTranslator, RunEndReader]
 HOSTILE = [
     b"",
     b"{",
@@ -51,23 +54,26 @@ HOSTILE = [
 class TestHostile:
     @pytest.mark.parametrize("data", HOSTILE)
     @pytest.mark.parametrize("started", [0, 2, 4])
-    def test_garbage_is_malformed_or_nothing_and_never_another_error(self, data, started):
+    @pytest.mark.parametrize("reader", READERS)
+    def test_garbage_is_malformed_or_nothing_and_never_another_error(self, data, started, reader):
         for name in (
             b"",
             b"response.created",
             b"response.completed",
             b"response.output_item.added",
+            b"response.output_item.done",
             b"nonsense",
         ):
-            translator = RunTranslator(CONTEXT)
+            translator = reader(CONTEXT)
             fed(spoken(["a", "b"])[:started], translator)
             try:
                 translator.feed(name, data)
             except MalformedEventError:
                 continue
 
-    def test_unknown_events_are_passed_over_unread(self):
-        translator = RunTranslator(CONTEXT)
+    @pytest.mark.parametrize("reader", READERS)
+    def test_unknown_events_are_passed_over_unread(self, reader):
+        translator = reader(CONTEXT)
         assert translator.feed(b"response.new_thing.added", b"not even JSON") == []
         assert translator.feed(b"", b'{"type": "response.new_thing.added", "x": [1]}') == []
 
@@ -77,13 +83,14 @@ class TestHostile:
         assert ordered(events) == PLAIN
         assert next(event for event in events if isinstance(event, TextDelta)).text == big
 
-    def test_events_with_any_part_replaced(self):
+    @pytest.mark.parametrize("reader", READERS)
+    def test_events_with_any_part_replaced(self, reader):
         """Every value of every event, replaced by every kind of value, in turn."""
         events = [*spoken(["a"]), added(call()), arguments("{"), done(call(), 1)]
         values = [None, 0, -1, 1.5, True, "x", [], {}, [None], {"a": None}]
         draw = random.Random(7)
         for _ in range(3_000):
-            translator = RunTranslator(CONTEXT)
+            translator = reader(CONTEXT)
             changed = json.loads(json.dumps(events))
             for event in draw.sample(changed, 2):
                 holder, key = draw.choice(list(places(event)))
@@ -95,8 +102,9 @@ class TestHostile:
                 except MalformedEventError:
                     break
 
-    def test_at_most_one_end(self):
-        translator = RunTranslator(CONTEXT)
+    @pytest.mark.parametrize("reader", READERS)
+    def test_at_most_one_end(self, reader):
+        translator = reader(CONTEXT)
         events = fed([*created(), ended(), ended("failed"), ended("incomplete")], translator)
         assert [type(event) for event in events].count(RunEnded) == 1
 

@@ -25,8 +25,8 @@ EVENTS = [
 ENDINGS = [b"\n", b"\r\n", b"\r"]
 
 
-def decoded(*chunks, skipped=()):
-    decoder = SSEDecoder(skipped)
+def decoded(*chunks, wanted=None):
+    decoder = SSEDecoder(wanted)
     return [frame for chunk in chunks for frame in decoder.feed(chunk)]
 
 
@@ -62,6 +62,31 @@ def test_an_event_up_to_the_limit_passes_and_one_over_it_does_not():
         decoded(b"data: ", body, b"more than that")
 
 
-def test_unwanted_events_are_dropped_by_name_alone():
-    stream = b"event: a.delta\ndata: 1\n\nevent: a.delta.more\ndata: 2\n\nevent: b\ndata: 3\n\n"
-    assert decoded(stream, skipped={b"a.delta"}) == [(b"a.delta.more", b"2"), (b"b", b"3")]
+MIXED = (
+    b"event: a.delta\ndata: 1\n\n"
+    b"event: a.delta.more\ndata: 2\n\n"
+    b": a comment\n\n"
+    b"event: b\ndata: 3\n\n"
+    b"data: 4\n\n"
+    b"event: a.delta\ndata: 5\n\n"
+    b"id: 1\nevent: b\ndata: 6\n\n"
+    b"event: a\ndata: 7\n\n"
+)
+WANTED = frozenset({b"a.delta.more", b"b"})
+PICKED = [(b"a.delta.more", b"2"), (b"b", b"3"), (b"", b"4"), (b"b", b"6")]
+
+
+def test_only_wanted_events_are_returned_whatever_the_slices():
+    for at in range(len(MIXED) + 1):
+        assert decoded(MIXED[:at], MIXED[at:], wanted=WANTED) == PICKED, at
+
+
+@pytest.mark.parametrize(("end", "dropped"), [(14, b""), (26, b"1"), (100, b"1"), (len(MIXED), b"7")])
+def test_the_last_event_that_was_dropped_is_known(end, dropped):
+    decoder = SSEDecoder(WANTED)
+    decoder.feed(MIXED[:end])
+    assert decoder.last_dropped == dropped
+
+
+def test_a_wanted_name_is_no_pattern():
+    assert decoded(b"event: aXdelta\ndata: 1\n\n", wanted=frozenset({b"a.delta"})) == []

@@ -13,7 +13,9 @@ from app.core.upstream.failures import UpstreamBrokenError, UpstreamError, Upstr
 from app.core.upstream.port import UpstreamStream
 from app.translate.events import DomainEvent, Json, StreamFailed, TextDelta
 from app.translate.objects import LIVE
-from app.translate.run_events import MalformedEventError, RunTranslator
+from app.translate.run_end import RunEndReader
+from app.translate.run_events import RunTranslator
+from app.translate.upstream_events import MalformedEventError, sequence_of
 from app.utils.sse import SSEDecoder
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +43,7 @@ class RunStream:
     def __init__(
         self,
         responses: Responses,
-        translator: RunTranslator,
+        translator: RunTranslator | RunEndReader,
         stream: UpstreamStream,
         *,
         meter: RunMeter,
@@ -138,7 +140,7 @@ class RunStream:
         self._stream = stream
         self._reads = aiter(stream)
         self._reading: asyncio.Future[bytes] | None = None
-        self._decoder = SSEDecoder(self._translator.skipped)
+        self._decoder = SSEDecoder(self._translator.wanted)
         self._failure: UpstreamError | None = None
 
     async def _detach(self) -> None:
@@ -183,6 +185,8 @@ class RunStream:
         translator = self._translator
         if translator.is_ended:
             return []
+        if (passed := sequence_of(self._decoder.last_dropped)) is not None:
+            translator.last_sequence = max(passed, translator.last_sequence or 0)
         if self.response_id is None:
             return translator.fail(failure.detail())
         try:

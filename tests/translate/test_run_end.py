@@ -1,0 +1,101 @@
+"""Who wants only a run's end gets the same end as who watches the whole run."""
+
+import pytest
+
+from app.translate.events import RunEnded, StreamFailed
+from app.translate.run_end import RunEndReader
+from app.translate.upstream_events import MalformedEventError
+from tests.translate.upstream_events import (
+    CONTEXT,
+    FAILURE,
+    RESPONSE,
+    added,
+    arguments,
+    call,
+    created,
+    done,
+    ended,
+    fed,
+    message,
+    spoken,
+    text,
+)
+
+CITED = message("See [1].", content=[{"type": "output_text", "text": "See [1].", "annotations": [
+    {"type": "url_citation", "start_index": 4, "end_index": 7, "url": "https://a.example", "title": "A"},
+]}])  # fmt: skip
+STREAMS = {
+    "message": spoken(["Hel", "lo"]),
+    "sources": [*spoken(["See [1]."])[:-2], done(CITED), ended(output=[CITED])],
+    "call": [*created(), added(call(arguments="")), arguments("{}"), done(call()), ended(output=[call()])],
+    "last event without output": [
+        *created(),
+        done(message("two", id="msg_2"), 1),
+        done(message("one")),
+        ended(),
+    ],
+    "incomplete": [*created(), done(message("a")), ended("incomplete", output=[message("a")])],
+    "failed": [*created(), ended("failed", error={"code": "rate_limit_exceeded", "message": "x"})],
+    "cancelled": [*created(), ended("cancelled")],
+    "nothing but the end": [ended(output=[message("a")])],
+    "events after the end": [*spoken(["a"]), ended("failed"), done(message("b"))],
+}
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("kind", STREAMS)
+def test_the_end_is_the_same(kind, named):
+    reader = RunEndReader(CONTEXT)
+    told = fed(STREAMS[kind], reader, named=named)
+    (watched,) = [event for event in fed(STREAMS[kind]) if isinstance(event, RunEnded)]
+    assert [(event.run, event.messages, event.sources) for event in told] == [
+        (watched.run, watched.messages, watched.sources)
+    ]
+    assert reader.is_ended
+    assert reader.response["id"] == RESPONSE["id"]
+    assert reader.public_ids == ("thread_1", told[0].run["id"])
+
+
+def test_only_what_it_wants_matters_to_it():
+    events = [*spoken(["a", "b"]), text("late")]
+    left = [event for event in events if event["type"].encode() in RunEndReader.wanted]
+    assert fed(left, RunEndReader(CONTEXT)) == fed(events, RunEndReader(CONTEXT))
+    assert len(left) < len(events) / 2
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_a_broken_stream_ends_with_what_was_looked_up(cut):
+    reader = RunEndReader(CONTEXT)
+    fed(spoken(["Hel", "lo"])[:cut], reader)
+    whole = RESPONSE | {"status": "completed", "output": [message("Hello")]}
+    looked_up = reader.finish(whole)
+    followed = fed(spoken(["Hel", "lo"]), RunEndReader(CONTEXT))
+    assert [event.messages for event in looked_up] == [event.messages for event in followed if cut < 7]
+
+
+def test_a_failure_keeps_what_was_whole_already():
+    reader = RunEndReader(CONTEXT)
+    fed([*created(), done(message("kept"))], reader)
+    (end,) = reader.fail(FAILURE)
+    assert end.run["status"] == "failed"
+    assert end.messages[0]["content"][0]["text"]["value"] == "kept"
+    assert reader.fail(FAILURE) == []
+
+
+def test_a_failure_before_any_response():
+    assert RunEndReader(CONTEXT).fail(FAILURE) == [StreamFailed(FAILURE)]
+    (failed,) = fed([{"type": "error"}], RunEndReader(CONTEXT))
+    assert isinstance(failed, StreamFailed)
+    with pytest.raises(MalformedEventError):
+        fed([*created(), {"type": "error"}], RunEndReader(CONTEXT))
+
+
+def test_a_malformed_item_spoils_only_an_end_that_needs_it():
+    broken = done({"type": "message", "content": 7})
+    (end,) = fed([*created(), broken, ended(output=[message("a")])], RunEndReader(CONTEXT))
+    assert end.run["status"] == "completed"
+    reader = RunEndReader(CONTEXT)
+    with pytest.raises(MalformedEventError):
+        fed([*created(), broken, ended()], reader)
+    (end,) = reader.fail(FAILURE)
+    assert (end.run["status"], end.messages) == ("failed", [])
