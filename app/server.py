@@ -8,6 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core.config import Settings
+from app.http_protocol import HttpProtocol
 
 _log = structlog.get_logger("soloist")
 _COLLECT_AFTER_OBJECTS = 10_000
@@ -51,6 +52,9 @@ def server_config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> u
         app,
         host=settings.host,
         port=settings.port,
+        http=HttpProtocol,
+        # No route takes one; without this line a library that happens to be installed would.
+        ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
