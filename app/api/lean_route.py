@@ -37,13 +37,13 @@ class _Step:
     taken: list[tuple[str, Call]]
     defaults: dict[str, Any]
 
-    async def run(self, request: Request, returned: dict[Call, Any], values: dict[str, Any]) -> Any:
+    def run(self, request: Request, returned: dict[Call, Any], values: dict[str, Any]) -> Awaitable[Any]:
         values |= self.defaults
         if self.request_name:
             values[self.request_name] = request
         for name, call in self.taken:
             values[name] = returned[call]
-        return await self.call(**values)
+        return self.call(**values)
 
 
 @dataclass(slots=True)

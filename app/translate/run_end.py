@@ -1,11 +1,12 @@
 """A run's end: all that somebody who did not watch it wants to know."""
 
+import re
+
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded, StreamFailed
 from app.translate.objects import message_object, message_sources, run_object, run_status
 from app.translate.shapes import checked_item
 from app.translate.upstream_events import (
-    TERMINAL,
     UNREADABLE,
     UPSTREAM_FAILED,
     MalformedEventError,
@@ -17,7 +18,7 @@ from app.translate.upstream_events import (
 _CREATED = b"response.created"
 _ITEM_DONE = b"response.output_item.done"
 _ERROR = b"error"
-_WANTED = frozenset({_CREATED, _ITEM_DONE, _ERROR, *(name.encode() for name in TERMINAL)})
+_WANTED = re.compile(rb"response\.(?:created|completed|cancelled|failed|incomplete|output_item\.done)|error")
 
 
 class RunEndReader:
@@ -28,7 +29,7 @@ class RunEndReader:
 
     """
 
-    wanted: frozenset[bytes] | None = _WANTED
+    wanted: re.Pattern[bytes] | None = _WANTED
     """The names of the only upstream events to feed."""
 
     def __init__(self, context: RunContext) -> None:
@@ -46,7 +47,7 @@ class RunEndReader:
     def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
         """Read one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
         name = name or name_of(data).encode()
-        if self.is_ended or name not in _WANTED:
+        if self.is_ended or not _WANTED.fullmatch(name):
             return []
         if name == _ITEM_DONE:
             self._items.append(data)

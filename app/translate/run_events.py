@@ -1,5 +1,7 @@
 """Upstream stream events to domain events."""
 
+import re
+
 from app.translate.context import RunContext
 from app.translate.events import (
     DomainEvent,
@@ -49,7 +51,7 @@ class RunTranslator:
 
     """
 
-    wanted: frozenset[bytes] | None = None
+    wanted: re.Pattern[bytes] | None = None
     """The names of the upstream events to feed; None for all."""
 
     def __init__(self, context: RunContext, *, resumed: bool = False, ended_as: str | None = None) -> None:

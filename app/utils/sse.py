@@ -18,7 +18,8 @@ class SSEDecoder:
     """Cuts a byte stream into events, whatever the slices it arrives in.
 
     Args:
-        wanted: the names of the only events that are returned; None for all. What has no name is returned.
+        wanted: what matches the names of the only events that are returned; None for all. What has no name
+            is returned.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
@@ -26,12 +27,12 @@ class SSEDecoder:
 
     __slots__ = ("_picking", "_pieces", "_rest", "_rest_bytes", "_wanted", "last_dropped")
 
-    def __init__(self, wanted: frozenset[bytes] | None = None) -> None:
+    def __init__(self, wanted: re.Pattern[bytes] | None = None) -> None:
         self._rest = b""
         self._pieces: list[bytes] = []
         self._rest_bytes = 0
         self._wanted = wanted
-        self._picking = _picking(wanted) if wanted is not None else None
+        self._picking = _picking(wanted.pattern) if wanted is not None else None
         self.last_dropped = b""
         """Data of the last event that nobody wanted."""
 
@@ -42,7 +43,7 @@ class SSEDecoder:
             self._pieces.append(chunk)
             self._grow(self._rest_bytes + len(chunk))
             return []
-        text = b"".join((self._rest, *self._pieces, chunk))
+        text = b"".join((self._rest, *self._pieces, chunk)) if self._rest_bytes else chunk
         self._pieces.clear()
         held = b""
         if b"\r" in text:
@@ -90,7 +91,7 @@ class SSEDecoder:
             return frames
         left = []
         for frame in frames:
-            if not frame[0] or frame[0] in self._wanted:
+            if not frame[0] or self._wanted.fullmatch(frame[0]):
                 left.append(frame)
             else:
                 self.last_dropped = frame[1]
@@ -103,10 +104,9 @@ class SSEDecoder:
 
 
 @lru_cache(maxsize=8)
-def _picking(wanted: frozenset[bytes]) -> re.Pattern[bytes]:
+def _picking(wanted: bytes) -> re.Pattern[bytes]:
     """Return what matches any number of other events, the last one's data in a group, and a wanted one."""
-    names = b"|".join(map(re.escape, sorted(wanted)))
-    others = rb"(?:event: (?!(?:%b)\n)[^\n]+\ndata: ([^\n]*)\n\n)*+" % names
+    others = rb"(?:event: (?!(?:%b)\n)[^\n]+\ndata: ([^\n]*)\n\n)*+" % wanted
     return re.compile(others + rb"(?:event: ([^\n]+)\ndata: ([^\n]*)\n\n)?")
 
 

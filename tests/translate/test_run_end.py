@@ -58,7 +58,7 @@ def test_the_end_is_the_same(kind, named):
 
 def test_only_what_it_wants_matters_to_it():
     events = [*spoken(["a", "b"]), text("late")]
-    left = [event for event in events if event["type"].encode() in RunEndReader.wanted]
+    left = [event for event in events if RunEndReader.wanted.fullmatch(event["type"].encode())]
     assert fed(left, RunEndReader(CONTEXT)) == fed(events, RunEndReader(CONTEXT))
     assert len(left) < len(events) / 2
 
