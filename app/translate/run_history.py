@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from app.translate.context import PRIVATE_PREFIX
-from app.utils.ids import created_at_of, is_same_origin
+from app.utils.ids import created_at_of, origin_of
 
 RUNS_KEY = "soloist_runs"
 STATES_KEY = "soloist_run"
@@ -24,6 +24,7 @@ class RunHistory:
     def __init__(self, runs: list[tuple[str, int]], states: dict[str, str]) -> None:
         self._runs = runs
         self._states = states
+        self._origins: dict[str | None, str] | None = None
 
     @classmethod
     def read(cls, metadata: object) -> Self:
@@ -45,10 +46,12 @@ class RunHistory:
         """Remember a new run; the oldest beyond what fits is forgotten."""
         if response_id not in self.run_ids:
             self._runs = [(response_id, created_at), *self._runs][:_MAX_RUNS]
+            self._origins = None
 
     def set_round(self, first_id: str, current_id: str) -> None:
         """Remember which response a run's current round is."""
         self._states = {first_id: current_id, **{k: v for k, v in self._states.items() if k != first_id}}
+        self._origins = None
 
     def set_ended(self, first_id: str, status: str) -> None:
         """Remember how a run ended where the upstream does not know it."""
@@ -65,13 +68,21 @@ class RunHistory:
 
     def run_of_message(self, item_id: str) -> str | None:
         """Return the run that most likely wrote an assistant's message, None if older than all known ones."""
-        for first_id in self.run_ids:
-            if is_same_origin(first_id, item_id) or is_same_origin(self.current_of(first_id), item_id):
-                return first_id
+        if (first_id := self._first_of(origin_of(item_id))) is not None:
+            return first_id
         moment = created_at_of(item_id)
         if moment is None:
             return None
         return next((run_id for run_id, began in self._runs if began and began <= moment), None)
+
+    def _first_of(self, origin: str | None) -> str | None:
+        """Return the newest run one of whose responses has an origin."""
+        if self._origins is None:
+            self._origins = {}
+            for first_id in reversed(self.run_ids):
+                for response_id in (first_id, self.current_of(first_id)):
+                    self._origins[origin_of(response_id)] = first_id
+        return self._origins.get(origin) if origin else None
 
     def metadata(self) -> dict[str, str]:
         """Return both keys as they are stored; empty ones are left out."""

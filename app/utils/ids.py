@@ -46,10 +46,10 @@ def created_at_of(upstream_id: str, *, now: float | None = None) -> int | None:
     return None
 
 
-def is_same_origin(one_id: str, other_id: str) -> bool:
-    """Tell whether two upstream ids come from one response, as far as their shared leading digits say so."""
-    one, other = (an_id.partition("_")[2][: _ENTROPY_CHARS + 2] for an_id in (one_id, other_id))
-    return one == other and len(one) == _ENTROPY_CHARS + 2 and one.endswith("00")
+def origin_of(upstream_id: str) -> str | None:
+    """Return the leading digits that a response and the items it made share; None for an id without them."""
+    origin = upstream_id.partition("_")[2][: _ENTROPY_CHARS + 2]
+    return origin if len(origin) == _ENTROPY_CHARS + 2 and origin.endswith("00") else None
 
 
 class IdCodec:

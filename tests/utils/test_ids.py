@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.utils.ids import BadIdError, IdCodec, created_at_of, is_same_origin
+from app.utils.ids import BadIdError, IdCodec, created_at_of, origin_of
 
 OLD, NEW = b"o" * 40, b"n" * 40
 SUFFIX = "0f23d628b8934486016a3995086314819bbe0601a8ca62d55b"
@@ -137,7 +137,8 @@ class TestTimes:
 
     def test_items_share_their_responses_beginning(self):
         response = "resp_0bc0cffd983db63400693fdeadd58481a2aa83ef0faac36caf"
-        assert is_same_origin(response, "msg_0bc0cffd983db63400693fdeb7040881a2aa83ef0faac36caf")
-        assert not is_same_origin(response, "msg_1bc0cffd983db63400693fdeb7040881a2aa83ef0faac36caf")
-        assert not is_same_origin("resp_1", "msg_1")
-        assert not is_same_origin("", "")
+        origin = origin_of(response)
+        assert origin is not None
+        assert origin_of("msg_0bc0cffd983db63400693fdeb7040881a2aa83ef0faac36caf") == origin
+        assert origin_of("msg_1bc0cffd983db63400693fdeb7040881a2aa83ef0faac36caf") != origin
+        assert [origin_of(other) for other in ("resp_1", "msg_1", "", "msg_" + "1" * 40)] == [None] * 4
