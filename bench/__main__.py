@@ -98,10 +98,10 @@ class Bench:
         rates = next((known for known in self.rows if known.name == "json"), None)
         for variant in self._tested if rates else []:
             assert rates
-            per_second = 0.7 * rates.median(variant, "per_second")
+            saturated = rates.median(variant, "per_second")
             for _ in range(self._rounds):
                 server = self._upstream_server
-                row.add(variant, await measures.latencies(variant, server, self._load, per_second=per_second))
+                row.add(variant, await measures.latencies(variant, server, self._load, saturated=saturated))
         self._keep(row)
 
     async def _memory(self) -> None:

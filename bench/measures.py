@@ -17,6 +17,7 @@ from bench.variants import Variant
 from bench.wire import Plan, text
 
 Numbers = dict[str, float]
+_LOAD = 0.7
 _OPENED_A_SECOND = 250
 _MOST_LOOKS = 6
 _MOST_CLOSING_LOOKS = 60
@@ -161,14 +162,26 @@ async def first_token(variant: Variant, upstream: Server, load: Load) -> Numbers
     return {"p50_ms": statistics.median(firsts), "p99_ms": _percentile(firsts, 0.99)}
 
 
-async def latencies(variant: Variant, upstream: Server, load: Load, *, per_second: float) -> Numbers:
-    """Measure how long JSON answers take at a steady rate."""
+async def latencies(variant: Variant, upstream: Server, load: Load, *, saturated: float) -> Numbers:
+    """Measure how long JSON answers take at a steady rate that keeps the service busy 70 % of the time.
+
+    The rate is found by a trial at half of what the service does when saturated: requests that come one by
+    one cost more than those that come in batches, so a share of the saturated rate would say little.
+    """
     request = variant.chat(Plan(tokens=TOKENS))
-    result = await open_loop(variant.port, request, per_second, load.seconds * 2, 200)
-    _check(result, 1)
+
+    async def at(per_second: float) -> tuple[Result, Numbers]:
+        watch = Watch(_server(variant), upstream)
+        result = await open_loop(variant.port, request, per_second, load.seconds * 2, 200)
+        _check(result, 1)
+        return result, watch.numbers(result.count, result.seconds)
+
+    _, trial = await at(saturated / 2)
+    result, numbers = await at(saturated / 2 * _LOAD / trial["busy"])
     found = [seconds * 1000 for seconds in result.latencies]
     names = {"p50_ms": 0.5, "p99_ms": 0.99, "p999_ms": 0.999}
-    return {name: _percentile(found, part) for name, part in names.items()}
+    told = {"per_second": numbers["per_second"], "busy": numbers["busy"]}
+    return {name: _percentile(found, part) for name, part in names.items()} | told
 
 
 async def memory(variant: Variant, upstream: Server, streams: int) -> Numbers:
