@@ -90,9 +90,9 @@ class Chat:
         if not before and (spare := self._conversations.take_spare()):
             # One that the upstream has lost meanwhile is not worth a word: another is as good.
             with suppress(NotFoundError):
-                return await start(scope.ids.thread(spare["id"]), spare["id"])
+                return await start(scope.ids.thread(spare["id"]), spare["id"], is_first=True)
         created = await self._conversations.create(before, {})
-        return await start(scope.ids.thread(created["id"]), created["id"])
+        return await start(scope.ids.thread(created["id"]), created["id"], is_first=True)
 
     async def _start(
         self,
@@ -103,6 +103,7 @@ class Chat:
         *,
         wants_deltas: bool,
         cancels: bool,
+        is_first: bool = False,
     ) -> RunStream:
         scope.headers["x-thread-id"] = thread_id
         params = self._params.for_chat(scope, {})
@@ -116,6 +117,7 @@ class Chat:
                 wants_deltas=wants_deltas,
                 log_delay_seconds=_LOG_DELAY_SECONDS,
                 cancels=cancels,
+                is_first=is_first,
             )
 
     def history(self, messages: list[Json], thread_id: str | None) -> tuple[list[Json], list[Json]]:

@@ -1,5 +1,7 @@
 """The run history is written rarely: what comes while a write is under way waits for the next one."""
 
+import pytest
+
 from app.core.background import wait_at_most
 from tests.fake_upstream import fake_upstream, pass_on
 from tests.support import new_thread, until
@@ -31,3 +33,23 @@ async def test_runs_that_begin_during_a_write_wait_like_the_first(start, upstrea
         runs = (await service.client.get(f"threads/{thread_id}/runs")).json()["data"]
     assert len(runs) == 2
     assert waits == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+@pytest.mark.parametrize("pool", [0, 1])
+async def test_the_run_that_a_thread_begins_with_is_written_at_once_unread(start, upstream, pool, is_stream):
+    async def handle(request, connection):
+        await pass_on(upstream, request, connection)
+
+    async with fake_upstream(handle) as fake, start(url=fake.url, conversation_pool=pool) as service:
+        response = await service.client.post("chat", json={"message": "hi", "stream": is_stream})
+        thread_id = response.headers["x-thread-id"]
+        path = f"/v1/conversations/{thread_id.replace('thread_', 'conv_')}"
+        await until(lambda: any(request.path == path for request in fake.requests))
+        calls = [request.method for request in fake.requests if request.path == path]
+        metadata = {"metadata": {"colour": "red"}}
+        changed = (await service.client.post(f"threads/{thread_id}", json=metadata)).json()
+        runs = (await service.client.get(f"threads/{thread_id}/runs")).json()["data"]
+    assert calls == ["POST"]
+    assert changed["metadata"] == {"colour": "red"}
+    assert len(runs) == 1

@@ -28,6 +28,8 @@ class _Pending:
     changes: list[Change] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    metadata: Json | None = None
+    """The conversation's metadata, where it need not be asked for."""
 
 
 class RunLog:
@@ -65,6 +67,14 @@ class RunLog:
             conversation_id, lambda history: history.add_run(response_id, created_at), delay_seconds
         )
 
+    def note_first_run(self, conversation_id: str, response_id: str, created_at: int) -> None:
+        """Remember the run that a conversation without metadata begins with: at once, and without reading it.
+
+        Only while its client has not heard of the thread can nobody else have written there.
+        """
+        self._pending[conversation_id] = _Pending(metadata={})
+        self._schedule(conversation_id, lambda history: history.add_run(response_id, created_at), 0)
+
     async def note(self, conversation_id: str, change: Change) -> None:
         """Change the history now: for what later calls depend on."""
         self._schedule(conversation_id, change, 0)
@@ -97,6 +107,7 @@ class RunLog:
         pending = self._pending.get(conversation_id)
         if pending is None:
             pending = self._pending[conversation_id] = _Pending()
+        if pending.task is None:
             pending.task = asyncio.create_task(self._write(conversation_id, pending, delay_seconds))
         pending.changes.append(change)
         if not delay_seconds:
@@ -108,15 +119,18 @@ class RunLog:
                 if delay_seconds:
                     await wait_at_most(pending.hurry, delay_seconds)
                 changes, pending.changes = pending.changes, []
-                await self._apply(conversation_id, changes)
+                known, pending.metadata = pending.metadata, None
+                await self._apply(conversation_id, changes, known)
         except ServiceError as exc:
             _log.warning("run_history_not_written", code=exc.code)
         finally:
             del self._pending[conversation_id]
 
-    async def _apply(self, conversation_id: str, changes: list[Change]) -> None:
+    async def _apply(self, conversation_id: str, changes: list[Change], known: Json | None) -> None:
         async with self.changing(conversation_id):
-            metadata = (await self._conversations.get(conversation_id)).get("metadata")
+            metadata = known
+            if metadata is None:
+                metadata = (await self._conversations.get(conversation_id)).get("metadata")
             history = RunHistory.read(metadata)
             for change in changes:
                 change(history)

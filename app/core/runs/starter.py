@@ -60,7 +60,7 @@ class RunStarter:
 
         async def begin() -> Json:
             response = await self._repaired(scope, conversation_id, lambda: self._responses.start(params))
-            await self._remember(context, conversation_id, response, 0)
+            await self._remember(context, conversation_id, response)
             return response
 
         with missing_as("thread"):
@@ -75,12 +75,14 @@ class RunStarter:
         before: list[DomainEvent] | None = None,
         wants_deltas: bool = True,
         log_delay_seconds: float = 0,
+        is_first: bool = False,
         cancels: bool = False,
     ) -> RunStream:
         """Create a response and return its stream, read until the run exists.
 
         `before` are events that go ahead of the run's. With `cancels`, a client that leaves while the
-        upstream has not answered yet stops the run as soon as it has.
+        upstream has not answered yet stops the run as soon as it has. `is_first` says that the conversation
+        was made for this run, without metadata.
         """
         conversation_id = params["conversation"]
 
@@ -104,7 +106,9 @@ class RunStarter:
             try:
                 await stream.prime(before or [])
                 if translator.response:
-                    await self._remember(context, conversation_id, translator.response, log_delay_seconds)
+                    await self._remember(
+                        context, conversation_id, translator.response, log_delay_seconds, is_first=is_first
+                    )
             except BaseException:
                 await stream.aclose()
                 raise
@@ -152,7 +156,13 @@ class RunStarter:
         return await call()
 
     async def _remember(
-        self, context: RunContext, conversation_id: str, response: Json, delay_seconds: float
+        self,
+        context: RunContext,
+        conversation_id: str,
+        response: Json,
+        delay_seconds: float = 0,
+        *,
+        is_first: bool = False,
     ) -> None:
         response_id = response["id"]
         note(thread_id=context.thread_id, run_id=context.ids.run(context.first_response_id or response_id))
@@ -162,7 +172,10 @@ class RunStarter:
             )
             return
         created_at = int(response.get("created_at") or time.time())
-        self._run_log.note_run(conversation_id, response_id, created_at, delay_seconds=delay_seconds)
+        if is_first:
+            self._run_log.note_first_run(conversation_id, response_id, created_at)
+        else:
+            self._run_log.note_run(conversation_id, response_id, created_at, delay_seconds=delay_seconds)
 
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
         """Remember soon that a run expired: upstream it is only cancelled."""
