@@ -25,7 +25,7 @@ _RATES: dict[str, tuple[str, measures.Measure]] = {
     "list": ("list of 100 messages", measures.list_messages),
     "run": ("run, polled until done", measures.run_and_poll),
 }
-_OTHER_FILES = 200
+_OTHER_FILES = 400
 _ONLY_SOLOIST = {"list", "run"}
 _QUICK_ROWS = ["json", "stream", "paced", "first"]
 _ALL_ROWS = [*_RATES, "paced", "first", "latency", "memory", "many"]
@@ -107,21 +107,25 @@ class Bench:
     async def _memory(self) -> None:
         for streams in (min(wanted, self._most_streams) for wanted in self._load.open_streams):
             row = Row(f"memory-{streams}", f"memory per open stream, {streams:,} open", "kib")
-            for variant in self._tested:
-                if variant.speaks != "chat":
-                    continue
-                await self._start(variant)
-                row.add(variant, await measures.memory(variant, self._upstream_server, streams))
-            self._keep(row)
+            await self._held_open(row, measures.memory, streams)
 
     async def _many(self) -> None:
+        for streams in (200, 1_000, 5_000, min(10_000, self._most_streams)):
+            title = f"CPU per token, 1,000 a second over {streams:,} streams"
+            await self._held_open(Row(f"many-{streams}", title, "cpu_us"), measures.many_streams, streams)
+
+    async def _held_open(self, row: Row, measure: measures.OfStreams, streams: int) -> None:
+        """Measure each service afresh; one that cannot hold so many has no figure."""
         for variant in self._tested:
-            if variant.has_threads:
-                for found in await measures.many_streams(variant, self._upstream_server, self._most_streams):
-                    title = f"CPU per token, 1,000 a second over {found['streams']:,.0f} streams"
-                    row = Row("many", title, "cpu_us")
-                    row.add(variant, found)
-                    self._keep(row)
+            if variant.speaks != "chat":
+                continue
+            await self._start(variant)
+            try:
+                row.add(variant, await measure(variant, self._upstream_server, streams))
+            except RuntimeError as exc:
+                print(f"{row.title}: {variant.name}: {exc}", flush=True)
+        if row.found:
+            self._keep(row)
 
     async def _start(self, variant: Variant) -> None:
         if variant.server is not None:

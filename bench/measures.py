@@ -20,6 +20,7 @@ Numbers = dict[str, float]
 _LOAD = 0.7
 _OPENED_A_SECOND = 250
 _MOST_LOOKS = 6
+_WATCHED_SECONDS = 10.0
 _MOST_CLOSING_LOOKS = 60
 TOKENS = 60
 _SETTLE_SECONDS = 2.5
@@ -128,13 +129,19 @@ async def paced_tokens(variant: Variant, upstream: Server, load: Load) -> Number
     return await _tokens(variant, upstream, plan, load.paced_streams, 0.02)
 
 
-async def many_streams(variant: Variant, upstream: Server, most: int) -> list[Numbers]:
-    """Measure the CPU time of a token at 1,000 tokens a second over more and more streams, at most `most`."""
-    found = []
-    for streams in (200, 1_000, 5_000, min(10_000, most)):
-        plan = Plan(tokens=max(4, 6_000 // streams), gap_ms=streams, first_ms=4_000)
-        found.append(await _tokens(variant, upstream, plan, streams, streams / 1_000) | {"streams": streams})
-    return found
+async def many_streams(variant: Variant, upstream: Server, streams: int) -> Numbers:
+    """Measure the CPU time of a token at 1,000 tokens a second over so many streams, none of which ends."""
+    plan = Plan(tokens=10_000, gap_ms=streams, first_ms=500)
+    opened = OpenStreams()
+    await opened.open(variant.port, variant.chat(plan, stream=True), streams, streams / _OPENED_A_SECOND)
+    await _until_all_advance(opened, streams, plan.gap_ms / 1_000)
+    watch, loop = Watch(_server(variant), upstream), asyncio.get_running_loop()
+    started = loop.time()
+    await asyncio.sleep(_WATCHED_SECONDS)
+    seconds = loop.time() - started
+    numbers = watch.numbers(round(1_000 * seconds), seconds)
+    opened.abandon()
+    return numbers
 
 
 async def _tokens(
@@ -260,3 +267,4 @@ def _percentile(values: list[float], part: float) -> float:
 
 
 Measure = Callable[[Variant, Server, Load], Awaitable[Numbers]]
+OfStreams = Callable[[Variant, Server, int], Awaitable[Numbers]]
