@@ -29,7 +29,7 @@ class RunEndReader:
 
     """
 
-    wanted: re.Pattern[bytes] | None = _WANTED
+    wanted = _WANTED
     """The names of the only upstream events to feed."""
 
     def __init__(self, context: RunContext) -> None:

@@ -8,7 +8,8 @@ from tests.support import new_thread, until
 
 
 async def test_runs_that_begin_during_a_write_wait_like_the_first(start, upstream, monkeypatch):
-    waits, reads = [], []
+    waits: list[float] = []
+    reads: list[str] = []
 
     async def waited(event, seconds):
         waits.append(seconds)
