@@ -132,7 +132,9 @@ class StreamRegistry:
         for task in self._waiting:
             interrupt(task)
         if self._waiting:
-            _, late = await asyncio.wait(self._waiting, timeout=_LAST_SECONDS)
+            # What is not over yet belongs to clients that left, and still has the rest of the grace period.
+            left = self._grace_ends - asyncio.get_running_loop().time()
+            _, late = await asyncio.wait(self._waiting, timeout=max(_LAST_SECONDS, left))
             for task in late:
                 task.cancel()
 

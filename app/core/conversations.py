@@ -53,7 +53,9 @@ class Conversations:
         found = await read(self._upstream, f"/conversations/{conversation_id}")
         return _whole(checked_conversation, found)
 
-    async def set_metadata(self, conversation_id: str, metadata: Mapping[str, str]) -> Json:
+    async def set_metadata(
+        self, conversation_id: str, metadata: Mapping[str, str], *, repeats: bool = True
+    ) -> Json:
         """Replace a conversation's metadata; repeated where that may help, as it comes to the same."""
         path = f"/conversations/{conversation_id}"
         body = {"metadata": dict(metadata)}
@@ -61,7 +63,7 @@ class Conversations:
         async def post() -> Json:
             return parsed(await self._upstream.request("POST", path, body=body))
 
-        return _whole(checked_conversation, await repeated(post))
+        return _whole(checked_conversation, await (repeated(post) if repeats else post()))
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation; its items stay behind upstream, see `delete_item`."""

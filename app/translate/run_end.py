@@ -5,12 +5,13 @@ import re
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded, StreamFailed
 from app.translate.objects import message_object, message_sources, run_object, run_status
-from app.translate.shapes import checked_item
 from app.translate.upstream_events import (
     UNREADABLE,
     UPSTREAM_FAILED,
     MalformedEventError,
+    UpstreamEvent,
     decode,
+    item_of,
     name_of,
     response_of,
 )
@@ -34,7 +35,7 @@ class RunEndReader:
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._items: list[bytes] = []
+        self._items: dict[int, Json] = {}
         self.response: Json | None = None
         self.last_sequence: int | None = None
         self.is_ended = False
@@ -46,21 +47,21 @@ class RunEndReader:
 
     def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
         """Read one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
-        name = name or name_of(data).encode()
-        if self.is_ended or not _WANTED.fullmatch(name):
+        if self.is_ended:
             return []
-        if name == _ITEM_DONE:
-            self._items.append(data)
+        name = name or name_of(data).encode()
+        if not _WANTED.fullmatch(name):
             return []
         if name == _ERROR:
             return self._error()
         try:
             event = decode(data)
-            self.response = response_of(event)
-            self.last_sequence = event.sequence_number
-            return [] if name == _CREATED else [self._end(self.response, None)]
+            events = self._read(name, event)
         except UNREADABLE as exc:
             raise MalformedEventError(name.decode()) from exc
+        if event.sequence_number is not None:
+            self.last_sequence = event.sequence_number
+        return events
 
     def finish(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
         """End the run from a looked-up response, after its stream broke off; `status` overrides its own."""
@@ -75,6 +76,13 @@ class RunEndReader:
             return [StreamFailed(error)]
         return [self._end({**self.response, "output": [], "status": status}, status)]
 
+    def _read(self, name: bytes, event: UpstreamEvent) -> list[DomainEvent]:
+        if name == _ITEM_DONE:
+            self._items[event.output_index] = item_of(event)
+            return []
+        self.response = response_of(event)
+        return [] if name == _CREATED else [self._end(self.response, None)]
+
     def _error(self) -> list[DomainEvent]:
         if self.response is not None:
             # The stream is over; what became of its response has to be looked up.
@@ -83,16 +91,12 @@ class RunEndReader:
 
     def _end(self, response: Json, status: str | None) -> RunEnded:
         # The last event of some upstreams holds no items.
-        whole = response if response.get("output") else {**response, "output": self._kept_items()}
+        kept = [item for _, item in sorted(self._items.items())]
+        whole = response if response.get("output") else {**response, "output": kept}
         run = run_object(whole, self._context, status=status or run_status(whole))
         ended = RunEnded(run, *answer_of(whole, run, self._context))
         self.response, self.is_ended = whole, True
         return ended
-
-    def _kept_items(self) -> list[Json]:
-        kept, self._items = self._items, []
-        items = {event.output_index: event.item for event in map(decode, kept) if event.item}
-        return [checked_item(item) for _, item in sorted(items.items())]
 
 
 def answer_of(response: Json, run: Json, context: RunContext) -> tuple[list[Json], list[Json]]:

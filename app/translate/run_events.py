@@ -17,7 +17,6 @@ from app.translate.events import (
 from app.translate.objects import run_object, run_status
 from app.translate.open_items import OpenItems
 from app.translate.run_end import answer_of, public_ids
-from app.translate.shapes import checked_item
 from app.translate.upstream_events import (
     TERMINAL,
     UNREADABLE,
@@ -25,6 +24,7 @@ from app.translate.upstream_events import (
     MalformedEventError,
     UpstreamEvent,
     decode,
+    item_of,
     name_of,
     response_of,
 )
@@ -159,12 +159,10 @@ class RunTranslator:
             return self._items.annotate(
                 event.output_index, event.content_index, event.item_id, event.annotation or {}
             )
-        if event.item is None:
-            raise MalformedEventError(kind)
-        checked_item(event.item)
+        item = item_of(event)
         if kind == "response.output_item.added":
-            return self._items.start(event.output_index, event.item, self._run("in_progress"))
-        return self._items.end(event.output_index, event.item, self._run("in_progress"))
+            return self._items.start(event.output_index, item, self._run("in_progress"))
+        return self._items.end(event.output_index, item, self._run("in_progress"))
 
     def _announce(self, response: Json) -> list[DomainEvent]:
         self.response = response

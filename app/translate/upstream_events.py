@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from app.translate.events import Json
-from app.translate.shapes import checked_response
+from app.translate.shapes import checked_item, checked_response
 
 TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 UPSTREAM_FAILED: Json = {
@@ -38,7 +38,7 @@ class MalformedEventError(ValueError):
     """The upstream sent something that is no event of its API, or an error instead of one."""
 
 
-UNREADABLE = (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError)
+UNREADABLE = (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError, RecursionError)
 """What reading an event raises when it is not what its name says."""
 
 
@@ -60,6 +60,13 @@ def name_of(data: bytes) -> str:
         raise MalformedEventError("an event without a type") from exc
 
 
+def item_of(event: UpstreamEvent) -> Json:
+    """Return the item that an event holds; raises `ValueError` where it holds none."""
+    if event.item is None:
+        raise MalformedEventError(event.type)
+    return checked_item(event.item)
+
+
 def response_of(event: UpstreamEvent) -> Json:
     """Return the response that an event holds; raises `ValueError` where it holds none."""
     if event.response is None:
@@ -71,5 +78,5 @@ def sequence_of(data: bytes) -> int | None:
     """Return an event's number; None for one without, and for what cannot be read."""
     try:
         return decode(data).sequence_number
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None

@@ -213,6 +213,25 @@ class TestBeforeTheFirstByte:
         assert len(posts) == 1
         assert upstream.cancelled.is_set() == (choice == "cancel")
 
+    async def test_a_service_that_stops_meanwhile_waits_for_the_upstream(self, start, monkeypatch):
+        monkeypatch.setattr("app.api.stream_registry._LAST_SECONDS", 0.01)
+        upstream = Hesitating()
+        async with (
+            fake_upstream(upstream) as fake,
+            start(url=fake.url, is_served=True, shutdown_grace_seconds=20) as service,
+        ):
+            asking = asyncio.create_task(service.client.post("chat", json={"message": "hi"}))
+            await upstream.asked.wait()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            registry = service.app.state.registry
+            await until(lambda: registry.open_streams == 0)
+            service.server.should_exit = True
+            await until(lambda: registry.is_draining)
+            await asyncio.sleep(0.3)
+            upstream.accepts.set()
+            await upstream.cancelled.wait()
+
 
 class TestForeground:
     async def test_a_foreground_turn_is_read_to_its_end_so_that_it_is_not_lost(self, start, adapter):

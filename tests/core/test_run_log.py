@@ -1,9 +1,11 @@
 """The run history is written rarely: what comes while a write is under way waits for the next one."""
 
+import json
+
 import pytest
 
 from app.core.background import wait_at_most
-from tests.fake_upstream import fake_upstream, pass_on
+from tests.fake_upstream import Connection, Request, fake_upstream, pass_on
 from tests.support import new_thread, until
 
 
@@ -54,3 +56,38 @@ async def test_the_run_that_a_thread_begins_with_is_written_at_once_unread(start
     assert calls == ["POST"]
     assert changed["metadata"] == {"colour": "red"}
     assert len(runs) == 1
+
+
+class Aside(Connection):
+    """Takes an answer that nobody waits for."""
+
+    def __init__(self):
+        self.is_open = True
+
+    async def send(self, data):
+        """Drop it."""
+
+
+async def test_a_first_write_that_failed_is_not_repeated_unread(start, upstream):
+    refused: list[str] = []
+
+    async def handle(request, connection):
+        is_write = request.method == "POST" and request.path.startswith("/v1/conversations/")
+        if is_write and not refused:
+            refused.append(request.path)
+            # Somebody else's change comes in between.
+            changed = Request(
+                "POST", request.path, {}, {}, json.dumps({"metadata": {"colour": "red"}}).encode()
+            )
+            await pass_on(upstream, changed, Aside())
+            await connection.answer(500, {"error": {"message": "canary"}})
+            return
+        await pass_on(upstream, request, connection)
+
+    async with fake_upstream(handle) as fake, start(url=fake.url) as service:
+        thread_id = (await service.client.post("chat", json={"message": "hi"})).json()["thread_id"]
+        await until(lambda: refused)
+        runs = (await service.client.get(f"threads/{thread_id}/runs")).json()["data"]
+        thread = (await service.client.get(f"threads/{thread_id}")).json()
+    assert len(runs) == 1
+    assert thread["metadata"] == {"colour": "red"}

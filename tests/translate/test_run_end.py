@@ -4,7 +4,7 @@ import pytest
 
 from app.translate.events import RunEnded, StreamFailed
 from app.translate.run_end import RunEndReader
-from app.translate.upstream_events import MalformedEventError
+from app.translate.upstream_events import MalformedEventError, sequence_of
 from tests.translate.upstream_events import (
     CONTEXT,
     FAILURE,
@@ -98,12 +98,32 @@ def test_a_failure_before_any_response():
         fed([*created(), {"type": "error"}], RunEndReader(CONTEXT))
 
 
-def test_a_malformed_item_spoils_only_an_end_that_needs_it():
-    broken = done({"type": "message", "content": 7})
-    end = the_end(fed([*created(), broken, ended(output=[message("a")])], RunEndReader(CONTEXT)))
-    assert end.run["status"] == "completed"
+def test_a_malformed_item_is_noticed_at_once_and_spoils_no_later_end():
     reader = RunEndReader(CONTEXT)
-    with pytest.raises(MalformedEventError):
-        fed([*created(), broken, ended()], reader)
+    for broken in ({"type": "message", "content": 7}, None):
+        with pytest.raises(MalformedEventError):
+            fed([*created(), done(broken)], reader)
+        assert reader.last_sequence == 0
     end = the_end(reader.fail(FAILURE))
     assert (end.run["status"], end.messages) == ("failed", [])
+
+
+def test_nothing_is_read_after_the_end():
+    reader = RunEndReader(CONTEXT)
+    fed([*created(), ended()], reader)
+    assert reader.feed(b"", b"[DONE]") == []
+
+
+@pytest.mark.parametrize(
+    ("data", "number"),
+    [
+        (b'{"sequence_number": 3}', 3),
+        (b"{}", None),
+        (b"", None),
+        (b"[DONE]", None),
+        (b'{"delta": "\xff", "sequence_number": 3}', None),
+        (b'{"item": ' + b'{"a": ' * 100_000, None),
+    ],
+)
+def test_the_number_of_an_event_that_nobody_checked(data, number):
+    assert sequence_of(data) == number

@@ -15,6 +15,7 @@ import structlog
 from app.core.background import wait_at_most
 from app.core.conversations import Conversations
 from app.core.errors import ServiceError
+from app.core.upstream.failures import UpstreamError
 from app.translate.context import public_metadata
 from app.translate.events import Json
 from app.translate.run_history import RunHistory, private_metadata, without_history
@@ -128,11 +129,22 @@ class RunLog:
 
     async def _apply(self, conversation_id: str, changes: list[Change], known: Json | None) -> None:
         async with self.changing(conversation_id):
-            metadata = known
-            if metadata is None:
-                metadata = (await self._conversations.get(conversation_id)).get("metadata")
-            history = RunHistory.read(metadata)
-            for change in changes:
-                change(history)
-            merged = without_history(metadata) | history.metadata()
-            await self._conversations.set_metadata(conversation_id, merged)
+            if known is not None and await self._is_written(conversation_id, _changed(known, changes)):
+                return
+            metadata = (await self._conversations.get(conversation_id)).get("metadata")
+            await self._conversations.set_metadata(conversation_id, _changed(metadata, changes))
+
+    async def _is_written(self, conversation_id: str, metadata: dict[str, str]) -> bool:
+        """Write metadata over unread ones, but once: a repeat might come after somebody else's change."""
+        try:
+            await self._conversations.set_metadata(conversation_id, metadata, repeats=False)
+        except UpstreamError:
+            return False
+        return True
+
+
+def _changed(metadata: object, changes: list[Change]) -> dict[str, str]:
+    history = RunHistory.read(metadata)
+    for change in changes:
+        change(history)
+    return without_history(metadata) | history.metadata()

@@ -141,6 +141,7 @@ class RunStream:
         self._reads = aiter(stream)
         self._reading: asyncio.Future[bytes] | None = None
         self._decoder = SSEDecoder(self._translator.wanted)
+        self._passed = b""
         self._failure: UpstreamError | None = None
 
     async def _detach(self) -> None:
@@ -162,6 +163,7 @@ class RunStream:
         try:
             for name, data in self._decoder.feed(chunk):
                 events += self._translator.feed(name, data)
+            self._passed = self._decoder.last_dropped
         except (MalformedEventError, ValueError):
             events += await self._recover(UpstreamBrokenError())
         if self._meter.awaits_text and any(isinstance(event, TextDelta) for event in events):
@@ -185,7 +187,7 @@ class RunStream:
         translator = self._translator
         if translator.is_ended:
             return []
-        if (passed := sequence_of(self._decoder.last_dropped)) is not None:
+        if (passed := sequence_of(self._passed)) is not None:
             translator.last_sequence = max(passed, translator.last_sequence or 0)
         if self.response_id is None:
             return translator.fail(failure.detail())
