@@ -1,7 +1,5 @@
 """Upstream stream events to domain events."""
 
-import re
-
 from app.translate.context import RunContext
 from app.translate.events import (
     DomainEvent,
@@ -11,21 +9,16 @@ from app.translate.events import (
     RunEnded,
     RunInProgress,
     RunResumed,
-    StreamFailed,
     TextDelta,
 )
 from app.translate.objects import run_object, run_status
 from app.translate.open_items import OpenItems
-from app.translate.run_end import answer_of, public_ids
+from app.translate.response_reader import ResponseReader
 from app.translate.upstream_events import (
     TERMINAL,
-    UNREADABLE,
-    UPSTREAM_FAILED,
     MalformedEventError,
     UpstreamEvent,
-    decode,
     item_of,
-    name_of,
     response_of,
 )
 
@@ -41,8 +34,8 @@ _ITEMS = {"response.output_item.added", "response.output_item.done", "response.o
 _KNOWN = {name.encode(): name for name in TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}}
 
 
-class RunTranslator:
-    """Follows one response's stream and says what happens in domain events.
+class RunTranslator(ResponseReader):
+    """Says what happens in a response's stream, in domain events.
 
     Args:
         context: how the run is named and shown.
@@ -51,45 +44,16 @@ class RunTranslator:
 
     """
 
-    wanted: re.Pattern[bytes] | None = None
-    """The names of the upstream events to feed; None for all."""
+    kinds = _KNOWN
 
     def __init__(self, context: RunContext, *, resumed: bool = False, ended_as: str | None = None) -> None:
-        self._context = context
+        super().__init__(context)
         self._resumed = resumed
         self._ended_as = ended_as
         self._shown: tuple[Json | None, str, Json] = (None, "", {})
         self._is_announced = False
         self._is_running = False
         self._items = OpenItems(context)
-        self.response: Json | None = None
-        """The latest snapshot of the response that the upstream sent."""
-        self.last_sequence: int | None = None
-        self.is_ended = False
-
-    @property
-    def public_ids(self) -> tuple[str, str] | None:
-        """The thread and the run as clients know them, once the run exists."""
-        return public_ids(self._context, self.response)
-
-    def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
-        """Translate one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
-        if self.is_ended:
-            return []
-        kind = _KNOWN.get(name or name_of(data).encode())
-        if kind is None:
-            return []
-        try:
-            event = decode(data)
-            events = self._text_grown(event) if kind == TEXT_DELTA else []
-            events = events or self._translate(kind, event)
-        except UNREADABLE as exc:
-            raise MalformedEventError(kind) from exc
-        if event.sequence_number is not None:
-            self.last_sequence = event.sequence_number
-            if events:
-                events[-1].sequence = event.sequence_number
-        return events
 
     def announce(self, response: Json) -> list[DomainEvent]:
         """Say that the run exists, from a response that was looked up."""
@@ -101,32 +65,20 @@ class RunTranslator:
         return [*events, *self._rest(response), *self._end(response, status)]
 
     def finish(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
-        """End the run from a looked-up response, after its stream broke off; `status` overrides its own."""
+        """See `ResponseReader.finish`."""
         if self.is_ended:
             return []
         return [*self._announce(response), *self._rest(response), *self._end(response, status)]
 
-    def fail(self, error: Json, *, status: str = "failed") -> list[DomainEvent]:
-        """End the run without the upstream's word: close what is open, then say what is known.
-
-        `error` is the inside of the error envelope, sent as it is when no run ever came about.
-        """
-        if self.is_ended:
-            return []
-        if self.response is None:
-            self.is_ended = True
-            return [StreamFailed(error)]
-        return self._end({**self.response, "output": [], "status": status}, status)
-
-    def _text_grown(self, event: UpstreamEvent) -> list[DomainEvent]:
-        """Translate the one event that comes with every token, where nothing has to be opened for it."""
-        message = self._items.open_message(event.output_index) if self._is_running else None
-        if message is None:
-            return []
-        message.grow(event.content_index, event.delta)
-        return [TextDelta(message.message_id, event.content_index, event.delta)]
-
     def _translate(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
+        # The one event that comes with every token, where nothing has to be opened for it.
+        if (
+            kind == TEXT_DELTA
+            and self._is_running
+            and (message := self._items.open_message(event.output_index))
+        ):
+            message.grow(event.content_index, event.delta)
+            return [TextDelta(message.message_id, event.content_index, event.delta)]
         if kind in _DELTAS:
             return [
                 *self._ensure_running(),
@@ -141,12 +93,6 @@ class RunTranslator:
             return self._terminal(response)
         announced = self._announce(response)
         return announced + (self._ensure_running() if kind == "response.in_progress" else [])
-
-    def _error(self) -> list[DomainEvent]:
-        if self.response is not None:
-            # The stream is over; what became of its response has to be looked up.
-            raise MalformedEventError("error")
-        return self.fail(UPSTREAM_FAILED)
 
     def _terminal(self, response: Json) -> list[DomainEvent]:
         announced = self._announce(response)
@@ -196,7 +142,7 @@ class RunTranslator:
         before = self._ensure_running()
         closing = self._items.close(run, whole)
         self.is_ended = True
-        messages, sources = answer_of(whole, run, self._context)
+        messages, sources = self._answer(whole, run)
         known = {message["id"] for message in messages}
         messages += [
             e.message for e in closing if isinstance(e, MessageEnded) and e.message["id"] not in known

@@ -65,9 +65,10 @@ def test_the_end_is_the_same(kind, named):
 
 def test_only_what_it_wants_matters_to_it():
     events = [*spoken(["a", "b"]), text("late")]
-    left = [event for event in events if RunEndReader.wanted.fullmatch(event["type"].encode())]
+    wanted = [bool(RunEndReader.wanted.fullmatch(event["type"].encode())) for event in events]
+    left = [event if is_wanted else {"type": "x"} for event, is_wanted in zip(events, wanted, strict=True)]
     assert fed(left, RunEndReader(CONTEXT)) == fed(events, RunEndReader(CONTEXT))
-    assert len(left) < len(events) / 2
+    assert sum(wanted) < len(events) / 2
 
 
 @pytest.mark.parametrize("cut", range(1, 7))

@@ -17,6 +17,7 @@ from app.core.runs.tool_rounds import ToolRounds
 from app.core.upstream.failures import ToolOutputMissingError, UpstreamError
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json
+from app.translate.response_reader import ResponseReader
 from app.translate.run_end import RunEndReader
 from app.translate.run_events import RunTranslator
 from app.translate.run_history import RunHistory
@@ -89,7 +90,7 @@ class RunStarter:
         async def begin() -> RunStream:
             opening = self._repaired(scope, conversation_id, lambda: self._responses.open_stream(params))
             meter, (upstream, in_background) = await self._meters.begin(params, opening)
-            translator = (
+            translator: ResponseReader = (
                 RunTranslator(context, resumed=context.first_response_id is not None)
                 if wants_deltas
                 else RunEndReader(context)

@@ -13,8 +13,7 @@ from app.core.upstream.failures import UpstreamBrokenError, UpstreamError, Upstr
 from app.core.upstream.port import UpstreamStream
 from app.translate.events import DomainEvent, Json, StreamFailed, TextDelta
 from app.translate.objects import LIVE
-from app.translate.run_end import RunEndReader
-from app.translate.run_events import RunTranslator
+from app.translate.response_reader import ResponseReader
 from app.translate.upstream_events import MalformedEventError, sequence_of
 from app.utils.sse import SSEDecoder
 
@@ -43,7 +42,7 @@ class RunStream:
     def __init__(
         self,
         responses: Responses,
-        translator: RunTranslator | RunEndReader,
+        translator: ResponseReader,
         stream: UpstreamStream,
         *,
         meter: RunMeter,
