@@ -131,10 +131,7 @@ async def paced_tokens(variant: Variant, upstream: Server, load: Load) -> Number
 
 async def many_streams(variant: Variant, upstream: Server, streams: int) -> Numbers:
     """Measure the CPU time of a token at 1,000 tokens a second over so many streams, none of which ends."""
-    plan = Plan(tokens=10_000, gap_ms=streams, first_ms=500)
-    opened = OpenStreams()
-    await opened.open(variant.port, variant.chat(plan, stream=True), streams, streams / _OPENED_A_SECOND)
-    await _until_all_advance(opened, streams, plan.gap_ms / 1_000)
+    opened = await _held_open(variant, streams, gap_ms=streams)
     watch, loop = Watch(_server(variant), upstream), asyncio.get_running_loop()
     started = loop.time()
     await asyncio.sleep(_WATCHED_SECONDS)
@@ -197,19 +194,24 @@ async def memory(variant: Variant, upstream: Server, streams: int) -> Numbers:
     Raises `RuntimeError` where a stream is refused or stands still: a figure would say nothing.
     """
     server = _server(variant)
-    gap_ms = max(2_000, streams // 2)
-    plan = Plan(tokens=10_000, gap_ms=gap_ms, first_ms=500)
     warm_up = await closed_loop(variant.port, variant.chat(Plan(tokens=TOKENS), stream=True), 8, 0.5)
     _check(warm_up, 1)
     left_before = await _open_upstream(upstream)
     before = server.memory_bytes()
-    opened = OpenStreams()
-    await opened.open(variant.port, variant.chat(plan, stream=True), streams, streams / _OPENED_A_SECOND)
-    await _until_all_advance(opened, streams, gap_ms / 1_000)
+    opened = await _held_open(variant, streams, gap_ms=max(2_000, streams // 2))
     after = server.memory_bytes()
     opened.abandon()
     seconds = await _until_closed(upstream, left_before)
     return {"kib": (after - before) / 1024 / streams, "advanced": streams, "closed_after_s": seconds}
+
+
+async def _held_open(variant: Variant, streams: int, *, gap_ms: int) -> OpenStreams:
+    """Open streams that do not end; returns when all were seen to advance."""
+    plan = Plan(tokens=10_000, gap_ms=gap_ms, first_ms=500)
+    opened = OpenStreams()
+    await opened.open(variant.port, variant.chat(plan, stream=True), streams, streams / _OPENED_A_SECOND)
+    await _until_all_advance(opened, streams, gap_ms / 1_000)
+    return opened
 
 
 async def _until_all_advance(opened: OpenStreams, streams: int, gap_seconds: float) -> None:

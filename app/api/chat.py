@@ -1,19 +1,17 @@
 """The chat surface: one call for a turn, in the protocol that the request speaks."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.api.client_watch import while_there
 from app.api.dependencies import ScopeDep
 from app.api.description import AG_UI_STREAM, CHAT_STREAM, event_stream
 from app.api.file_links import cited, cited_end, file_url
 from app.api.lean_route import LeanRoute
 from app.api.responses import errors
-from app.api.run_streams import run_once
+from app.api.run_streams import opened, run_once
 from app.api.turns import Turn, TurnDep
 from app.core.chat import last_event
 from app.core.config import Settings
@@ -110,8 +108,6 @@ async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached]
     """Return the answer as JSON, unless the client leaves first; with a key, whether it leaves or not."""
     client, scope, registry = turn.client, turn.scope, turn.registry
     watches = turn.once.key is None or cancels
-    registry.enter(turn.request.scope, scope.caller.stream_holder)
-    leave = partial(registry.leave, turn.request.scope)
     stream: RunStream | None = None
 
     async def follow() -> RunEnded | StreamFailed:
@@ -122,8 +118,7 @@ async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached]
         return ended
 
     try:
-        followed = while_there(turn.request.receive, follow(), leave) if watches else follow()
-        ended = await registry.within_grace(followed)
+        ended = await opened(turn.request, registry, follow(), watches=watches)
     except ClientGoneError:
         if stream is not None:
             leaving = client.starter.cancel_and_close if cancels else client.starter.leave_and_close
@@ -134,7 +129,7 @@ async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached]
             await stream.aclose()
         raise
     finally:
-        leave()
+        registry.leave(turn.request.scope)
     return _answer_of(ended, turn.settings)
 
 

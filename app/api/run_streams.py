@@ -25,7 +25,10 @@ T = TypeVar("T")
 async def opened(
     request: Request, registry: StreamRegistry, opening: Awaitable[T], *, watches: bool = True
 ) -> T:
-    """Await a stream's opening with a place taken for it; with `watches`, unless the client leaves first."""
+    """Await a stream's opening with a place taken for it; with `watches`, unless the client leaves first.
+
+    The place is kept for the stream; a failure gives it back.
+    """
     try:
         registry.enter(request.scope, holder_of(request.scope))
     except BaseException:

@@ -243,23 +243,30 @@ async def test_what_waits_too_long_is_replaced_though_nobody_asks(upstream, conv
     assert await is_holding(upstream, 0)
 
 
+@asynccontextmanager
+async def pool_of_aged(upstream, between, size):
+    """Let the whole pool age while the upstream deletes nothing."""
+    handler, url = between
+    handler.hangs_on_delete = True
+    now = [1000.0]
+    async with conversations_at(url) as found:
+        pool = ConversationPool(found, size, clock=lambda: now[0])
+        async with pool.kept_filled(lambda: False):
+            await until(lambda: is_holding(upstream, size))
+            now[0] += 600
+            assert pool.take() is None
+            yield handler
+
+
 async def test_the_aged_are_deleted_once_all_are_replaced_and_not_forgotten_at_the_end(
     upstream, between, monkeypatch
 ):
     monkeypatch.setattr("app.core.conversation_pool._DELETE_SECONDS", 60)
     monkeypatch.setattr("app.core.conversation_pool._LAST_CALLS_SECONDS", 0.05)
-    handler, url = between
-    handler.hangs_on_delete = True
-    now = [1000.0]
-    async with conversations_at(url) as found:
-        pool = ConversationPool(found, 20, clock=lambda: now[0])
-        async with pool.kept_filled(lambda: False):
-            await until(lambda: is_holding(upstream, 20))
-            now[0] += 600
-            assert pool.take() is None
-            await until(lambda: handler.seen["hung"] == 20)
-            assert len(handler.made) == 40
-            handler.hangs_on_delete = False
+    async with pool_of_aged(upstream, between, 20) as handler:
+        await until(lambda: handler.seen["hung"] == 20)
+        assert len(handler.made) == 40
+        handler.hangs_on_delete = False
     assert await is_holding(upstream, 0)
 
 
@@ -267,15 +274,7 @@ async def test_what_cannot_be_deleted_is_counted_once(upstream, between, monkeyp
     monkeypatch.setattr("app.core.conversation_pool._DELETE_SECONDS", 0.05)
     log = CapturingLogger()
     monkeypatch.setattr("app.core.conversation_pool._log", log)
-    handler, url = between
-    handler.hangs_on_delete = True
-    now = [1000.0]
-    async with conversations_at(url) as found:
-        pool = ConversationPool(found, 2, clock=lambda: now[0])
-        async with pool.kept_filled(lambda: False):
-            await until(lambda: is_holding(upstream, 2))
-            now[0] += 600
-            assert pool.take() is None
-            await until(lambda: log.calls)
+    async with pool_of_aged(upstream, between, 2):
+        await until(lambda: log.calls)
     assert [call.args for call in log.calls] == [("empty_conversations_left_behind",)] * 2
     assert [call.kwargs["count"] for call in log.calls] == [2, 2]

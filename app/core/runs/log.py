@@ -73,8 +73,9 @@ class RunLog:
 
         Only while its client has not heard of the thread can nobody else have written there.
         """
-        self._pending[conversation_id] = _Pending(metadata={})
-        self._schedule(conversation_id, lambda history: history.add_run(response_id, created_at), 0)
+        self._schedule(
+            conversation_id, lambda history: history.add_run(response_id, created_at), 0, metadata={}
+        )
 
     async def note(self, conversation_id: str, change: Change) -> None:
         """Change the history now: for what later calls depend on."""
@@ -104,11 +105,12 @@ class RunLog:
         for conversation_id in list(self._pending):
             await self.settle(conversation_id)
 
-    def _schedule(self, conversation_id: str, change: Change, delay_seconds: float) -> None:
+    def _schedule(
+        self, conversation_id: str, change: Change, delay_seconds: float, *, metadata: Json | None = None
+    ) -> None:
         pending = self._pending.get(conversation_id)
         if pending is None:
-            pending = self._pending[conversation_id] = _Pending()
-        if pending.task is None:
+            pending = self._pending[conversation_id] = _Pending(metadata=metadata)
             pending.task = asyncio.create_task(self._write(conversation_id, pending, delay_seconds))
         pending.changes.append(change)
         if not delay_seconds:
