@@ -64,6 +64,10 @@ class ResponseReader(ABC):
                 events[-1].sequence = event.sequence_number
         return events
 
+    def end_of(self, chunk: bytes) -> list[DomainEvent]:
+        """Return the run's end if this slice of the stream alone tells it: the rest can stay unread."""
+        return []
+
     @abstractmethod
     def finish(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
         """End the run from a looked-up response, after its stream broke off; `status` overrides its own."""

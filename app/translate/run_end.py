@@ -6,10 +6,19 @@ from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded
 from app.translate.objects import run_object, run_status
 from app.translate.response_reader import ResponseReader
-from app.translate.upstream_events import TERMINAL, UpstreamEvent, item_of, response_of
+from app.translate.upstream_events import (
+    TERMINAL,
+    UNREADABLE,
+    UpstreamEvent,
+    decode,
+    item_of,
+    response_of,
+)
+from app.utils.sse import last_frame
 
 _CREATED = "response.created"
 _ITEM_DONE = "response.output_item.done"
+_TERMINAL = frozenset(name.encode() for name in TERMINAL)
 _RESPONSES = sorted({_CREATED, _ITEM_DONE} | TERMINAL)
 
 
@@ -31,6 +40,18 @@ class RunEndReader(ResponseReader):
     def __init__(self, context: RunContext) -> None:
         super().__init__(context)
         self._items: dict[int, Json] = {}
+
+    def end_of(self, chunk: bytes) -> list[DomainEvent]:
+        """See `ResponseReader.end_of`: an answer that comes in one piece ends with an event that holds it."""
+        frame = last_frame(chunk)
+        if frame is None or frame[0] not in _TERMINAL or self.is_ended:
+            return []
+        try:
+            response = response_of(decode(frame[1]))
+            return self._end(response, None) if response.get("output") else []
+        except UNREADABLE:
+            # Read in its turn, it is judged like every other event.
+            return []
 
     def finish(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
         """See `ResponseReader.finish`."""

@@ -10,8 +10,10 @@ Frame = tuple[bytes, bytes]
 """(event name, data) of one event, both raw; the name is empty where the server sends none."""
 
 
-_USUAL = re.compile(rb"^event: ([^\n]*)\ndata: ([^\n]*)\n\n", re.MULTILINE)
+_USUAL = re.compile(rb"^event: (.*)\ndata: (.*)\n\n", re.MULTILINE)
 """Nearly every event is a line of name and one of data: those are read by one call for all."""
+
+_DATA, _END = b"\ndata: ", b"\n\n"
 
 
 class SSEDecoder:
@@ -76,14 +78,15 @@ class SSEDecoder:
     def _picked(self, picking: re.Pattern[bytes], text: bytes) -> tuple[list[Frame], int]:
         """Return the wanted events before the first one in an unusual form, and where that begins."""
         frames: list[Frame] = []
-        at = 0
+        at = dropped_to = 0
         while (found := picking.match(text, at)) and found.end() > at:
+            if found.end(1) > at:
+                dropped_to = found.end(1)
+            if found[2] is not None:
+                frames.append((found[2], found[3]))
             at = found.end()
-            dropped, name, data = found.groups()
-            if dropped is not None:
-                self.last_dropped = dropped
-            if name is not None:
-                frames.append((name, data))
+        if dropped_to:
+            self.last_dropped = text[text.rfind(_DATA, 0, dropped_to) + len(_DATA) : dropped_to - len(_END)]
         return frames, at
 
     def _only_wanted(self, frames: list[Frame]) -> list[Frame]:
@@ -103,11 +106,18 @@ class SSEDecoder:
             raise ValueError("an event of the upstream is over the limit")
 
 
+def last_frame(chunk: bytes) -> Frame | None:
+    """Return the event that a slice ends with; None where it is not whole, or has no usual form."""
+    at = chunk.rfind(_END + b"event: ", 0, -len(_END))
+    found = _USUAL.fullmatch(chunk, at + len(_END)) if at >= 0 else None
+    return (found[1], found[2]) if found else None
+
+
 @lru_cache(maxsize=8)
 def _picking(wanted: bytes) -> re.Pattern[bytes]:
-    """Return what matches any number of other events, the last one's data in a group, and a wanted one."""
-    others = rb"(?:event: (?!(?:%b)\n)[^\n]+\ndata: ([^\n]*)\n\n)*+" % wanted
-    return re.compile(others + rb"(?:event: ([^\n]+)\ndata: ([^\n]*)\n\n)?")
+    """Return what matches any number of other events, then name and data of a wanted one."""
+    others = rb"((?:event: (?!(?:%b)\n).+\ndata: .*\n\n)*+)" % wanted
+    return re.compile(others + rb"(?:event: (.+)\ndata: (.*)\n\n)?")
 
 
 def _slow_frame_of(block: bytes) -> Frame | None:

@@ -46,6 +46,15 @@ STREAMS = {
 }
 
 
+WHOLE = event(5, "response.completed", response=RESPONSE | {"status": "completed", "output": [ANSWER]})
+IN_ONE_PIECE = {
+    "an answer": CREATED + event(1, DELTA, delta="a") + DONE + WHOLE,
+    "an answer whose last event holds nothing": CREATED + event(1, DELTA, delta="a") + DONE + COMPLETED,
+    "something before the end that cannot be read": CREATED + b"event: x\nnonsense\n\n" + WHOLE,
+    "the end of an event that began before": b'event: x\ndata: "...\n\n' + WHOLE,
+}
+
+
 class Breaking:
     """Streams some chunks and breaks off; the rest is sent to whoever follows the response."""
 
@@ -80,3 +89,12 @@ async def test_it_goes_on_after_the_last_event_that_was_read(start, kind):
         answer = (await service.client.post("chat", json={"message": "hi"})).json()
     assert (answer["message"], answer["status"]) == ("all of it", "completed")
     assert upstream.followed_after == [after]
+
+
+@pytest.mark.parametrize("kind", IN_ONE_PIECE)
+async def test_an_answer_in_one_piece(start, kind):
+    upstream = Breaking([IN_ONE_PIECE[kind]])
+    async with fake_upstream(upstream) as fake, start(url=fake.url) as service:
+        answer = (await service.client.post("chat", json={"message": "hi"})).json()
+    assert (answer["message"], answer["status"]) == ("all of it", "completed")
+    assert upstream.followed_after == []

@@ -1,5 +1,7 @@
 """Who wants only a run's end gets the same end as who watches the whole run."""
 
+import json
+
 import pytest
 
 from app.translate.events import RunEnded, StreamFailed
@@ -49,6 +51,11 @@ def the_end(events):
     return end
 
 
+def as_bytes(events):
+    """The events as an upstream sends them."""
+    return b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
+
+
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("kind", STREAMS)
 def test_the_end_is_the_same(kind, named):
@@ -61,6 +68,35 @@ def test_the_end_is_the_same(kind, named):
     assert reader.response
     assert reader.response["id"] == RESPONSE["id"]
     assert reader.public_ids == ("thread_1", end.run["id"])
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_slice_that_holds_the_whole_end_tells_the_same(kind):
+    reader = RunEndReader(CONTEXT)
+    whole = STREAMS[kind][-1].get("response", {}).get("output")
+    told = reader.end_of(as_bytes(STREAMS[kind]))
+    assert bool(told) == reader.is_ended == bool(whole and len(STREAMS[kind]) > 1)
+    if told:
+        followed = the_end(fed(STREAMS[kind], RunEndReader(CONTEXT)))
+        end = the_end(told)
+        assert (end.run, end.messages, end.sources) == (followed.run, followed.messages, followed.sources)
+        assert reader.end_of(as_bytes(STREAMS[kind])) == []
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        text("more"),
+        {"type": "response.completed"},
+        {"type": "response.completed", "response": {"id": 7, "output": [message("a")]}},
+        ended(output=[{"type": "message", "content": 7}]),
+        ended(output=7),
+    ],
+)
+def test_a_slice_that_ends_otherwise_is_read_in_its_turn(end):
+    reader = RunEndReader(CONTEXT)
+    assert reader.end_of(as_bytes([*created(), end])) == []
+    assert (reader.is_ended, reader.response) == (False, None)
 
 
 def test_only_what_it_wants_matters_to_it():

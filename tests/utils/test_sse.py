@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.utils.sse import MAX_EVENT_BYTES, SSEDecoder
+from app.utils.sse import MAX_EVENT_BYTES, SSEDecoder, last_frame
 
 STREAM = (
     'event: response.created\ndata: {"a": 1}\n\n'
@@ -88,3 +88,22 @@ def test_the_last_event_that_was_dropped_is_known(end, dropped):
     decoder = SSEDecoder(WANTED)
     decoder.feed(MIXED[:end])
     assert decoder.last_dropped == dropped
+
+
+@pytest.mark.parametrize(
+    ("chunk", "frame"),
+    [
+        (b"event: a\ndata: 1\n\nevent: b\ndata: 2\n\n", (b"b", b"2")),
+        (b"...half an event\n\nevent: b\ndata: 2\n\n", (b"b", b"2")),
+        (b"x\n\nevent: b\ndata: 2\n\ndata: [DONE]\n\n", None),
+        (b"x\n\nevent: b\ndata: 2\n\nevent: c\ndata: 3\n", None),
+        (b"x\n\nevent: b\ndata: 2\ndata: 3\n\n", None),
+        (b"x\n\nevent: b\nid: 1\ndata: 2\n\n", None),
+        (b"x\r\n\r\nevent: b\r\ndata: 2\r\n\r\n", None),
+        (b"event: b\ndata: 2\n\n", None),
+        (b"\n\n", None),
+        (b"", None),
+    ],
+)
+def test_the_event_that_a_slice_ends_with(chunk, frame):
+    assert last_frame(chunk) == frame

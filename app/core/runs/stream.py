@@ -158,7 +158,8 @@ class RunStream:
             return await self._expire()
         except UpstreamError as exc:
             return await self._recover(exc)
-        events: list[DomainEvent] = []
+        if events := self._translator.end_of(chunk):
+            return events
         try:
             for name, data in self._decoder.feed(chunk):
                 events += self._translator.feed(name, data)
