@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.asgi import error_body, error_start
 from app.core.errors import ServiceError, TooLargeError, body_too_large
-from app.core.logging import REQUEST_ID, REQUEST_LOG
+from app.core.logging import REQUEST_ID, REQUEST_LOG, AccessLog
 from app.core.observability.metrics import Metrics
 
 _log = structlog.get_logger("access")
@@ -51,7 +51,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._log = structlog.get_logger("access").bind()
+        self._access_log = AccessLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -97,10 +97,8 @@ class RequestMiddleware:
     def _note_end(self, scope: Scope, fields: dict[str, Any], status: int, seconds: float) -> None:
         method, route = scope["method"], _template(scope)
         self._metrics.request_ended(method, route or "unmatched", status, seconds, fields.get("error"))
-        ms = round(seconds * 1000, 1)
-        self._log.info(
-            "request", method=method, route=route, status=status, ms=ms, **(_named(scope) | fields)
-        )
+        line = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
+        self._access_log.write(line | _named(scope) | fields | {"event": "request"})
 
 
 def _request_id(scope: Scope) -> str:

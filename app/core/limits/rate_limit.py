@@ -11,6 +11,7 @@ import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, cast
 
 from limits import RateLimitItem, parse
@@ -107,9 +108,15 @@ class RateLimits:
             except RedisAwayError:
                 pass
         # What the strategy's `hit` and `get_window_stats` do, with the key made once.
-        counters, key = self._limiter.limiter.storage, limit.key_for(bucket, counted_as)
+        counters, key = self._limiter.limiter.storage, _key_of(limit, bucket, counted_as)
         count = counters.incr(key, limit.get_expiry())
         return Window(limit, max(0, limit.amount - count), counters.get_expiry(key), count > limit.amount)
+
+
+@lru_cache(maxsize=4_096)
+def _key_of(limit: RateLimitItem, bucket: Bucket, counted_as: str) -> str:
+    """Return what a counter is called; callers come again and again."""
+    return limit.key_for(bucket, counted_as)
 
 
 class AttemptLimit:
