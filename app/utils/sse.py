@@ -62,6 +62,16 @@ class SSEDecoder:
         self._grow(len(self._rest))
         return frames
 
+    def passes(self, chunk: bytes) -> bool:
+        """Tell whether a slice is nothing but whole events that nobody wants; then it need not be fed."""
+        if self._picking is None or self._rest_bytes or b"\r" in chunk:
+            return False
+        found = self._picking.match(chunk)
+        if not chunk or found is None or found.end(1) != len(chunk):
+            return False
+        self._drop(chunk, len(chunk))
+        return True
+
     def _frames_of(self, text: bytes) -> tuple[list[Frame], bytes]:
         """Return the events of whole blocks, and what only looked like the end of one."""
         if self._picking is not None:
@@ -86,8 +96,11 @@ class SSEDecoder:
                 frames.append((found[2], found[3]))
             at = found.end()
         if dropped_to:
-            self.last_dropped = text[text.rfind(_DATA, 0, dropped_to) + len(_DATA) : dropped_to - len(_END)]
+            self._drop(text, dropped_to)
         return frames, at
+
+    def _drop(self, text: bytes, end: int) -> None:
+        self.last_dropped = text[text.rfind(_DATA, 0, end) + len(_DATA) : end - len(_END)]
 
     def _only_wanted(self, frames: list[Frame]) -> list[Frame]:
         if self._wanted is None:

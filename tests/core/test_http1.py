@@ -67,6 +67,16 @@ class TestResponses:
         async with pooled(handle) as (pool, _):
             assert (await answer(pool))[1] == b"all of it"
 
+    async def test_what_nobody_wants_overtakes_nothing_that_waits(self):
+        async with pooled(sending(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")) as (pool, _):
+            connection = await pool.acquire()
+            connection.send(GET, 20)
+            assert await connection.start() == 200
+            connection.is_unwanted = lambda piece: piece.startswith(b"no")
+            connection.data_received(b"2\r\nno\r\n3\r\nyes\r\n3\r\nno!\r\n")
+            assert await connection.read() == b"yesno!"
+            pool.release(connection)
+
     async def test_long_headers_alone_stop_nothing(self):
         lines = b"".join(b"x-header-%d: %b\r\n" % (number, b"x" * 8_000) for number in range(40))
         response = b"HTTP/1.1 200 OK\r\n" + lines + b"content-length: 2\r\n\r\nok"

@@ -232,6 +232,53 @@ class TestStreams:
                 await stream.aclose()
         assert len(connections) == 1
 
+    @pytest.mark.parametrize("how", ["ends", "breaks off", "falls silent"])
+    async def test_what_nobody_wants_does_not_reach_the_reader(self, opened, how):
+        chunks = [b"no 1", b"yes 1", b"no 2", b"no 3", b"yes 2", b"no 4"]
+        is_asked = asyncio.Event()
+
+        async def tell(_request: Request, connection: Connection) -> None:
+            await connection.start_stream()
+            await is_asked.wait()
+            for chunk in chunks:
+                await connection.chunk(chunk)
+                await asyncio.sleep(0.02)
+            if how == "ends":
+                await connection.end_stream()
+            elif how == "breaks off":
+                connection.close()
+            else:
+                await connection.until_gone()
+
+        asked: list[bytes] = []
+
+        def is_unwanted(chunk: bytes) -> bool:
+            asked.append(chunk)
+            return chunk.startswith(b"no")
+
+        async with opened(tell, openai_timeout_seconds=0.3) as (upstream, _):
+            stream = await upstream.stream("POST", "/responses", body={})
+            stream.pass_over(is_unwanted)
+            is_asked.set()
+            found: list[bytes] = []
+            failure: type[Exception] | None = None
+            reads = aiter(stream)
+            try:
+                while chunk := await anext(reads, b""):
+                    found.append(chunk)
+            except (UpstreamBrokenError, UpstreamTimeoutError) as exc:
+                failure = type(exc)
+            await stream.aclose()
+            assert found == [b"yes 1", b"yes 2"]
+            assert asked == chunks
+            assert failure == {"breaks off": UpstreamBrokenError, "falls silent": UpstreamTimeoutError}.get(
+                how
+            )
+            if how == "ends":
+                stream = await upstream.stream("POST", "/responses", body={})
+                assert await _read_all(stream) == b"".join(chunks)
+                await stream.aclose()
+
 
 async def _read_all(stream: Any) -> bytes:
     return b"".join([chunk async for chunk in stream])

@@ -107,3 +107,26 @@ def test_the_last_event_that_was_dropped_is_known(end, dropped):
 )
 def test_the_event_that_a_slice_ends_with(chunk, frame):
     assert last_frame(chunk) == frame
+
+
+@pytest.mark.parametrize(
+    ("chunk", "dropped"),
+    [
+        (b"event: a\ndata: 1\n\n", b"1"),
+        (b"event: a\ndata: 1\n\nevent: a.delta\ndata: 2\n\n", b"2"),
+        (b"event: a\ndata: 1\n\nevent: b\ndata: 2\n\n", None),
+        (b"event: a\ndata: 1\n\nevent: a\ndata: 2\n", None),
+        (b"event: a\ndata: 1\ndata: 2\n\n", None),
+        (b"event: a\ndata: 1\revent: b\rdata: 2\r\rdata: 3\n\n", None),
+        (b"data: 1\n\n", None),
+        (b": a comment\n\n", None),
+        (b"", None),
+    ],
+)
+def test_a_slice_of_what_nobody_wants(chunk, dropped):
+    decoder = SSEDecoder(WANTED)
+    assert decoder.passes(chunk) == (dropped is not None)
+    assert decoder.last_dropped == (dropped or b"")
+    assert not SSEDecoder().passes(chunk)
+    decoder.feed(b"event: b\ndata: ")
+    assert not decoder.passes(chunk)

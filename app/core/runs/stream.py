@@ -142,6 +142,8 @@ class RunStream:
         self._decoder = SSEDecoder(self._translator.wanted)
         self._passed = b""
         self._failure: UpstreamError | None = None
+        if self._translator.wanted is not None:
+            stream.pass_over(self._passes)
 
     async def _detach(self) -> None:
         if self._reading is not None:
@@ -169,6 +171,12 @@ class RunStream:
         if self._meter.awaits_text and any(isinstance(event, TextDelta) for event in events):
             self._meter.first_text()
         return events
+
+    def _passes(self, chunk: bytes) -> bool:
+        if not self._decoder.passes(chunk):
+            return False
+        self._passed = self._decoder.last_dropped
+        return True
 
     async def _read(self) -> bytes:
         if self._in_background:

@@ -1,7 +1,7 @@
 """The upstream without the SDK: the lean way for the many calls, same contract as `sdk.py`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -39,6 +39,11 @@ class DirectStream:
         if connection is None or not (chunk := await connection.read()):
             raise StopAsyncIteration
         return chunk
+
+    def pass_over(self, is_unwanted: Callable[[bytes], bool]) -> None:
+        """See `UpstreamStream.pass_over`."""
+        if self._connection is not None:
+            self._connection.is_unwanted = is_unwanted
 
     async def aclose(self) -> None:
         """Close the connection, unless it was read to its end and can serve again."""

@@ -7,6 +7,7 @@ Failures leave as `UpstreamError`s; no request is ever sent twice.
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -43,6 +44,7 @@ class Connection(asyncio.Protocol):
         "idle_since",
         "is_complete",
         "is_open",
+        "is_unwanted",
         "status",
     )
 
@@ -56,6 +58,8 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._inflate: zlib._Decompress | None = None
         self._error: UpstreamError | None = None
+        self.is_unwanted: Callable[[bytes], bool] | None = None
+        """Tells which pieces of the body to drop, where nothing before them waits to be read."""
         self.headers: dict[str, str] = {}
         self.status = 0
         self.is_complete = True
@@ -87,7 +91,7 @@ class Connection(asyncio.Protocol):
 
     async def read(self) -> bytes:
         """Return what has come of the body, waiting for more if nothing has; nothing at its end."""
-        while not self._pieces and not self.is_complete and self._error is None:
+        while not self._pieces and not self._has_ended():
             await self._wait()
         if self._pieces:
             data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -131,7 +135,8 @@ class Connection(asyncio.Protocol):
         if self._buffered > _MOST_BUFFERED_BYTES and self._pieces and not self._is_paused and self.is_open:
             self._is_paused = True
             self._transport.pause_reading()
-        self._wake()
+        if self.is_unwanted is None or self._pieces or self._has_ended():
+            self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop."""
@@ -180,7 +185,9 @@ class Connection(asyncio.Protocol):
         if self._inflate is not None:
             data = self._inflate.decompress(data)
             self._buffered += len(data)
-        if data:
+        if self.is_unwanted is not None and not self._pieces and self.is_unwanted(data):
+            self._buffered = 0
+        elif data:
             self._pieces.append(data)
 
     def on_message_complete(self) -> None:
@@ -197,6 +204,7 @@ class Connection(asyncio.Protocol):
         self._buffered = 0
         self._inflate = None
         self._error = None
+        self.is_unwanted = None
         self.is_complete = False
         self._is_reusable = False
         self._silence_seconds = silence_seconds
@@ -219,6 +227,9 @@ class Connection(asyncio.Protocol):
             return
         self._fail(UpstreamTimeoutError())
         self._wake()
+
+    def _has_ended(self) -> bool:
+        return self.is_complete or self._error is not None
 
     def _end_without_length(self, exc: Exception | None) -> None:
         """A body without a length ends with its connection; every other one is cut off."""

@@ -4,7 +4,7 @@ Both sides deal in bytes: adapters know connections, authentication and failures
 conversations. Every failure leaves an adapter as one of the `Upstream*` errors of `failures.py`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
 
 Query = Mapping[str, str | int]
@@ -18,6 +18,9 @@ class UpstreamStream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield network reads as they come; raises `UpstreamBroken` or `UpstreamTimeout`."""
+
+    def pass_over(self, is_unwanted: Callable[[bytes], bool]) -> None:
+        """Ask this of every read from now on; one for which it is true does not wake the reader."""
 
     async def aclose(self) -> None:
         """Give the connection up."""

@@ -5,7 +5,7 @@ the documented way costs, and a shim has no use for them. Retries are off (`app/
 the SDK sends no idempotency key, so a retried POST could run a turn twice.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
@@ -63,11 +63,17 @@ class SdkStream:
         self._response = response
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        self._is_unwanted: Callable[[bytes], bool] | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with translated():
             async for chunk in self._response.aiter_bytes():
-                yield chunk
+                if self._is_unwanted is None or not self._is_unwanted(chunk):
+                    yield chunk
+
+    def pass_over(self, is_unwanted: Callable[[bytes], bool]) -> None:
+        """See `UpstreamStream.pass_over`."""
+        self._is_unwanted = is_unwanted
 
     async def aclose(self) -> None:
         """Close the connection; an unread rest is dropped."""
