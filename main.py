@@ -36,7 +36,7 @@ from app.core.observability.telemetry import fastapi_telemetry, is_wanted
 from app.core.security.cors import SdkCorsMiddleware
 from app.core.security.gate import API_PREFIX, AccessMiddleware, HostMiddleware
 from app.lifespan import lifespan_of
-from app.server import serve
+from app.server import raise_file_limit, serve
 from app.workers import serve_workers
 
 # The form of /chat goes first: it takes multipart bodies only and leaves the rest to the route behind it.
@@ -127,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if only_check:
         return _report(asyncio.run(check_service(settings)))
+    raise_file_limit(settings.max_streams)
     if settings.workers > 1:
         return serve_workers(create_app, settings)
     serve(app, settings)

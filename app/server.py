@@ -1,7 +1,9 @@
 """uvicorn as this service runs it."""
 
 import gc
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 import uvicorn
@@ -10,11 +12,16 @@ from fastapi import FastAPI
 from app.core.config import Settings
 from app.http_protocol import HttpProtocol
 
+if sys.platform != "win32":
+    import resource
+
 _log = structlog.get_logger("soloist")
 _COLLECT_AFTER_OBJECTS = 10_000
 """Young objects that start a collection of cycles; Python's 700 are alive in a few open requests."""
 _WORKER_PATIENCE_SECONDS = 30
 """Silence after which the supervisor replaces a worker; many that start at once share the cores."""
+_FILES_A_STREAM = 2
+_OTHER_FILES = 1_000
 
 
 class Server(uvicorn.Server):
@@ -38,6 +45,26 @@ class Server(uvicorn.Server):
         if isinstance(app, FastAPI) and hasattr(app.state, "registry"):
             await app.state.registry.drain(app.state.grace_seconds)
         await super().shutdown(sockets)  # type: ignore[arg-type]  # passed on as it came
+
+
+def raise_file_limit(max_streams: int) -> None:
+    """Take as many open files as so many streams need, and say so where the system allows fewer.
+
+    Shells hand on a limit of 1,024 for the sake of old programs, and a higher one that a process may take.
+    """
+    if sys.platform == "win32":
+        return
+    wanted = max_streams * _FILES_A_STREAM + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+        soft = allowed
+    if soft < wanted:
+        fitting = max(0, soft - _OTHER_FILES) // _FILES_A_STREAM
+        _log.info("few_file_descriptors", allowed=soft, streams=fitting, remedy="raise ulimit -n")
 
 
 def serve(app: FastAPI, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 import httpx2
 import pytest
 
-from bench.cluster import ROOT, running, start_service, start_upstream, wait_until_ready
+from bench.cluster import ROOT, Process, running, start_service, start_upstream, wait_until_ready
 from bench.processes import free_port
 from tests.support import frames
 
@@ -82,6 +83,28 @@ def test_check_knows_a_refused_key_and_a_model_at_its_end(tmp_path):
         assert status == 0
         assert any("has been switched off" in line for line in lines)
         assert "right" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("limits", "max_streams", "allowed", "said"),
+    [
+        (("256", "4096"), "1000", 3_000, None),
+        (("256", "4096"), "10000", 4_096, {"allowed": 4_096, "streams": 1_548}),
+        (("3500", "4096"), "1000", 3_500, None),
+    ],
+)
+def test_it_takes_as_many_open_files_as_its_streams_need(tmp_path, limits, max_streams, allowed, said):
+    port = free_port()
+    shell = f'ulimit -Sn {limits[0]}; ulimit -Hn {limits[1]}; exec "$0" "$@"'
+    command = ["sh", "-c", shell, sys.executable, str(ROOT / "main.py")]
+    settings = {"EMBEDDED_DB": str(tmp_path / "e.db"), "LOG_FORMAT": "json", "MAX_STREAMS": max_streams}
+    with running(Process(command, tmp_path / "log", tmp_path, PORT=str(port), **settings)) as process:
+        wait_until_ready(process, port)
+        assert resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE) == (allowed, int(limits[1]))
+        lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    told = [line for line in lines if line["event"] == "few_file_descriptors"]
+    assert len(told) == bool(said)
+    assert not said or said.items() <= told[0].items()
 
 
 @pytest.fixture
