@@ -18,7 +18,6 @@ from app.core.observability.health import Health
 from app.core.openai_client import OpenAIClient
 from app.core.security.authenticator import Authenticator
 from app.core.security.credentials import checked_user
-from app.utils.ids import IdCodec
 
 _USER_KEY = re.compile(rb'"user"\s*:')
 
@@ -73,8 +72,8 @@ async def current_scope(request: Request) -> Scope:
         caller = _acting(caller, user, state)
     state["caller"] = caller
     state["limit_headers"] = await state["rate_limits"].admit(request.scope, caller)
-    settings: Settings = state["settings"]
-    scope = Scope(caller, IdCodec(settings.signing_keys, caller.owner), caller.safety_identifier)
+    authenticator: Authenticator = state["authenticator"]
+    scope = authenticator.scope_of(caller)
     if caller.kind != "api_key" and state.get("asked_user") is not None:
         scope.ignore(["x-user-id"])
     return scope

@@ -7,13 +7,13 @@ from fastapi.responses import Response
 
 from app.api.dependencies import AuthenticatorDep, ScopeDep, SettingsDep
 from app.api.responses import answer, errors
-from app.core.callers import Caller, Scope
+from app.core.callers import Scope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, ForbiddenError, unknown
 from app.core.security.credentials import checked_user
 from app.core.security.sessions import Session
 from app.models.sessions import SessionCreate, SessionRead
-from app.utils.ids import BadIdError, IdCodec
+from app.utils.ids import BadIdError
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
@@ -32,7 +32,8 @@ async def create_session(
             "Only an API key mints sessions. Call this from your backend (AUTH_MODE=api_key)."
         )
     user = checked_user(body.user, "user")
-    _check_thread(body.thread_id, authenticator.acting_for(scope.caller, user), settings)
+    if body.thread_id is not None:
+        _check_thread(body.thread_id, authenticator.scope_of(authenticator.acting_for(scope.caller, user)))
     session = Session(
         key_name=scope.caller.key_name or "",
         user=user,
@@ -45,12 +46,10 @@ async def create_session(
     return answer(scope, {"client_secret": token, "expires_at": session.expires_at})
 
 
-def _check_thread(thread_id: str | None, owner: Caller, settings: Settings) -> None:
+def _check_thread(thread_id: str, owned: Scope) -> None:
     """Refuse to bind a session to a thread that its user could not open."""
-    if thread_id is None:
-        return
     try:
-        Scope(owner, IdCodec(settings.signing_keys, owner.owner)).ids.conversation(thread_id)
+        owned.ids.conversation(thread_id)
     except BadIdError:
         raise unknown("thread", param="thread_id") from None
 

@@ -1,6 +1,5 @@
 """Settings: the one place that reads the environment. `.env.example` lists them in this order."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -259,7 +258,7 @@ class Settings(BaseSettings):
             return "custom"
         return "openai" if self.openai_api_key else "embedded"
 
-    @cached_property
+    @property
     def signing_keys(self) -> tuple[bytes, ...]:
         """The secrets as bytes."""
         return tuple(key.get_secret_value().encode() for key in self.secret_keys)

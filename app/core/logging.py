@@ -96,6 +96,7 @@ class AccessLog:
 
     def __init__(self) -> None:
         config = structlog.get_config()
+        # The last one is `_finished`, which makes a call of the event.
         *self._processors, _ = config["processors"]
         self._lines: _Lines = config["logger_factory"]()
         self._is_wanted: bool = structlog.get_logger().is_enabled_for(logging.INFO)

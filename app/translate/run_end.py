@@ -18,7 +18,6 @@ from app.utils.sse import last_frame
 
 _CREATED = "response.created"
 _ITEM_DONE = "response.output_item.done"
-_TERMINAL = frozenset(name.encode() for name in TERMINAL)
 _RESPONSES = sorted({_CREATED, _ITEM_DONE} | TERMINAL)
 
 
@@ -42,9 +41,12 @@ class RunEndReader(ResponseReader):
         self._items: dict[int, Json] = {}
 
     def end_of(self, chunk: bytes) -> list[DomainEvent]:
-        """See `ResponseReader.end_of`: an answer that comes in one piece ends with an event that holds it."""
+        """See `ResponseReader.end_of`: an answer that comes in one piece ends with an event that holds it.
+
+        What it says counts, whatever stands before it: errors and events that cannot be read, too.
+        """
         frame = last_frame(chunk)
-        if frame is None or frame[0] not in _TERMINAL or self.is_ended:
+        if frame is None or self.kinds.get(frame[0]) not in TERMINAL or self.is_ended:
             return []
         try:
             response = response_of(decode(frame[1]))

@@ -120,7 +120,10 @@ class SSEDecoder:
 
 
 def last_frame(chunk: bytes) -> Frame | None:
-    """Return the event that a slice ends with; None where it is not whole, or has no usual form."""
+    """Return the event that a slice ends with, if others end before it there.
+
+    None where it is not whole or has no usual form, or where nothing in the slice tells that it begins there.
+    """
     at = chunk.rfind(_END + b"event: ", 0, -len(_END))
     found = _USUAL.fullmatch(chunk, at + len(_END)) if at >= 0 else None
     return (found[1], found[2]) if found else None

@@ -3,12 +3,13 @@
 import asyncio
 import gzip
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 import pytest
 
 from app.core.upstream.failures import UpstreamBrokenError, UpstreamUnreachableError
+from app.core.upstream.http1 import Connection as OwnConnection
 from app.core.upstream.pool import ConnectionPool, Origin
 from tests.fake_upstream import Connection, FakeUpstream, Handler, Request, always, fake_upstream
 from tests.support import until
@@ -75,6 +76,29 @@ class TestResponses:
             connection.is_unwanted = lambda piece: piece.startswith(b"no")
             connection.data_received(b"2\r\nno\r\n3\r\nyes\r\n3\r\nno!\r\n")
             assert await connection.read() == b"yesno!"
+            pool.release(connection)
+            assert connection.is_unwanted is None
+
+    async def test_nobody_is_woken_for_what_nobody_wants(self, monkeypatch):
+        waits, wait = [], OwnConnection._wait
+
+        def waiting(connection: OwnConnection) -> Coroutine[None, None, None]:
+            waits.append(1)
+            return wait(connection)
+
+        async with pooled(sending(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")) as (pool, _):
+            connection = await pool.acquire()
+            connection.send(GET, 20)
+            assert await connection.start() == 200
+            monkeypatch.setattr(OwnConnection, "_wait", waiting)
+            connection.is_unwanted = lambda piece: piece.startswith(b"no")
+            reading = asyncio.create_task(connection.read())
+            for _ in range(5):
+                await asyncio.sleep(0)
+                connection.data_received(b"2\r\nno\r\n")
+            connection.data_received(b"3\r\nyes\r\n")
+            assert await reading == b"yes"
+            assert len(waits) == 1
             pool.release(connection)
 
     async def test_long_headers_alone_stop_nothing(self):

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from app.core.callers import Caller
+from app.core.callers import Caller, Scope
 from app.core.config import Settings
 from app.core.config_checks import SESSION_PREFIX, is_loopback
 from app.core.errors import ForbiddenError, UnauthorizedError
@@ -17,6 +17,7 @@ from app.core.limits.rate_limit import AttemptLimit
 from app.core.security.credentials import Credentials, checked_user
 from app.core.security.jwt_auth import JwtVerifier
 from app.core.security.sessions import Session, SessionTokens
+from app.utils.ids import IdCodec
 
 _log = structlog.get_logger("soloist")
 _REMEMBERED = 10_000
@@ -61,12 +62,12 @@ class Authenticator:
         self._mode = settings.auth_mode
         self._is_private = is_loopback(settings.host)
         self._allowed_origins = frozenset(settings.cors_origins)
-        self._signing_key = settings.signing_keys[0] if settings.signing_keys else b""
+        self._signing_keys = settings.signing_keys
         self._keys = ApiKeys(settings)
         self._jwt = JwtVerifier(settings) if settings.auth_mode == "jwt" else None
         self._attempts = AttemptLimit(settings)
         self._remembered: OrderedDict[bytes, _Verified] = OrderedDict()
-        self.sessions = SessionTokens(settings.signing_keys)
+        self.sessions = SessionTokens(self._signing_keys)
 
     async def authenticate(self, sent: Credentials) -> Caller:
         """Return who sent these credentials."""
@@ -86,6 +87,10 @@ class Authenticator:
     def acting_for(self, caller: Caller, user: str) -> Caller:
         """Return the API key's caller as one that acts for `user`."""
         return self._of_user(caller.key_name or "", user, replace(caller, user=user))
+
+    def scope_of(self, caller: Caller) -> Scope:
+        """Return what a request of this caller carries: its ids are signed for their owner."""
+        return Scope(caller, IdCodec(self._signing_keys, caller.owner), caller.safety_identifier)
 
     async def aclose(self) -> None:
         """Give up what is open."""
@@ -147,7 +152,8 @@ class Authenticator:
         return self._owned(f"key:{key_name}/user:{user}", caller)
 
     def _owned(self, owner: str, caller: Caller) -> Caller:
-        identifier = hmac.digest(self._signing_key, b"safety\0" + owner.encode(), "sha256").hex()
+        key = self._signing_keys[0] if self._signing_keys else b""
+        identifier = hmac.digest(key, b"safety\0" + owner.encode(), "sha256").hex()
         return replace(caller, owner=owner, counted_as=owner, safety_identifier=identifier)
 
     def _anonymous(self, sent: Credentials) -> Caller:

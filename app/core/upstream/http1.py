@@ -185,9 +185,7 @@ class Connection(asyncio.Protocol):
         if self._inflate is not None:
             data = self._inflate.decompress(data)
             self._buffered += len(data)
-        if self.is_unwanted is not None and not self._pieces and self.is_unwanted(data):
-            self._buffered = 0
-        elif data:
+        if data and (self._pieces or self.is_unwanted is None or not self.is_unwanted(data)):
             self._pieces.append(data)
 
     def on_message_complete(self) -> None:
@@ -204,7 +202,6 @@ class Connection(asyncio.Protocol):
         self._buffered = 0
         self._inflate = None
         self._error = None
-        self.is_unwanted = None
         self.is_complete = False
         self._is_reusable = False
         self._silence_seconds = silence_seconds
@@ -214,6 +211,8 @@ class Connection(asyncio.Protocol):
 
     def _stop(self) -> None:
         self._parser = None
+        # An idle connection would keep its last reader alive.
+        self.is_unwanted = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

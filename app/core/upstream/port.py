@@ -20,7 +20,10 @@ class UpstreamStream(Protocol):
         """Yield network reads as they come; raises `UpstreamBroken` or `UpstreamTimeout`."""
 
     def pass_over(self, is_unwanted: Callable[[bytes], bool]) -> None:
-        """Ask this of every read from now on; one for which it is true does not wake the reader."""
+        """Ask this of reads from now on, where nothing unread stands before them.
+
+        One for which it is true is dropped, and does not wake the reader.
+        """
 
     async def aclose(self) -> None:
         """Give the connection up."""

@@ -77,6 +77,7 @@ class SdkStream:
 
     async def aclose(self) -> None:
         """Close the connection; an unread rest is dropped."""
+        self._is_unwanted = None
         await self._response.aclose()
 
 
