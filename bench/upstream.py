@@ -116,15 +116,18 @@ class UpstreamProtocol(asyncio.Protocol):
 
     def _stream(self, plan: wire.Plan, response_id: bytes, conversation_id: bytes) -> None:
         head = _STREAM_HEAD + _chunk(wire.head_events(response_id, conversation_id))
-        tail = _chunk(wire.tail_events(response_id, conversation_id, plan.tokens)) + b"0\r\n\r\n"
+
+        def tail() -> bytes:
+            return _chunk(wire.tail_events(response_id, conversation_id, plan.tokens)) + b"0\r\n\r\n"
+
         if not plan.gap_ms and not plan.first_ms:
-            self._transport.write(head + b"".join(map(_delta, range(plan.tokens))) + tail)
+            self._transport.write(head + b"".join(map(_delta, range(plan.tokens))) + tail())
             return
         self._transport.write(head)
         self._pace(plan, tail)
 
-    def _pace(self, plan: wire.Plan, tail: bytes) -> None:
-        """Write the deltas on a steady beat, whatever the beat before cost."""
+    def _pace(self, plan: wire.Plan, tail: Callable[[], bytes]) -> None:
+        """Write the deltas on a steady beat, whatever the beat before cost, then what only then is made."""
         Stats.open_streams += 1
         loop, write, gap = self._loop, self._transport.write, plan.gap_ms / 1000
         due = loop.time() + plan.first_ms / 1000
@@ -135,7 +138,7 @@ class UpstreamProtocol(asyncio.Protocol):
             if number == plan.tokens:
                 self._timer = None
                 Stats.open_streams -= 1
-                write(tail)
+                write(tail())
                 return
             write(_delta(number))
             number, due = number + 1, due + gap

@@ -7,6 +7,7 @@ reference.
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 import orjson
 
@@ -62,7 +63,7 @@ def text(tokens: int) -> str:
 
 def response(response_id: bytes, conversation_id: bytes, status: bytes, tokens: int) -> bytes:
     """Return a response object; only a completed one has output."""
-    template = _COMPLETED.get(tokens) or _completed(tokens) if status == b"completed" else _LIVE
+    template = _completed(tokens) if status == b"completed" else _LIVE
     return template % {b"id": response_id, b"conversation": conversation_id, b"status": status}
 
 
@@ -94,7 +95,7 @@ def tail_events(response_id: bytes, conversation_id: bytes, tokens: int) -> byte
     completed = (
         b'event: response.completed\ndata: {"type":"response.completed","sequence_number":%d,"response":'
     )
-    return _CLOSING.get(tokens, _closing(tokens)) + completed % (tokens + 7) + whole + b"}\n\n"
+    return _closing(tokens) + completed % (tokens + 7) + whole + b"}\n\n"
 
 
 def items_page(count: int = 100) -> bytes:
@@ -177,6 +178,7 @@ def _object(output: list[object], usage: object) -> bytes:
     )
 
 
+@cache
 def _completed(tokens: int) -> bytes:
     usage = {
         "input_tokens": 24,
@@ -185,9 +187,10 @@ def _completed(tokens: int) -> bytes:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": tokens + 24,
     }
-    return _COMPLETED.setdefault(tokens, _object([_answer(tokens)], usage))
+    return _object([_answer(tokens)], usage)
 
 
+@cache
 def _closing(tokens: int) -> bytes:
     where = {"item_id": _MESSAGE_ID, "output_index": 0, "content_index": 0}
     answer = _answer(tokens)
@@ -200,12 +203,10 @@ def _closing(tokens: int) -> bytes:
             "response.output_item.done", {"sequence_number": tokens + 6, "output_index": 0, "item": answer}
         ),
     )
-    return _CLOSING.setdefault(tokens, b"".join(events))
+    return b"".join(events)
 
 
 _COMPLETION = {"id": "chatcmpl-1", "created": 1_791_000_000, "model": "gpt-6-luna"}
-_COMPLETED: dict[int, bytes] = {}
-_CLOSING: dict[int, bytes] = {}
 _LIVE = _object([], None)
 _EMPTY_PART = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
 _ADDED = {"id": _MESSAGE_ID, "type": "message", "status": "in_progress", "content": [], "role": "assistant"}
