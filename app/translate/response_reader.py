@@ -15,6 +15,7 @@ from app.translate.upstream_events import (
     decode,
     name_of,
 )
+from app.utils.sse import Middle
 
 
 class ResponseReader(ABC):
@@ -30,6 +31,9 @@ class ResponseReader(ABC):
 
     wanted: re.Pattern[bytes] | None = None
     """What matches the names of the upstream events to feed; None for all."""
+
+    middle: Middle | None = None
+    """What tells of many upstream events at a glance that none is to be fed."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context

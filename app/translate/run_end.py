@@ -14,7 +14,7 @@ from app.translate.upstream_events import (
     item_of,
     response_of,
 )
-from app.utils.sse import last_frame
+from app.utils.sse import Middle, last_frame
 
 _CREATED = "response.created"
 _ITEM_DONE = "response.output_item.done"
@@ -35,6 +35,9 @@ class RunEndReader(ResponseReader):
         rb"response\.(?:%b)|error"
         % b"|".join(re.escape(name.removeprefix("response.")).encode() for name in _RESPONSES)
     )
+
+    # Of what is wanted, only the end of another item comes before a delta.
+    middle = Middle(re.compile(rb"event: response\.[a-z_.]+\.delta\n"), without=_ITEM_DONE.encode())
 
     def __init__(self, context: RunContext) -> None:
         super().__init__(context)

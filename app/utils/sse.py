@@ -1,6 +1,7 @@
 """Server-sent events: an incremental decoder for what the upstream sends."""
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -9,11 +10,35 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 Frame = tuple[bytes, bytes]
 """(event name, data) of one event, both raw; the name is empty where the server sends none."""
 
+_MOST_HELD_BYTES = 8 * 1024
+"""How much of an event `passes` holds: it looks at all of it again with every slice."""
 
 _USUAL = re.compile(rb"^event: (.*)\ndata: (.*)\n\n", re.MULTILINE)
 """Nearly every event is a line of name and one of data: those are read by one call for all."""
 
 _DATA, _END = b"\ndata: ", b"\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Middle:
+    """How to tell, once the first wanted event came, that a slice lies before the next one.
+
+    Args:
+        last: what matches the beginning of an event that no wanted one but the first stands before.
+        without: what is in every wanted event that stands before such a one all the same.
+
+    """
+
+    last: re.Pattern[bytes]
+    without: bytes
+
+    def end_in(self, text: bytes, begin: int) -> int:
+        """Return where the whole events end that begin there, if none of them is wanted for sure; else 0."""
+        end = text.rfind(_END, begin)
+        start = text.rfind(_END, begin, end) if end > begin else -1
+        if start < 0 or not self.last.match(text, start + len(_END)) or text.find(self.without, begin) >= 0:
+            return 0
+        return end + len(_END)
 
 
 class SSEDecoder:
@@ -22,18 +47,30 @@ class SSEDecoder:
     Args:
         wanted: what matches the names of the only events that are returned; None for all. What has no name
             is returned.
+        middle: what tells of many events at a glance that none of them is wanted.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 
     """
 
-    __slots__ = ("_picking", "_pieces", "_rest", "_rest_bytes", "_wanted", "last_dropped")
+    __slots__ = (
+        "_has_begun",
+        "_middle",
+        "_picking",
+        "_pieces",
+        "_rest",
+        "_rest_bytes",
+        "_wanted",
+        "last_dropped",
+    )
 
-    def __init__(self, wanted: re.Pattern[bytes] | None = None) -> None:
+    def __init__(self, wanted: re.Pattern[bytes] | None = None, middle: "Middle | None" = None) -> None:
+        self._has_begun = False
         self._rest = b""
         self._pieces: list[bytes] = []
         self._rest_bytes = 0
         self._wanted = wanted
+        self._middle = middle
         self._picking = _picking(wanted.pattern) if wanted is not None else None
         self.last_dropped = b""
         """Data of the last event that nobody wanted."""
@@ -58,19 +95,29 @@ class SSEDecoder:
             self._rest = text + held
         else:
             frames, rest = self._frames_of(text[:end])
+            self._has_begun |= bool(frames)
             self._rest = rest + text[end:] + held
         self._grow(len(self._rest))
         return frames
 
     def passes(self, chunk: bytes) -> bool:
-        """Tell whether a slice is nothing but whole events that nobody wants; then it need not be fed."""
-        if self._picking is None or self._rest_bytes or b"\r" in chunk:
+        """Take a slice that completes no event to return, and tell so; else leave it to `feed`."""
+        if self._picking is None or self._pieces:
             return False
-        found = self._picking.match(chunk)
-        if not chunk or found is None or found.end(1) != len(chunk):
+        text = self._rest + chunk
+        end = self._middle_end(text, 0) if self._has_begun else 0
+        if not end and (found := self._picking.match(text)):
+            end = found.end(1)
+        if len(text) - end > _MOST_HELD_BYTES or b"\r" in text or _END in text[end:]:
             return False
-        self._drop(chunk, len(chunk))
+        if end:
+            self._drop(text, end)
+        self._rest = text[end:]
+        self._rest_bytes = len(self._rest)
         return True
+
+    def _middle_end(self, text: bytes, begin: int) -> int:
+        return self._middle.end_in(text, begin) if self._middle is not None else 0
 
     def _frames_of(self, text: bytes) -> tuple[list[Frame], bytes]:
         """Return the events of whole blocks, and what only looked like the end of one."""
@@ -95,6 +142,8 @@ class SSEDecoder:
             if found[2] is not None:
                 frames.append((found[2], found[3]))
             at = found.end()
+            if frames and (end := self._middle_end(text, at)):
+                at = dropped_to = end
         if dropped_to:
             self._drop(text, dropped_to)
         return frames, at

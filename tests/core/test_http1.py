@@ -3,13 +3,12 @@
 import asyncio
 import gzip
 import zlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from app.core.upstream.failures import UpstreamBrokenError, UpstreamUnreachableError
-from app.core.upstream.http1 import Connection as OwnConnection
 from app.core.upstream.pool import ConnectionPool, Origin
 from tests.fake_upstream import Connection, FakeUpstream, Handler, Request, always, fake_upstream
 from tests.support import until
@@ -68,37 +67,16 @@ class TestResponses:
         async with pooled(handle) as (pool, _):
             assert (await answer(pool))[1] == b"all of it"
 
-    async def test_what_nobody_wants_overtakes_nothing_that_waits(self):
-        async with pooled(sending(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")) as (pool, _):
+    async def test_a_body_that_breaks_off_is_unpacked_as_far_as_it_came(self):
+        packed = gzip.compress(b"all of it")
+        head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n"
+        async with pooled(sending(head + b"%x\r\n%b\r\nno chunk" % (len(packed), packed))) as (pool, _):
             connection = await pool.acquire()
             connection.send(GET, 20)
             assert await connection.start() == 200
-            connection.is_unwanted = lambda piece: piece.startswith(b"no")
-            connection.data_received(b"2\r\nno\r\n3\r\nyes\r\n3\r\nno!\r\n")
-            assert await connection.read() == b"yesno!"
-            pool.release(connection)
-            assert connection.is_unwanted is None
-
-    async def test_nobody_is_woken_for_what_nobody_wants(self, monkeypatch):
-        waits, wait = [], OwnConnection._wait
-
-        def waiting(connection: OwnConnection) -> Coroutine[None, None, None]:
-            waits.append(1)
-            return wait(connection)
-
-        async with pooled(sending(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")) as (pool, _):
-            connection = await pool.acquire()
-            connection.send(GET, 20)
-            assert await connection.start() == 200
-            monkeypatch.setattr(OwnConnection, "_wait", waiting)
-            connection.is_unwanted = lambda piece: piece.startswith(b"no")
-            reading = asyncio.create_task(connection.read())
-            for _ in range(5):
-                await asyncio.sleep(0)
-                connection.data_received(b"2\r\nno\r\n")
-            connection.data_received(b"3\r\nyes\r\n")
-            assert await reading == b"yes"
-            assert len(waits) == 1
+            assert await connection.read() == b"all of it"
+            with pytest.raises(UpstreamBrokenError):
+                await connection.read()
             pool.release(connection)
 
     async def test_long_headers_alone_stop_nothing(self):

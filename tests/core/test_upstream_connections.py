@@ -1,6 +1,7 @@
 """The contract of both adapters where connections break, fall silent, stream and close."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from app.core.upstream.failures import UpstreamBrokenError, UpstreamTimeoutError
 from app.core.upstream.opening import open_upstream
 from app.core.upstream.target import target_of
 from tests.fake_upstream import Connection, Request, always, fake_upstream
-from tests.support import make_settings
+from tests.support import make_settings, until
 
 
 async def _silence(_request: Request, connection: Connection) -> None:
@@ -237,12 +238,15 @@ class TestStreams:
         chunks = [b"no 1", b"yes 1", b"no 2", b"no 3", b"yes 2", b"no 4"]
         is_asked = asyncio.Event()
 
+        def heard(count: int) -> Callable[[], bool]:
+            return lambda: len(asked) >= count
+
         async def tell(_request: Request, connection: Connection) -> None:
             await connection.start_stream()
             await is_asked.wait()
-            for chunk in chunks:
+            for number, chunk in enumerate(chunks, 1):
                 await connection.chunk(chunk)
-                await asyncio.sleep(0.02)
+                await until(heard(number))
             if how == "ends":
                 await connection.end_stream()
             elif how == "breaks off":

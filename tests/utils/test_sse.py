@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from app.utils.sse import MAX_EVENT_BYTES, SSEDecoder, last_frame
+from app.utils.sse import MAX_EVENT_BYTES, Middle, SSEDecoder, last_frame
 
 STREAM = (
     'event: response.created\ndata: {"a": 1}\n\n'
@@ -114,19 +114,75 @@ def test_the_event_that_a_slice_ends_with(chunk, frame):
     [
         (b"event: a\ndata: 1\n\n", b"1"),
         (b"event: a\ndata: 1\n\nevent: a.delta\ndata: 2\n\n", b"2"),
+        (b"event: a\ndata: 1\n\nevent: a\ndata: 2\n", b"1"),
+        (b"event: a\ndata: 1\n\nevent: b\ndata: 2\n", b"1"),
         (b"event: a\ndata: 1\n\nevent: b\ndata: 2\n\n", None),
-        (b"event: a\ndata: 1\n\nevent: a\ndata: 2\n", None),
         (b"event: a\ndata: 1\ndata: 2\n\n", None),
         (b"event: a\ndata: 1\revent: b\rdata: 2\r\rdata: 3\n\n", None),
+        (b"event: a\ndata: 1\n\nevent: b\ndata: " + b"x" * 20_000, None),
         (b"data: 1\n\n", None),
         (b": a comment\n\n", None),
-        (b"", None),
     ],
 )
-def test_a_slice_of_what_nobody_wants(chunk, dropped):
+def test_a_slice_that_completes_nothing_wanted(chunk, dropped):
     decoder = SSEDecoder(WANTED)
     assert decoder.passes(chunk) == (dropped is not None)
     assert decoder.last_dropped == (dropped or b"")
     assert not SSEDecoder().passes(chunk)
-    decoder.feed(b"event: b\ndata: ")
-    assert not decoder.passes(chunk)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_what_passes_takes_is_not_lost(newline):
+    text = MIXED.replace(b"\n", newline)
+    for first in range(len(text) + 1):
+        for second in range(first, len(text) + 1):
+            decoder = SSEDecoder(WANTED)
+            frames = []
+            for chunk in (text[:first], text[first:second], text[second:]):
+                if not decoder.passes(chunk):
+                    frames += decoder.feed(chunk)
+            assert (frames, decoder.last_dropped) == (PICKED, b"7"), (first, second)
+
+
+ENDS = re.compile(rb"begun|item|end")
+MIDDLE = Middle(last=re.compile(rb"event: [a-z.]+\.delta\n"), without=b"item")
+RUN = (
+    b"event: begun\ndata: 1\n\n"
+    b"event: a.delta\ndata: 2\n\n"
+    b"event: a.delta\ndata: 3\n\n"
+    b"event: item\ndata: 4\n\n"
+    b"event: a.delta\ndata: 5\n\n"
+    b"data: item 6\n\n"
+    b"event: a.delta\ndata: 7\n\n"
+    b"event: other\ndata: 8\n\n"
+    b"event: end\ndata: 9\n\n"
+)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_a_glance_at_the_middle_of_a_stream_misses_nothing(newline):
+    text = RUN.replace(b"\n", newline)
+    for first in range(len(text) + 1):
+        for second in range(first, len(text) + 1):
+            decoder = SSEDecoder(ENDS, MIDDLE)
+            frames = []
+            for chunk in (text[:first], text[first:second], text[second:]):
+                if not decoder.passes(chunk):
+                    frames += decoder.feed(chunk)
+            assert [data for _, data in frames] == [b"1", b"4", b"item 6", b"9"], (first, second)
+            assert decoder.last_dropped == b"8"
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        (b"event: begun\ndata: 1\n\nevent: a.delta\ndata: 2\n\neve", 46),
+        (b"event: item\ndata: 1\n\nevent: a.delta\ndata: 2\n\n", 0),
+        (b"event: a.delta\ndata: 2\n\nevent: other\ndata: 1\n\n", 0),
+        (b"event: a.delta\ndata: 2\n\nevent: a.delta\ndata: 2\n", 0),
+        (b"event: a.delta\ndata: 2\n\n", 0),
+        (b"", 0),
+    ],
+)
+def test_where_the_middle_of_a_stream_ends(text, end):
+    assert MIDDLE.end_in(text, 0) == end

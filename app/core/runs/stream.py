@@ -139,7 +139,7 @@ class RunStream:
         self._stream = stream
         self._reads = aiter(stream)
         self._reading: asyncio.Future[bytes] | None = None
-        self._decoder = SSEDecoder(self._translator.wanted)
+        self._decoder = SSEDecoder(self._translator.wanted, self._translator.middle)
         self._passed = b""
         self._failure: UpstreamError | None = None
         if self._translator.wanted is not None:
@@ -163,9 +163,13 @@ class RunStream:
         if events := self._translator.end_of(chunk):
             return events
         try:
-            for name, data in self._decoder.feed(chunk):
+            frames = self._decoder.feed(chunk)
+            for name, data in frames:
                 events += self._translator.feed(name, data)
             self._passed = self._decoder.last_dropped
+            if frames and self._translator.wanted is not None:
+                # The last event repeats what the ones before it told: the response, its items.
+                self._stream.pass_over(self._passes, len(frames[0][1]))
         except (MalformedEventError, ValueError):
             events += await self._recover(UpstreamBrokenError())
         if self._meter.awaits_text and any(isinstance(event, TextDelta) for event in events):

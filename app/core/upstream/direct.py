@@ -40,10 +40,10 @@ class DirectStream:
             raise StopAsyncIteration
         return chunk
 
-    def pass_over(self, is_unwanted: Callable[[bytes], bool]) -> None:
+    def pass_over(self, is_unwanted: Callable[[bytes], bool], awaited_bytes: int = 1) -> None:
         """See `UpstreamStream.pass_over`."""
         if self._connection is not None:
-            self._connection.is_unwanted = is_unwanted
+            self._connection.pass_over(is_unwanted, awaited_bytes)
 
     async def aclose(self) -> None:
         """Close the connection, unless it was read to its end and can serve again."""

@@ -6,6 +6,7 @@ Failures leave as `UpstreamError`s; no request is ever sent twice.
 """
 
 import asyncio
+import socket
 import zlib
 from collections.abc import Callable
 from typing import cast
@@ -17,6 +18,7 @@ from app.core.upstream.failures import (
     UpstreamError,
     UpstreamTimeoutError,
 )
+from app.core.upstream.lull import Lull
 
 _MOST_BUFFERED_BYTES = 256 * 1024
 _GZIP_OR_ZLIB = 47
@@ -26,29 +28,33 @@ class Connection(asyncio.Protocol):
     """One connection and the response that it is reading."""
 
     __slots__ = (
+        "_awaited_bytes",
         "_buffered",
         "_drained",
         "_error",
         "_inflate",
         "_is_paused",
         "_is_reusable",
+        "_is_unwanted",
         "_last_read",
         "_loop",
+        "_lull",
         "_parser",
         "_pieces",
         "_silence_seconds",
         "_timer",
         "_transport",
         "_waiter",
+        "_whole",
         "headers",
         "idle_since",
         "is_complete",
         "is_open",
-        "is_unwanted",
+        "on_body",
         "status",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, connected: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -56,10 +62,14 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._drained: asyncio.Future[None] | None = None
         self._pieces: list[bytes] = []
+        # The parser calls this for every chunk of a body, so nothing else happens in it.
+        self.on_body = self._pieces.append
+        self._whole = 0  # pieces of the response's body, once it is complete
+        self._lull = Lull(connected)
         self._inflate: zlib._Decompress | None = None
         self._error: UpstreamError | None = None
-        self.is_unwanted: Callable[[bytes], bool] | None = None
-        """Tells which pieces of the body to drop, where nothing before them waits to be read."""
+        self._is_unwanted: Callable[[bytes], bool] | None = None
+        self._awaited_bytes = 1
         self.headers: dict[str, str] = {}
         self.status = 0
         self.is_complete = True
@@ -105,6 +115,10 @@ class Connection(asyncio.Protocol):
             raise self._error
         return b""
 
+    def pass_over(self, is_unwanted: Callable[[bytes], bool], awaited_bytes: int) -> None:
+        """See `UpstreamStream.pass_over`; holds until the connection is released."""
+        self._is_unwanted, self._awaited_bytes = is_unwanted, awaited_bytes
+
     def close(self) -> None:
         """Break the connection off."""
         self.is_open = False
@@ -127,15 +141,16 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._last_read = self._loop.time()
-        self._buffered += len(data)
+        unread = len(self._pieces)
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade, zlib.error):
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(UpstreamBrokenError())
+        self._take(unread, len(data))
         if self._buffered > _MOST_BUFFERED_BYTES and self._pieces and not self._is_paused and self.is_open:
             self._is_paused = True
             self._transport.pause_reading()
-        if self.is_unwanted is None or self._pieces or self._has_ended():
+        if self._is_unwanted is None or self._pieces or self._has_ended():
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -178,27 +193,47 @@ class Connection(asyncio.Protocol):
         if self.headers.get("content-encoding", "identity") in {"gzip", "deflate"}:
             self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
 
-    def on_body(self, data: bytes) -> None:
-        """Called by the parser."""
-        if self.is_complete:
-            return
-        if self._inflate is not None:
-            data = self._inflate.decompress(data)
-            self._buffered += len(data)
-        if data and (self._pieces or self.is_unwanted is None or not self.is_unwanted(data)):
-            self._pieces.append(data)
-
     def on_message_complete(self) -> None:
         """Called by the parser, after an interim response too."""
+        if not self.is_complete:
+            self._whole = len(self._pieces)
         self.is_complete = bool(self.status)
         # Asked later, the parser has forgotten it.
         self._is_reusable = self.is_complete and self._parser is not None and self._parser.should_keep_alive()
+
+    def _take(self, unread: int, size: int) -> None:
+        """Put together what a read of `size` bytes brought of the body, behind so many unread pieces."""
+        pieces = self._pieces
+        if self.is_complete:
+            del pieces[self._whole :]
+        self._buffered += size
+        if len(pieces) == unread:
+            return
+        body = self._unpacked(b"".join(pieces[unread:]))
+        if self._is_unwanted is not None and not unread and self._is_unwanted(body):
+            pieces.clear()
+            self._buffered = 0
+            self._lull.begin(self._awaited_bytes)
+            return
+        pieces[unread:] = [body] if body else []
+        self._lull.end()
+
+    def _unpacked(self, body: bytes) -> bytes:
+        if self._inflate is None:
+            return body
+        try:
+            body = self._inflate.decompress(body)
+        except zlib.error:
+            self._fail(UpstreamBrokenError())
+            return b""
+        self._buffered += len(body)
+        return body
 
     def _begin(self, silence_seconds: float) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers = {}
-        self._pieces = []
+        self._pieces.clear()
         self._buffered = 0
         self._inflate = None
         self._error = None
@@ -212,7 +247,8 @@ class Connection(asyncio.Protocol):
     def _stop(self) -> None:
         self._parser = None
         # An idle connection would keep its last reader alive.
-        self.is_unwanted = None
+        self._is_unwanted = None
+        self._lull.end()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -220,8 +256,9 @@ class Connection(asyncio.Protocol):
     def _check_silence(self) -> None:
         """Fail when the upstream was silent too long; moved on by one timer, not reset by every read."""
         due = self._last_read + self._silence_seconds
-        if self._is_paused or due > self._loop.time():
-            pause = self._silence_seconds if self._is_paused else due - self._loop.time()
+        hears_nothing = self._is_paused or self._lull.is_on
+        if hears_nothing or due > self._loop.time():
+            pause = self._silence_seconds if hears_nothing else due - self._loop.time()
             self._timer = self._loop.call_later(pause, self._check_silence)
             return
         self._fail(UpstreamTimeoutError())

@@ -6,6 +6,7 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
@@ -101,7 +102,7 @@ class ConnectionPool:
                 taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 name = self._origin.host if self._tls else None
                 _, connection = await loop.create_connection(
-                    Connection, sock=taken, ssl=self._tls, server_hostname=name
+                    partial(Connection, taken), sock=taken, ssl=self._tls, server_hostname=name
                 )
         except (OSError, TimeoutError) as exc:
             raise UpstreamUnreachableError from exc

@@ -19,10 +19,11 @@ class UpstreamStream(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield network reads as they come; raises `UpstreamBroken` or `UpstreamTimeout`."""
 
-    def pass_over(self, is_unwanted: Callable[[bytes], bool]) -> None:
+    def pass_over(self, is_unwanted: Callable[[bytes], bool], awaited_bytes: int = 1) -> None:
         """Ask this of reads from now on, where nothing unread stands before them.
 
-        One for which it is true is dropped, and does not wake the reader.
+        One for which it is true is dropped, and does not wake the reader. Those before the one that will be
+        wanted may come together, where that has `awaited_bytes` at least; a smaller one comes a moment late.
         """
 
     async def aclose(self) -> None:

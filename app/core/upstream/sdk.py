@@ -71,8 +71,8 @@ class SdkStream:
                 if self._is_unwanted is None or not self._is_unwanted(chunk):
                     yield chunk
 
-    def pass_over(self, is_unwanted: Callable[[bytes], bool]) -> None:
-        """See `UpstreamStream.pass_over`."""
+    def pass_over(self, is_unwanted: Callable[[bytes], bool], awaited_bytes: int = 1) -> None:
+        """See `UpstreamStream.pass_over`; reads come as the SDK makes them."""
         self._is_unwanted = is_unwanted
 
     async def aclose(self) -> None:

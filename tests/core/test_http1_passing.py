@@ -1,0 +1,149 @@
+"""What becomes of a body's reads that nobody wants: they wake nobody, overtake nothing and come together."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from app.core.upstream import http1, lull, pool
+from app.core.upstream.failures import UpstreamTimeoutError
+from tests.fake_upstream import Connection, Request, fake_upstream
+from tests.support import until
+
+GET = b"GET /v1/x HTTP/1.1\r\nhost: upstream.test\r\n\r\n"
+only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there the low mark is used")
+
+
+def is_unwanted(body: bytes) -> bool:
+    return b"yes" not in body
+
+
+@asynccontextmanager
+async def streaming(silence_seconds: float = 20) -> AsyncIterator[tuple[http1.Connection, Connection]]:
+    """Both ends of a connection whose response has begun."""
+    ends: list[Connection] = []
+
+    async def handle(_request: Request, connection: Connection) -> None:
+        ends.append(connection)
+        await connection.start_stream()
+        await connection.until_gone()
+
+    async with fake_upstream(handle) as fake:
+        connections = pool.ConnectionPool(pool.Origin.of(fake.url), limit=1, connect_seconds=5)
+        connection = await connections.acquire()
+        connection.send(GET, silence_seconds)
+        assert await connection.start() == 200
+        try:
+            yield connection, ends[0]
+        finally:
+            connections.release(connection)
+            await connections.aclose()
+
+
+def low_mark(connection: http1.Connection) -> int:
+    return connection._lull._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+
+
+def recorded(asked: list[bytes]) -> Callable[[bytes], bool]:
+    def look(body: bytes) -> bool:
+        asked.append(body)
+        return is_unwanted(body)
+
+    return look
+
+
+async def test_nobody_is_woken_for_it(monkeypatch):
+    waits, wait = [], http1.Connection._wait
+
+    def waiting(connection):
+        waits.append(1)
+        return wait(connection)
+
+    async with streaming() as (connection, _):
+        monkeypatch.setattr(http1.Connection, "_wait", waiting)
+        connection.pass_over(is_unwanted, 1)
+        reading = asyncio.create_task(connection.read())
+        for _ in range(5):
+            await asyncio.sleep(0)
+            connection.data_received(b"2\r\nno\r\n")
+        connection.data_received(b"3\r\nyes\r\n")
+        assert await reading == b"yes"
+    assert len(waits) == 1
+
+
+async def test_it_overtakes_nothing_that_waits():
+    async with streaming() as (connection, _):
+        connection.pass_over(is_unwanted, 1)
+        connection.data_received(b"2\r\nno\r\n")
+        connection.data_received(b"3\r\nyes\r\n")
+        connection.data_received(b"2\r\nno\r\n")
+        assert await connection.read() == b"yesno"
+
+
+async def test_it_is_asked_of_a_whole_read():
+    asked: list[bytes] = []
+    async with streaming() as (connection, _):
+        connection.pass_over(recorded(asked), 1)
+        connection.data_received(b"2\r\nno\r\n2\r\nno\r\n2\r\nn")
+        connection.data_received(b"o\r\n3\r\nyes\r\n")
+        assert await connection.read() == b"oyes"
+    assert asked == [b"nonon", b"oyes"]
+
+
+@only_on_linux
+async def test_it_comes_together_until_as_much_is_there_as_is_awaited():
+    asked: list[bytes] = []
+    wanted = b"yes" * 40
+    async with streaming() as (connection, far):
+        connection.pass_over(recorded(asked), 100)
+        reading = asyncio.create_task(connection.read())
+        assert low_mark(connection) == 1
+        await far.chunk(b"no 1")
+        await until(lambda: low_mark(connection) == 100)
+        await far.chunk(b"no 2")
+        await far.chunk(wanted)
+        assert await reading == b"no 2" + wanted
+        assert asked == [b"no 1", b"no 2" + wanted]
+        assert low_mark(connection) == 1
+
+
+@only_on_linux
+async def test_what_is_smaller_than_awaited_comes_all_the_same():
+    async with streaming() as (connection, far):
+        connection.pass_over(is_unwanted, 1_000)
+        reading = asyncio.create_task(connection.read())
+        await far.chunk(b"no")
+        await until(lambda: low_mark(connection) == 1_000)
+        await far.chunk(b"yes")
+        assert await reading == b"yes"
+        assert low_mark(connection) == 1
+
+
+@only_on_linux
+async def test_a_body_that_ends_meanwhile_leaves_a_connection_that_reads_as_before():
+    async with streaming() as (connection, far):
+        connection.pass_over(is_unwanted, 1_000)
+        reading = asyncio.create_task(connection.read())
+        await far.chunk(b"no")
+        await until(lambda: low_mark(connection) == 1_000)
+        await far.end_stream()
+        assert await reading == b""
+        assert connection.can_serve_again()
+        assert low_mark(connection) == 1
+
+
+@only_on_linux
+async def test_no_upstream_counts_as_silent_while_nobody_listens(monkeypatch):
+    monkeypatch.setattr(lull, "_MOST_SECONDS", 0.4)
+    async with streaming(silence_seconds=0.1) as (connection, far):
+        connection.pass_over(is_unwanted, 1_000)
+        reading = asyncio.create_task(connection.read())
+        await far.chunk(b"no")
+        await until(lambda: low_mark(connection) == 1_000)
+        await far.chunk(b"yes")
+        assert await reading == b"yes"
+        with pytest.raises(UpstreamTimeoutError):
+            await connection.read()
