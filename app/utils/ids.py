@@ -61,13 +61,11 @@ class IdCodec:
 
     """
 
-    __slots__ = ("_keys", "_owner", "_sealed")
+    __slots__ = ("_keys", "_owner")
 
     def __init__(self, keys: Sequence[bytes] = (), owner: str = "") -> None:
         self._keys = tuple(keys)
         self._owner = owner.encode()
-        # One answer names the same run and message many times.
-        self._sealed: dict[tuple[str, str], str] = {}
 
     def thread(self, conversation_id: str) -> str:
         """Name a conversation as a thread."""
@@ -114,12 +112,7 @@ class IdCodec:
         return name, container or None
 
     def _seal(self, kind: str, suffix: str) -> str:
-        if not self._keys:
-            return suffix
-        if (sealed := self._sealed.get((kind, suffix))) is None:
-            sealed = f"{suffix}_{_sign(self._keys[0], kind, self._owner, suffix)}"
-            self._sealed[kind, suffix] = sealed
-        return sealed
+        return f"{suffix}_{_sign(self._keys[0], kind, self._owner, suffix)}" if self._keys else suffix
 
     def _open(self, kind: str, client_id: str) -> str:
         prefix, _, rest = client_id.partition("_")
@@ -147,7 +140,9 @@ def _opened(keys: tuple[bytes, ...], owner: bytes, kind: str, sealed: str) -> st
     return suffix
 
 
+@lru_cache(maxsize=4_096)
 def _sign(key: bytes, kind: str, owner: bytes, suffix: str) -> str:
+    """Return an id's signature; one answer names the same run many times, and pages the same messages."""
     mac = _keyed(key).copy()
     mac.update(b"\0".join((kind.encode(), owner, suffix.encode())))
     return mac.hexdigest()[:_SIGNATURE_CHARS]
