@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 
@@ -15,6 +15,7 @@ from app.core.upstream.failures import (
 from app.core.upstream.port import Query, Upstream
 
 T = TypeVar("T")
+U = TypeVar("U")
 _BACKOFF_SECONDS = (0.1, 0.4)
 _FIRST_LOCK_WAIT_SECONDS = 0.05
 _LONGEST_LOCK_WAIT_SECONDS = 1.0
@@ -48,6 +49,15 @@ async def repeated(call: Callable[[], Awaitable[T]]) -> T:
         except (UpstreamUnreachableError, UpstreamServerError, UpstreamBrokenError):
             await asyncio.sleep(pause)
     return await call()
+
+
+async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
+    """Make two calls at once; where both fail, it is the first one's error that is raised."""
+    found = await asyncio.gather(first, second, return_exceptions=True)
+    for result in found:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("tuple[T, U]", found)
 
 
 async def when_unlocked(

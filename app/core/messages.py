@@ -1,10 +1,11 @@
 """Messages: conversation items of type `message`, seen as the Assistants API showed them."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from app.core.callers import Scope, missing, missing_as
+from app.core.calls import both
 from app.core.config import Settings
 from app.core.conversations import Conversations
 from app.core.errors import BadRequestError, unknown
@@ -64,7 +65,7 @@ class Messages:
         """Read a message. Upstream: GET conversations/{c}/items/{i}, and the conversation for its run."""
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with missing_as("message"):
-            (conversation, history), item = await asyncio.gather(
+            (conversation, history), item = await both(
                 self._run_log.read(conversation_id), self._conversations.get_item(conversation_id, item_id)
             )
         if item.get("type") != "message":
@@ -80,12 +81,21 @@ class Messages:
         return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
 
     async def list_page(self, scope: Scope, thread_id: str, cursor: Cursor, run_id: str | None) -> Json:
-        """List messages. Upstream: GET conversations/{c}/items; `before` and `run_id` are worked out here."""
+        """List messages; `before` and `run_id` are worked out here.
+
+        Upstream: GET conversations/{c} and conversations/{c}/items, at the same time if no run is asked for.
+        """
         conversation_id = scope.conversation(thread_id)
         response_id = scope.response(run_id) if run_id else None
+        reading = self._run_log.read(conversation_id)
         with missing_as("thread"):
-            conversation, history = await self._run_log.read(conversation_id)
-        items, has_more = await self._window(scope, conversation_id, cursor, response_id, history)
+            if response_id is None:
+                window = self._window(scope, conversation_id, cursor)
+                (conversation, history), (items, has_more) = await both(reading, window)
+            else:
+                conversation, history = await reading
+                belongs = partial(_belongs, response_id, history)
+                items, has_more = await self._window(scope, conversation_id, cursor, belongs)
         return page(
             [self._seen(scope, thread_id, item, history, conversation) for item in items], has_more=has_more
         )
@@ -129,7 +139,11 @@ class Messages:
         return int(conversation.get("created_at") or 0)
 
     async def _window(
-        self, scope: Scope, conversation_id: str, cursor: Cursor, response_id: str | None, history: RunHistory
+        self,
+        scope: Scope,
+        conversation_id: str,
+        cursor: Cursor,
+        belongs: Callable[[Json], bool] | None = None,
     ) -> tuple[list[Json], bool]:
         order, after, stop = (
             cursor.order,
@@ -140,11 +154,11 @@ class Messages:
         if backwards:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
         found: list[Json] = []
-        page_items = 100 if stop or response_id else cursor.limit + 1
+        page_items = 100 if stop or belongs else cursor.limit + 1
         async for item in self._walk(conversation_id, order, after, page_items, cursor):
             if item.get("id") == stop:
                 break
-            if item.get("type") != "message" or (response_id and not _belongs(item, response_id, history)):
+            if item.get("type") != "message" or (belongs and not belongs(item)):
                 continue
             found.append(item)
             if len(found) > cursor.limit:
@@ -197,5 +211,5 @@ def _item_of(scope: Scope, message_id: str | None, name: str) -> str | None:
         ) from None
 
 
-def _belongs(item: Json, response_id: str, history: RunHistory) -> bool:
+def _belongs(response_id: str, history: RunHistory, item: Json) -> bool:
     return item.get("role") == "assistant" and history.run_of_message(str(item.get("id"))) == response_id

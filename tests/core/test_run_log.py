@@ -1,4 +1,4 @@
-"""The run history is written rarely: what comes while a write is under way waits for the next one."""
+"""The run history is written rarely, what was just written is not read again, and no read waits for another."""
 
 import httpx2
 import pytest
@@ -79,3 +79,49 @@ async def test_a_first_write_that_failed_is_not_repeated_unread(start, upstream)
         thread = (await service.client.get(f"threads/{thread_id}")).json()
     assert len(runs) == 1
     assert thread["metadata"] == {"colour": "red"}
+
+
+async def test_a_list_of_messages_asks_for_both_that_it_needs_at_once(start, upstream):
+    asked: list[str] = []
+
+    async def handle(request, connection):
+        if request.method == "GET" and request.path.startswith("/v1/conversations/"):
+            asked.append(request.path)
+            await until(lambda: len(asked) == 2)
+        await pass_on(upstream, request, connection)
+
+    async with fake_upstream(handle) as fake, start(url=fake.url) as service:
+        thread_id = await new_thread(service.client)
+        page = await service.client.get(f"threads/{thread_id}/messages")
+    assert page.json()["data"] == []
+
+
+async def test_a_list_of_an_unknown_threads_messages_is_a_404_whatever_fails_first(start):
+    asked: list[str] = []
+
+    async def handle(request, connection):
+        asked.append(request.path)
+        if not request.path.endswith("/items"):
+            await until(lambda: len(asked) == 2)
+        await connection.answer(
+            404, {"error": {"message": "x", "code": None, "type": "invalid_request_error"}}
+        )
+
+    async with fake_upstream(handle) as fake, start(url=fake.url) as service:
+        path = "threads/thread_0123456789abcdef0123456789abcdef/messages"
+        refused = await service.client.get(path, params={"after": "msg_0123456789abcdef"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (404, "thread_id")
+
+
+async def test_what_was_written_last_is_not_read_again(start, upstream):
+    async def handle(request, connection):
+        await pass_on(upstream, request, connection)
+
+    async with fake_upstream(handle) as fake, start(url=fake.url) as service:
+        thread_id = await new_thread(service.client)
+        answer = (await service.client.post("chat", json={"message": "hi", "thread_id": thread_id})).json()
+        messages = (await service.client.get(f"threads/{thread_id}/messages")).json()["data"]
+        path = f"/v1/conversations/{thread_id.replace('thread_', 'conv_')}"
+        calls = [request.method for request in fake.requests if request.path == path]
+    assert calls == ["GET", "POST"]
+    assert [message["run_id"] for message in messages] == [answer["run_id"], None]

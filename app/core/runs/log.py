@@ -31,6 +31,8 @@ class _Pending:
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
     metadata: Json | None = None
     """The conversation's metadata, where it need not be asked for."""
+    written: Json | None = None
+    """The conversation after the last write."""
 
 
 class RunLog:
@@ -56,8 +58,8 @@ class RunLog:
 
     async def read(self, conversation_id: str) -> tuple[Json, RunHistory]:
         """Return the conversation and its run history."""
-        await self.settle(conversation_id)
-        conversation = await self._conversations.get(conversation_id)
+        written = await self.settle(conversation_id)
+        conversation = written or await self._conversations.get(conversation_id)
         return conversation, RunHistory.read(conversation.get("metadata"))
 
     def note_run(
@@ -93,12 +95,15 @@ class RunLog:
             merged = public | private_metadata(before) | (ours or {})
             return await self._conversations.set_metadata(conversation_id, merged)
 
-    async def settle(self, conversation_id: str) -> None:
-        """Wait until what this process noted of the conversation is written."""
+    async def settle(self, conversation_id: str) -> Json | None:
+        """Wait until what this process noted of the conversation is written; return it, if anything was."""
+        written = None
         while pending := self._pending.get(conversation_id):
             pending.hurry.set()
             if pending.task is not None:
                 await asyncio.shield(pending.task)
+            written = pending.written
+        return written
 
     async def drain(self) -> None:
         """Write everything that is still noted; called at shutdown."""
@@ -123,26 +128,28 @@ class RunLog:
                     await wait_at_most(pending.hurry, delay_seconds)
                 changes, pending.changes = pending.changes, []
                 known, pending.metadata = pending.metadata, None
-                await self._apply(conversation_id, changes, known)
+                pending.written = await self._apply(conversation_id, changes, known)
         except ServiceError as exc:
             _log.warning("run_history_not_written", code=exc.code)
         finally:
             del self._pending[conversation_id]
 
-    async def _apply(self, conversation_id: str, changes: list[Change], known: Json | None) -> None:
+    async def _apply(self, conversation_id: str, changes: list[Change], known: Json | None) -> Json:
         async with self.changing(conversation_id):
-            if known is not None and await self._is_written(conversation_id, _changed(known, changes)):
-                return
-            metadata = (await self._conversations.get(conversation_id)).get("metadata")
-            await self._conversations.set_metadata(conversation_id, _changed(metadata, changes))
+            if known is not None and (first := await self._first_write(conversation_id, known, changes)):
+                return first
+            found = (await self._conversations.get(conversation_id)).get("metadata")
+            changed = _changed(found, changes)
+            return await self._conversations.set_metadata(conversation_id, changed) | {"metadata": changed}
 
-    async def _is_written(self, conversation_id: str, metadata: dict[str, str]) -> bool:
-        """Write metadata over unread ones, but once: a repeat might come after somebody else's change."""
+    async def _first_write(self, conversation_id: str, known: Json, changes: list[Change]) -> Json | None:
+        """Write over metadata that were not read, but once: a repeat might come after somebody's change."""
+        changed = _changed(known, changes)
         try:
-            await self._conversations.set_metadata(conversation_id, metadata, repeats=False)
+            written = await self._conversations.set_metadata(conversation_id, changed, repeats=False)
         except UpstreamError:
-            return False
-        return True
+            return None
+        return written | {"metadata": changed}
 
 
 def _changed(metadata: object, changes: list[Change]) -> dict[str, str]:
