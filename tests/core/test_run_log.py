@@ -1,4 +1,4 @@
-"""The run history is written rarely, what was just written is not read again, and no read waits for another."""
+"""The run history: written rarely, not read again where it was just written, read beside what else is due."""
 
 import httpx2
 import pytest
