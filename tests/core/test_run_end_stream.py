@@ -1,15 +1,19 @@
 """A JSON answer whose upstream stream breaks goes on after what was read, and never beyond it."""
 
-import asyncio
 import gc
 import json
+import sys
 import weakref
+from functools import partial
 
 import pytest
 
 from app.core.runs.stream import RunStream
+from app.core.upstream import lull
+from app.translate.run_end import RunEndReader
+from app.utils.sse import SSEDecoder
 from tests.fake_upstream import fake_upstream
-from tests.support import Json
+from tests.support import Json, until
 
 RESPONSE: Json = {
     "id": "resp_1",
@@ -66,23 +70,58 @@ IN_ONE_PIECE = {
 }
 
 
-class Breaking:
-    """Streams chunks, each a read of its own, and breaks off; the rest is for who follows the response."""
+@pytest.fixture
+def heard(monkeypatch):
+    """How many bytes of streams the service has taken, each slice as it comes."""
+    sizes = []
 
-    def __init__(self, chunks):
+    def watch(owner, name, has_taken):
+        call = getattr(owner, name)
+
+        def watched(self, chunk):
+            result = call(self, chunk)
+            sizes.append(len(chunk) if has_taken(result) else 0)
+            return result
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(RunEndReader, "end_of", bool)
+    watch(SSEDecoder, "passes", bool)
+    watch(SSEDecoder, "feed", lambda _: True)
+    return lambda: sum(sizes)
+
+
+@pytest.fixture
+def each_alone(monkeypatch):
+    """What was sent alone is read alone."""
+    monkeypatch.setattr(lull, "_KNOWS_LOW_MARKS", False)
+
+
+class Breaking:
+    """Streams chunks, each once the one before was `heard`, and breaks off.
+
+    The rest is for who follows the response.
+    """
+
+    def __init__(self, chunks, heard):
         self._chunks = chunks
+        self._heard = heard
         self.followed_after = []
         self.reads = 0
+
+    def _is_heard(self, sent):
+        return self._heard() >= sent
 
     async def __call__(self, request, connection):
         if request.path == "/v1/conversations":
             await connection.answer(200, {"id": "conv_1", "object": "conversation", "created_at": 1})
         elif request.path == "/v1/responses":
             await connection.start_stream()
+            sent = 0
             for chunk in self._chunks:
-                await asyncio.sleep(0.02)
                 await connection.chunk(chunk)
-            await asyncio.sleep(0.02)
+                sent += len(chunk)
+                await until(partial(self._is_heard, sent))
             connection.close()
         elif request.query.get("stream"):
             self.followed_after.append(request.query.get("starting_after"))
@@ -96,11 +135,12 @@ class Breaking:
             await connection.answer(200, {"id": "conv_1", "object": "conversation", "created_at": 1})
 
 
+@pytest.mark.usefixtures("each_alone")
 @pytest.mark.parametrize("adapter", ["direct", "sdk"])
 @pytest.mark.parametrize("kind", STREAMS)
-async def test_it_goes_on_after_the_last_event_that_was_read(start, kind, adapter):
+async def test_it_goes_on_after_the_last_event_that_was_read(start, heard, kind, adapter):
     chunks, after = STREAMS[kind]
-    upstream = Breaking(chunks)
+    upstream = Breaking(chunks, heard)
     async with fake_upstream(upstream) as fake, start(url=fake.url, upstream_adapter=adapter) as service:
         answer = (await service.client.post("chat", json={"message": "hi"})).json()
     assert (answer["message"], answer["status"]) == ("all of it", "completed")
@@ -108,16 +148,17 @@ async def test_it_goes_on_after_the_last_event_that_was_read(start, kind, adapte
 
 
 @pytest.mark.parametrize("kind", IN_ONE_PIECE)
-async def test_an_answer_in_one_piece(start, kind):
-    upstream = Breaking([IN_ONE_PIECE[kind]])
+async def test_an_answer_in_one_piece(start, heard, kind):
+    upstream = Breaking([IN_ONE_PIECE[kind]], heard)
     async with fake_upstream(upstream) as fake, start(url=fake.url) as service:
         answer = (await service.client.post("chat", json={"message": "hi"})).json()
     assert (answer["message"], answer["status"]) == ("all of it", "completed")
     assert (upstream.followed_after, upstream.reads) == ([], 0)
 
 
+@pytest.mark.usefixtures("each_alone")
 @pytest.mark.parametrize("adapter", ["direct", "sdk"])
-async def test_nobody_is_woken_for_what_is_not_shown_and_nothing_stays(start, adapter, monkeypatch):
+async def test_nobody_is_woken_for_what_is_not_shown_and_nothing_stays(start, heard, adapter, monkeypatch):
     streams, looks = [], []
     make, look = RunStream.__init__, RunStream._next
 
@@ -132,7 +173,7 @@ async def test_nobody_is_woken_for_what_is_not_shown_and_nothing_stays(start, ad
     monkeypatch.setattr(RunStream, "__init__", making)
     monkeypatch.setattr(RunStream, "_next", looking)
     deltas = [event(number, DELTA, delta="a") for number in range(1, 20)]
-    upstream = Breaking([CREATED, *deltas, WHOLE])
+    upstream = Breaking([CREATED, *deltas, WHOLE], heard)
     gc.disable()
     try:
         async with fake_upstream(upstream) as fake, start(url=fake.url, upstream_adapter=adapter) as service:
@@ -142,3 +183,33 @@ async def test_nobody_is_woken_for_what_is_not_shown_and_nothing_stays(start, ad
         gc.enable()
     assert answer.json()["message"] == "all of it"
     assert (len(looks), len(streams), alive) == (2, 1, [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there the low mark is used")
+async def test_tokens_come_together_up_to_the_size_of_what_the_end_repeats(start, heard, monkeypatch):
+    marks = []
+    mark = lull.Lull._mark
+
+    def marking(self, size):
+        marks.append(size)
+        mark(self, size)
+
+    monkeypatch.setattr(lull.Lull, "_mark", marking)
+
+    async def tell(request, connection):
+        if request.path != "/v1/responses":
+            await connection.answer(200, {"id": "conv_1", "object": "conversation", "created_at": 1})
+            return
+        await connection.start_stream()
+        await connection.chunk(CREATED)
+        await until(heard)
+        await connection.chunk(event(1, DELTA, delta="a"))
+        await until(lambda: marks)
+        await connection.chunk(event(2, DELTA, delta="b"))
+        await connection.chunk(WHOLE)
+        await connection.end_stream()
+
+    async with fake_upstream(tell) as fake, start(url=fake.url) as service:
+        answer = (await service.client.post("chat", json={"message": "hi"})).json()
+    assert (answer["message"], answer["status"]) == ("all of it", "completed")
+    assert marks == [len(CREATED.partition(b"data: ")[2].strip()), 1]
