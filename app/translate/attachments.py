@@ -74,6 +74,8 @@ def read_attachments(item: Json, ids: IdCodec) -> tuple[list[Json], list[Json], 
     """Return a message item's attachments, its other content parts, and files' names by public id."""
     parts: list[Json] = [part for part in item.get("content") or [] if isinstance(part, dict)]
     noted = _noted(parts[-1], ids) if parts and item.get("role") == "user" else []
+    if not noted and not any("file_id" in part for part in parts):
+        return [], parts, {}
     attachments = [_attachment(ids.file(file.file_id), file.tools) for file in noted]
     names = {ids.file(file.file_id): file.filename for file in noted}
     known = {file.file_id for file in noted}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 _SUFFIX = re.compile(r"[A-Za-z0-9~][A-Za-z0-9_.\-~]{0,159}\Z")
-_HEX_TIME = re.compile(r"(?=([0-9a-f]{8}))")
+_HEX_TIME = re.compile(r"[0-9a-f]{8}")
 _SIGNATURE_CHARS = 30
 """Hexadecimal digits: 120 bits."""
 
@@ -37,13 +37,16 @@ def created_at_of(upstream_id: str, *, now: float | None = None) -> int | None:
     Undocumented upstream: both known layouts (time first, or after 16 + 2 hex digits) are tried, and a
     reading counts only when it lies between 2024 and tomorrow.
     """
-    suffix = upstream_id.partition("_")[2] or upstream_id
     latest = (now if now is not None else time.time()) + _DAY_SECONDS
-    for start in (_ENTROPY_CHARS + 2, 0):
-        match = _HEX_TIME.match(suffix, start)
-        if match and _EARLIEST <= (moment := int(match.group(1), 16)) <= latest:
-            return moment
-    return None
+    return next((moment for moment in _times_in(upstream_id) if _EARLIEST <= moment <= latest), None)
+
+
+@lru_cache(maxsize=4_096)
+def _times_in(upstream_id: str) -> tuple[int, ...]:
+    """Return what an id may hold as a time; pages read the same ids again and again."""
+    suffix = upstream_id.partition("_")[2] or upstream_id
+    found = (_HEX_TIME.match(suffix, start) for start in (_ENTROPY_CHARS + 2, 0))
+    return tuple(int(match.group(), 16) for match in found if match)
 
 
 def origin_of(upstream_id: str) -> str | None:
