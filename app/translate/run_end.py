@@ -36,8 +36,10 @@ class RunEndReader(ResponseReader):
         % b"|".join(re.escape(name.removeprefix("response.")).encode() for name in _RESPONSES)
     )
 
-    # Of what is wanted, only the end of another item comes before a delta.
-    middle = Middle(re.compile(rb"event: response\.[a-z_.]+\.delta\n"), without=_ITEM_DONE.encode())
+    # Before a delta comes no end; of an error that the answer outlives nothing is told.
+    middle = Middle(
+        re.compile(rb"event: response\.[a-z_.]+\.delta\ndata: .*\n\n"), without=_ITEM_DONE.encode()
+    )
 
     def __init__(self, context: RunContext) -> None:
         super().__init__(context)

@@ -24,8 +24,8 @@ class Middle:
     """How to tell, once the first wanted event came, that a slice lies before the next one.
 
     Args:
-        last: what matches the beginning of an event that no wanted one but the first stands before.
-        without: what is in every wanted event that stands before such a one all the same.
+        last: what matches a whole event that no wanted one comes before, or none that matters then.
+        without: what is in every other wanted event.
 
     """
 
@@ -36,9 +36,9 @@ class Middle:
         """Return where the whole events end that begin there, if none of them is wanted for sure; else 0."""
         end = text.rfind(_END, begin)
         start = text.rfind(_END, begin, end) if end > begin else -1
-        if start < 0 or not self.last.match(text, start + len(_END)) or text.find(self.without, begin) >= 0:
-            return 0
-        return end + len(_END)
+        found = self.last.match(text, start + len(_END)) if start >= 0 else None
+        end += len(_END)
+        return end if found and found.end() == end and text.find(self.without, begin) < 0 else 0
 
 
 class SSEDecoder:
@@ -64,7 +64,7 @@ class SSEDecoder:
         "last_dropped",
     )
 
-    def __init__(self, wanted: re.Pattern[bytes] | None = None, middle: "Middle | None" = None) -> None:
+    def __init__(self, wanted: re.Pattern[bytes] | None = None, middle: Middle | None = None) -> None:
         self._has_begun = False
         self._rest = b""
         self._pieces: list[bytes] = []
@@ -95,19 +95,24 @@ class SSEDecoder:
             self._rest = text + held
         else:
             frames, rest = self._frames_of(text[:end])
-            self._has_begun |= bool(frames)
             self._rest = rest + text[end:] + held
         self._grow(len(self._rest))
         return frames
 
+    @property
+    def holds_part(self) -> bool:
+        """Whether an event has come in part."""
+        return self._rest_bytes > 0
+
     def passes(self, chunk: bytes) -> bool:
-        """Take a slice that completes no event to return, and tell so; else leave it to `feed`."""
+        """Take the next slice if it completes no event to return, and tell so; else leave it to `feed`.
+
+        Part of an event is kept, so every slice is to be given to the one or the other before the next.
+        """
         if self._picking is None or self._pieces:
             return False
         text = self._rest + chunk
-        end = self._middle_end(text, 0) if self._has_begun else 0
-        if not end and (found := self._picking.match(text)):
-            end = found.end(1)
+        end = self._end_of_unwanted(text, self._picking) if _END in text else 0
         if len(text) - end > _MOST_HELD_BYTES or b"\r" in text or _END in text[end:]:
             return False
         if end:
@@ -116,8 +121,14 @@ class SSEDecoder:
         self._rest_bytes = len(self._rest)
         return True
 
+    def _end_of_unwanted(self, text: bytes, picking: re.Pattern[bytes]) -> int:
+        if end := self._middle_end(text, 0):
+            return end
+        found = picking.match(text)
+        return found.end(1) if found else 0
+
     def _middle_end(self, text: bytes, begin: int) -> int:
-        return self._middle.end_in(text, begin) if self._middle is not None else 0
+        return self._middle.end_in(text, begin) if self._middle is not None and self._has_begun else 0
 
     def _frames_of(self, text: bytes) -> tuple[list[Frame], bytes]:
         """Return the events of whole blocks, and what only looked like the end of one."""
@@ -139,10 +150,11 @@ class SSEDecoder:
         while (found := picking.match(text, at)) and found.end() > at:
             if found.end(1) > at:
                 dropped_to = found.end(1)
+            at = found.end()
             if found[2] is not None:
                 frames.append((found[2], found[3]))
-            at = found.end()
-            if frames and (end := self._middle_end(text, at)):
+                self._has_begun = True
+            if end := self._middle_end(text, at):
                 at = dropped_to = end
         if dropped_to:
             self._drop(text, dropped_to)

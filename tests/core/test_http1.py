@@ -79,6 +79,18 @@ class TestResponses:
                 await connection.read()
             pool.release(connection)
 
+    async def test_a_packed_body_stops_the_reading_by_what_it_unpacks_to(self):
+        packed = gzip.compress(b"word " * 100_000)
+        head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % (len(packed) + 1)
+        async with pooled(sending(head + packed)) as (pool, _):
+            connection = await pool.acquire()
+            connection.send(GET, 20)
+            assert await connection.start() == 200
+            await until(lambda: not connection._transport.is_reading())
+            assert await connection.read() == b"word " * 100_000
+            assert connection._transport.is_reading()
+            pool.release(connection)
+
     async def test_long_headers_alone_stop_nothing(self):
         lines = b"".join(b"x-header-%d: %b\r\n" % (number, b"x" * 8_000) for number in range(40))
         response = b"HTTP/1.1 200 OK\r\n" + lines + b"content-length: 2\r\n\r\nok"

@@ -17,8 +17,15 @@ GET = b"GET /v1/x HTTP/1.1\r\nhost: upstream.test\r\n\r\n"
 only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there the low mark is used")
 
 
-def is_unwanted(body: bytes) -> bool:
-    return b"yes" not in body
+def awaiting(size: int, asked: list[bytes] | None = None) -> Callable[[bytes], int]:
+    """Want what holds a yes; so many bytes come before it."""
+
+    def awaited_after(body: bytes) -> int:
+        if asked is not None:
+            asked.append(body)
+        return 0 if b"yes" in body else size
+
+    return awaited_after
 
 
 @asynccontextmanager
@@ -47,12 +54,10 @@ def low_mark(connection: http1.Connection) -> int:
     return connection._lull._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
 
 
-def recorded(asked: list[bytes]) -> Callable[[bytes], bool]:
-    def look(body: bytes) -> bool:
-        asked.append(body)
-        return is_unwanted(body)
-
-    return look
+@pytest.fixture
+def lasting(monkeypatch):
+    """A lull ends for its reasons, not for its time."""
+    monkeypatch.setattr(lull, "_MOST_SECONDS", 1_000)
 
 
 async def test_nobody_is_woken_for_it(monkeypatch):
@@ -64,7 +69,7 @@ async def test_nobody_is_woken_for_it(monkeypatch):
 
     async with streaming() as (connection, _):
         monkeypatch.setattr(http1.Connection, "_wait", waiting)
-        connection.pass_over(is_unwanted, 1)
+        connection.awaited_after = awaiting(1)
         reading = asyncio.create_task(connection.read())
         for _ in range(5):
             await asyncio.sleep(0)
@@ -76,7 +81,7 @@ async def test_nobody_is_woken_for_it(monkeypatch):
 
 async def test_it_overtakes_nothing_that_waits():
     async with streaming() as (connection, _):
-        connection.pass_over(is_unwanted, 1)
+        connection.awaited_after = awaiting(1)
         connection.data_received(b"2\r\nno\r\n")
         connection.data_received(b"3\r\nyes\r\n")
         connection.data_received(b"2\r\nno\r\n")
@@ -86,7 +91,7 @@ async def test_it_overtakes_nothing_that_waits():
 async def test_it_is_asked_of_a_whole_read():
     asked: list[bytes] = []
     async with streaming() as (connection, _):
-        connection.pass_over(recorded(asked), 1)
+        connection.awaited_after = awaiting(1, asked)
         connection.data_received(b"2\r\nno\r\n2\r\nno\r\n2\r\nn")
         connection.data_received(b"o\r\n3\r\nyes\r\n")
         assert await connection.read() == b"oyes"
@@ -94,11 +99,12 @@ async def test_it_is_asked_of_a_whole_read():
 
 
 @only_on_linux
+@pytest.mark.usefixtures("lasting")
 async def test_it_comes_together_until_as_much_is_there_as_is_awaited():
     asked: list[bytes] = []
     wanted = b"yes" * 40
     async with streaming() as (connection, far):
-        connection.pass_over(recorded(asked), 100)
+        connection.awaited_after = awaiting(100, asked)
         reading = asyncio.create_task(connection.read())
         assert low_mark(connection) == 1
         await far.chunk(b"no 1")
@@ -111,9 +117,10 @@ async def test_it_comes_together_until_as_much_is_there_as_is_awaited():
 
 
 @only_on_linux
-async def test_what_is_smaller_than_awaited_comes_all_the_same():
+async def test_what_is_smaller_than_awaited_comes_all_the_same(monkeypatch):
+    monkeypatch.setattr(lull, "_MOST_SECONDS", 0.05)
     async with streaming() as (connection, far):
-        connection.pass_over(is_unwanted, 1_000)
+        connection.awaited_after = awaiting(1_000)
         reading = asyncio.create_task(connection.read())
         await far.chunk(b"no")
         await until(lambda: low_mark(connection) == 1_000)
@@ -123,13 +130,29 @@ async def test_what_is_smaller_than_awaited_comes_all_the_same():
 
 
 @only_on_linux
-async def test_a_body_that_ends_meanwhile_leaves_a_connection_that_reads_as_before():
+@pytest.mark.usefixtures("lasting")
+async def test_nothing_is_held_back_once_it_is_unknown_how_much_is_awaited():
+    sizes = [1_000, 1]
     async with streaming() as (connection, far):
-        connection.pass_over(is_unwanted, 1_000)
+        connection.awaited_after = lambda body: 0 if b"yes" in body else sizes.pop(0)
         reading = asyncio.create_task(connection.read())
         await far.chunk(b"no")
         await until(lambda: low_mark(connection) == 1_000)
-        await far.end_stream()
+        await far.chunk(b"no" * 500)
+        await until(lambda: low_mark(connection) == 1)
+        await far.chunk(b"yes")
+        assert await reading == b"yes"
+
+
+@only_on_linux
+@pytest.mark.usefixtures("lasting")
+async def test_a_body_that_ends_meanwhile_leaves_a_connection_that_reads_as_before():
+    async with streaming() as (connection, far):
+        connection.awaited_after = awaiting(1_000)
+        reading = asyncio.create_task(connection.read())
+        await far.chunk(b"no")
+        await until(lambda: low_mark(connection) == 1_000)
+        connection.data_received(b"0\r\n\r\n")
         assert await reading == b""
         assert connection.can_serve_again()
         assert low_mark(connection) == 1
@@ -137,9 +160,9 @@ async def test_a_body_that_ends_meanwhile_leaves_a_connection_that_reads_as_befo
 
 @only_on_linux
 async def test_no_upstream_counts_as_silent_while_nobody_listens(monkeypatch):
-    monkeypatch.setattr(lull, "_MOST_SECONDS", 0.4)
+    monkeypatch.setattr(lull, "_MOST_SECONDS", 0.3)
     async with streaming(silence_seconds=0.1) as (connection, far):
-        connection.pass_over(is_unwanted, 1_000)
+        connection.awaited_after = awaiting(1_000)
         reading = asyncio.create_task(connection.read())
         await far.chunk(b"no")
         await until(lambda: low_mark(connection) == 1_000)

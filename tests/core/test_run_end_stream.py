@@ -1,5 +1,6 @@
 """A JSON answer whose upstream stream breaks goes on after what was read, and never beyond it."""
 
+import asyncio
 import gc
 import json
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from app.core.runs.stream import RunStream
 from app.core.upstream import lull
+from app.core.upstream.direct import DirectStream
 from app.translate.run_end import RunEndReader
 from app.utils.sse import SSEDecoder
 from tests.fake_upstream import fake_upstream
@@ -61,6 +63,7 @@ STREAMS = {
 
 
 WHOLE = event(5, "response.completed", response=RESPONSE | {"status": "completed", "output": [ANSWER]})
+DELTA_AND_END = event(1, DELTA, delta="a") + WHOLE
 IN_ONE_PIECE = {
     "an answer": CREATED + event(1, DELTA, delta="a") + DONE + WHOLE,
     "an answer whose last event holds nothing": CREATED + event(1, DELTA, delta="a") + DONE + COMPLETED,
@@ -185,31 +188,83 @@ async def test_nobody_is_woken_for_what_is_not_shown_and_nothing_stays(start, he
     assert (len(looks), len(streams), alive) == (2, 1, [])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="there the low mark is used")
-async def test_tokens_come_together_up_to_the_size_of_what_the_end_repeats(start, heard, monkeypatch):
-    marks = []
+@pytest.fixture
+def marks(monkeypatch):
+    """How many bytes the connection has to hold before it is read, each time that this changes."""
+    sizes = []
     mark = lull.Lull._mark
 
     def marking(self, size):
-        marks.append(size)
+        sizes.append(size)
         mark(self, size)
 
     monkeypatch.setattr(lull.Lull, "_mark", marking)
+    monkeypatch.setattr(lull, "_MOST_SECONDS", 1_000)
+    return sizes
 
-    async def tell(request, connection):
+
+class Telling:
+    """Streams chunks, each once the one before has come so far as it says."""
+
+    def __init__(self, *steps):
+        self._steps = steps
+
+    async def __call__(self, request, connection):
         if request.path != "/v1/responses":
             await connection.answer(200, {"id": "conv_1", "object": "conversation", "created_at": 1})
             return
         await connection.start_stream()
-        await connection.chunk(CREATED)
-        await until(heard)
-        await connection.chunk(event(1, DELTA, delta="a"))
-        await until(lambda: marks)
-        await connection.chunk(event(2, DELTA, delta="b"))
-        await connection.chunk(WHOLE)
+        for chunk, condition in self._steps:
+            await connection.chunk(chunk)
+            await until(condition)
         await connection.end_stream()
 
-    async with fake_upstream(tell) as fake, start(url=fake.url) as service:
+
+DATA_BYTES = len(CREATED.partition(b"data: ")[2].strip())
+LONG_ITEM = {
+    **ANSWER,
+    "content": [{"type": "output_text", "text": "all of it", "annotations": [], "x": "x" * 900}],
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there the low mark is used")
+@pytest.mark.parametrize("end", ["whole", "in two parts", "shorter than an item"])
+async def test_tokens_come_together_and_the_end_comes_at_once(start, heard, marks, end):
+    def is_up():
+        return marks[-1:] == [DATA_BYTES]
+
+    def is_down():
+        return marks[-1] == 1
+
+    item = event(3, "response.output_item.done", output_index=0, item=LONG_ITEM)
+    rest = {
+        "whole": [(event(2, DELTA, delta="b"), is_up), (WHOLE, is_down)],
+        "in two parts": [(WHOLE[:-20], is_down), (WHOLE[-20:], is_down)],
+        "shorter than an item": [(item, is_down), (event(4, DELTA, delta="b"), is_up), (COMPLETED, is_down)],
+    }[end]
+    upstream = Telling((CREATED, heard), (event(1, DELTA, delta="a"), is_up), *rest)
+    async with fake_upstream(upstream) as fake, start(url=fake.url) as service:
         answer = (await service.client.post("chat", json={"message": "hi"})).json()
     assert (answer["message"], answer["status"]) == ("all of it", "completed")
-    assert marks == [len(CREATED.partition(b"data: ")[2].strip()), 1]
+
+
+async def test_a_read_in_the_foreground_is_not_overtaken(start, heard, monkeypatch):
+    """There a task reads: what comes between its end and whoever waits for it has to wait, too."""
+    tail = DELTA_AND_END
+    cut = len(tail) // 3
+    follows = [tail[:cut], tail[cut:]]
+    read = DirectStream.__anext__
+
+    async def reading(self):
+        chunk = await read(self)
+        if follows:
+            data = follows.pop(0)
+            framed = b"%x\r\n%b\r\n" % (len(data), data)
+            asyncio.get_running_loop().call_soon(self._connection.data_received, framed)
+        return chunk
+
+    monkeypatch.setattr(DirectStream, "__anext__", reading)
+    upstream = Telling((CREATED, lambda: not follows))
+    async with fake_upstream(upstream) as fake, start(url=fake.url, upstream_background="poll") as service:
+        answer = (await service.client.post("chat", json={"message": "hi"})).json()
+    assert (answer["message"], answer["status"]) == ("all of it", "completed")

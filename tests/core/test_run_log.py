@@ -7,6 +7,8 @@ from app.core.background import wait_at_most
 from tests.fake_upstream import fake_upstream, pass_on
 from tests.support import TLS, new_thread, until
 
+JSON = {"content-type": "application/json"}
+
 
 async def test_runs_that_begin_during_a_write_wait_like_the_first(start, upstream, monkeypatch):
     waits: list[float] = []
@@ -113,15 +115,58 @@ async def test_a_list_of_an_unknown_threads_messages_is_a_404_whatever_fails_fir
     assert (refused.status_code, refused.json()["error"]["param"]) == (404, "thread_id")
 
 
-async def test_what_was_written_last_is_not_read_again(start, upstream):
-    async def handle(request, connection):
-        await pass_on(upstream, request, connection)
+@pytest.mark.parametrize("tells_metadata", [True, False])
+async def test_what_was_written_last_is_not_read_again(start, upstream, tells_metadata):
+    async def write(body):
+        async with httpx2.AsyncClient(verify=TLS) as client:
+            await client.post(upstream.removesuffix("/v1") + path, content=body, headers=JSON)
 
+    async def handle(request, connection):
+        if request.method == "POST" and request.path == path and not tells_metadata:
+            await write(request.body)
+            await connection.answer(
+                200, {"id": path.rpartition("/")[2], "object": "conversation", "created_at": 1}
+            )
+        else:
+            await pass_on(upstream, request, connection)
+
+    path = ""
     async with fake_upstream(handle) as fake, start(url=fake.url) as service:
         thread_id = await new_thread(service.client)
+        path = f"/v1/conversations/{thread_id.replace('thread_', 'conv_')}"
         answer = (await service.client.post("chat", json={"message": "hi", "thread_id": thread_id})).json()
         messages = (await service.client.get(f"threads/{thread_id}/messages")).json()["data"]
-        path = f"/v1/conversations/{thread_id.replace('thread_', 'conv_')}"
         calls = [request.method for request in fake.requests if request.path == path]
     assert calls == ["GET", "POST"]
     assert [message["run_id"] for message in messages] == [answer["run_id"], None]
+
+
+async def test_after_a_write_that_failed_the_conversation_is_read(start, upstream):
+    """A second write of the same run history, which a change of somebody else's came before."""
+    writes: list[str] = []
+
+    async def write(body):
+        async with httpx2.AsyncClient(verify=TLS) as client:
+            await client.post(upstream.removesuffix("/v1") + path, content=body, headers=JSON)
+
+    async def handle(request, connection):
+        if request.method == "POST" and request.path == path:
+            writes.append(request.path)
+            if len(writes) == 1:
+                body = {"message": "two", "thread_id": thread_id}
+                await service.client.post("chat", json=body)
+                await pass_on(upstream, request, connection)
+                return
+            if len(writes) == 2:
+                await write(b'{"metadata": {"colour": "red"}}')
+            await connection.answer(400, {"error": {"message": "canary"}})
+            return
+        await pass_on(upstream, request, connection)
+
+    path = ""
+    async with fake_upstream(handle) as fake, start(url=fake.url) as service:
+        thread_id = await new_thread(service.client)
+        path = f"/v1/conversations/{thread_id.replace('thread_', 'conv_')}"
+        await service.client.post("chat", json={"message": "one", "thread_id": thread_id})
+        runs = (await service.client.get(f"threads/{thread_id}/runs")).json()["data"]
+    assert (len(writes), runs) == (2, [])

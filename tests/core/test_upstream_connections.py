@@ -256,13 +256,13 @@ class TestStreams:
 
         asked: list[bytes] = []
 
-        def is_unwanted(chunk: bytes) -> bool:
+        def awaited_after(chunk: bytes) -> int:
             asked.append(chunk)
-            return chunk.startswith(b"no")
+            return int(chunk.startswith(b"no"))
 
         async with opened(tell, openai_timeout_seconds=0.3) as (upstream, _):
             stream = await upstream.stream("POST", "/responses", body={})
-            stream.pass_over(is_unwanted)
+            stream.pass_over(awaited_after)
             is_asked.set()
             found: list[bytes] = []
             failure: type[Exception] | None = None

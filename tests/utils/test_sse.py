@@ -145,8 +145,9 @@ def test_what_passes_takes_is_not_lost(newline):
 
 
 ENDS = re.compile(rb"begun|item|end")
-MIDDLE = Middle(last=re.compile(rb"event: [a-z.]+\.delta\n"), without=b"item")
+MIDDLE = Middle(last=re.compile(rb"event: [a-z.]+\.delta\ndata: .*\n\n"), without=b"item")
 RUN = (
+    b"event: a.delta\ndata: 0\n\n"
     b"event: begun\ndata: 1\n\n"
     b"event: a.delta\ndata: 2\n\n"
     b"event: a.delta\ndata: 3\n\n"
@@ -180,6 +181,8 @@ def test_a_glance_at_the_middle_of_a_stream_misses_nothing(newline):
         (b"event: item\ndata: 1\n\nevent: a.delta\ndata: 2\n\n", 0),
         (b"event: a.delta\ndata: 2\n\nevent: other\ndata: 1\n\n", 0),
         (b"event: a.delta\ndata: 2\n\nevent: a.delta\ndata: 2\n", 0),
+        (b"event: a.delta\ndata: 2\n\nevent: a.delta\ndata: 2\nid: 3\n\n", 0),
+        (b"event: a.delta\ndata: 2\n\nevent: a.delta\ndata:2\n\n", 0),
         (b"event: a.delta\ndata: 2\n\n", 0),
         (b"", 0),
     ],

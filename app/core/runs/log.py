@@ -32,7 +32,7 @@ class _Pending:
     metadata: Json | None = None
     """The conversation's metadata, where it need not be asked for."""
     written: Json | None = None
-    """The conversation after the last write."""
+    """The conversation after the last write; None if that failed."""
 
 
 class RunLog:
@@ -128,6 +128,7 @@ class RunLog:
                     await wait_at_most(pending.hurry, delay_seconds)
                 changes, pending.changes = pending.changes, []
                 known, pending.metadata = pending.metadata, None
+                pending.written = None
                 pending.written = await self._apply(conversation_id, changes, known)
         except ServiceError as exc:
             _log.warning("run_history_not_written", code=exc.code)

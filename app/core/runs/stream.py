@@ -61,6 +61,7 @@ class RunStream:
         self._reconnects = 0
         self._seen_before_reconnect: int | None = None
         self._first: list[DomainEvent] = []
+        self._end_bytes = 0
         self._attach(stream)
 
     @property
@@ -143,7 +144,7 @@ class RunStream:
         self._passed = b""
         self._failure: UpstreamError | None = None
         if self._translator.wanted is not None:
-            stream.pass_over(self._passes)
+            stream.pass_over(self._awaited_after)
 
     async def _detach(self) -> None:
         if self._reading is not None:
@@ -167,20 +168,24 @@ class RunStream:
             for name, data in frames:
                 events += self._translator.feed(name, data)
             self._passed = self._decoder.last_dropped
-            if frames and self._translator.wanted is not None:
-                # The last event repeats what the ones before it told: the response, its items.
-                self._stream.pass_over(self._passes, len(frames[0][1]))
+            if frames and not self._end_bytes:
+                # The first event shows the response, the last one shows it again.
+                self._end_bytes = len(frames[0][1])
         except (MalformedEventError, ValueError):
             events += await self._recover(UpstreamBrokenError())
         if self._meter.awaits_text and any(isinstance(event, TextDelta) for event in events):
             self._meter.first_text()
         return events
 
-    def _passes(self, chunk: bytes) -> bool:
+    def _awaited_after(self, chunk: bytes) -> int:
+        """See `UpstreamStream.pass_over`."""
+        if self._reading is not None and self._reading.done():
+            # What was read before this is still to be looked at.
+            return 0
         if not self._decoder.passes(chunk):
-            return False
+            return 0
         self._passed = self._decoder.last_dropped
-        return True
+        return 1 if self._decoder.holds_part else max(1, self._end_bytes)
 
     async def _read(self) -> bytes:
         if self._in_background:

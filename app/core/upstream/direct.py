@@ -40,10 +40,10 @@ class DirectStream:
             raise StopAsyncIteration
         return chunk
 
-    def pass_over(self, is_unwanted: Callable[[bytes], bool], awaited_bytes: int = 1) -> None:
+    def pass_over(self, awaited_after: Callable[[bytes], int]) -> None:
         """See `UpstreamStream.pass_over`."""
         if self._connection is not None:
-            self._connection.pass_over(is_unwanted, awaited_bytes)
+            self._connection.awaited_after = awaited_after
 
     async def aclose(self) -> None:
         """Close the connection, unless it was read to its end and can serve again."""

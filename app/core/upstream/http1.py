@@ -28,14 +28,12 @@ class Connection(asyncio.Protocol):
     """One connection and the response that it is reading."""
 
     __slots__ = (
-        "_awaited_bytes",
         "_buffered",
         "_drained",
         "_error",
         "_inflate",
         "_is_paused",
         "_is_reusable",
-        "_is_unwanted",
         "_last_read",
         "_loop",
         "_lull",
@@ -46,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_waiter",
         "_whole",
+        "awaited_after",
         "headers",
         "idle_since",
         "is_complete",
@@ -68,8 +67,8 @@ class Connection(asyncio.Protocol):
         self._lull = Lull(connected)
         self._inflate: zlib._Decompress | None = None
         self._error: UpstreamError | None = None
-        self._is_unwanted: Callable[[bytes], bool] | None = None
-        self._awaited_bytes = 1
+        self.awaited_after: Callable[[bytes], int] | None = None
+        """See `UpstreamStream.pass_over`; holds until the connection is released."""
         self.headers: dict[str, str] = {}
         self.status = 0
         self.is_complete = True
@@ -115,10 +114,6 @@ class Connection(asyncio.Protocol):
             raise self._error
         return b""
 
-    def pass_over(self, is_unwanted: Callable[[bytes], bool], awaited_bytes: int) -> None:
-        """See `UpstreamStream.pass_over`; holds until the connection is released."""
-        self._is_unwanted, self._awaited_bytes = is_unwanted, awaited_bytes
-
     def close(self) -> None:
         """Break the connection off."""
         self.is_open = False
@@ -150,7 +145,7 @@ class Connection(asyncio.Protocol):
         if self._buffered > _MOST_BUFFERED_BYTES and self._pieces and not self._is_paused and self.is_open:
             self._is_paused = True
             self._transport.pause_reading()
-        if self._is_unwanted is None or self._pieces or self._has_ended():
+        if self.awaited_after is None or self._pieces or self._has_ended():
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -210,10 +205,11 @@ class Connection(asyncio.Protocol):
         if len(pieces) == unread:
             return
         body = self._unpacked(b"".join(pieces[unread:]))
-        if self._is_unwanted is not None and not unread and self._is_unwanted(body):
+        ask = self.awaited_after if body and not unread else None
+        if ask is not None and (awaited := ask(body)):
             pieces.clear()
             self._buffered = 0
-            self._lull.begin(self._awaited_bytes)
+            self._lull.last_until(awaited)
             return
         pieces[unread:] = [body] if body else []
         self._lull.end()
@@ -247,7 +243,7 @@ class Connection(asyncio.Protocol):
     def _stop(self) -> None:
         self._parser = None
         # An idle connection would keep its last reader alive.
-        self._is_unwanted = None
+        self.awaited_after = None
         self._lull.end()
         if self._timer is not None:
             self._timer.cancel()

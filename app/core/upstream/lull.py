@@ -29,9 +29,11 @@ class Lull:
         """Whether less than what is awaited may lie unread."""
         return self._timer is not None
 
-    def begin(self, awaited_bytes: int) -> None:
+    def last_until(self, awaited_bytes: int) -> None:
         """Be called when so much is there, or after a moment."""
-        if self._timer is None and awaited_bytes > 1 and _KNOWS_LOW_MARKS:
+        if awaited_bytes <= 1:
+            self.end()
+        elif self._timer is None and _KNOWS_LOW_MARKS:
             self._timer = asyncio.get_running_loop().call_later(_MOST_SECONDS, self.end)
             self._mark(awaited_bytes)
 

@@ -19,11 +19,11 @@ class UpstreamStream(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield network reads as they come; raises `UpstreamBroken` or `UpstreamTimeout`."""
 
-    def pass_over(self, is_unwanted: Callable[[bytes], bool], awaited_bytes: int = 1) -> None:
-        """Ask this of reads from now on, where nothing unread stands before them.
+    def pass_over(self, awaited_after: Callable[[bytes], int]) -> None:
+        """Ask this of every read from now on, in their order, where nothing unread stands before it.
 
-        One for which it is true is dropped, and does not wake the reader. Those before the one that will be
-        wanted may come together, where that has `awaited_bytes` at least; a smaller one comes a moment late.
+        It returns 0 for a read that is wanted. Any other is dropped and wakes nobody; then it says
+        how many bytes what is wanted has at least, so that reads up to there may come together.
         """
 
     async def aclose(self) -> None:

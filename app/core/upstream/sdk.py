@@ -63,21 +63,21 @@ class SdkStream:
         self._response = response
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self._is_unwanted: Callable[[bytes], bool] | None = None
+        self._awaited_after: Callable[[bytes], int] | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with translated():
             async for chunk in self._response.aiter_bytes():
-                if self._is_unwanted is None or not self._is_unwanted(chunk):
+                if self._awaited_after is None or not self._awaited_after(chunk):
                     yield chunk
 
-    def pass_over(self, is_unwanted: Callable[[bytes], bool], awaited_bytes: int = 1) -> None:
+    def pass_over(self, awaited_after: Callable[[bytes], int]) -> None:
         """See `UpstreamStream.pass_over`; reads come as the SDK makes them."""
-        self._is_unwanted = is_unwanted
+        self._awaited_after = awaited_after
 
     async def aclose(self) -> None:
         """Close the connection; an unread rest is dropped."""
-        self._is_unwanted = None
+        self._awaited_after = None
         await self._response.aclose()
 
 
