@@ -20,6 +20,8 @@ from bench.variants import LOAD_CORE, Variant
 
 _RATES: dict[str, tuple[str, measures.Measure]] = {
     "json": ("JSON chat on a known thread", measures.json_chat),
+    "long": (f"JSON chat of {measures.LONG_TOKENS} tokens", measures.long_json_chat),
+    "slow": ("JSON chat whose tokens come one by one, 50 a second", measures.slow_json_chat),
     "stream": (f"streamed chat, {measures.TOKENS} tokens in a burst", measures.streamed_chat),
     "new": ("new thread and JSON chat", measures.new_thread_chat),
     "list": ("list of 100 messages", measures.list_messages),

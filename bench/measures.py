@@ -7,7 +7,7 @@ too, the time on the clock says more about them.
 import asyncio
 import statistics
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -23,6 +23,7 @@ _MOST_LOOKS = 6
 _WATCHED_SECONDS = 10.0
 _MOST_CLOSING_LOOKS = 60
 TOKENS = 60
+LONG_TOKENS = 600
 _SETTLE_SECONDS = 2.5
 """Work that a service puts off until after its answer belongs to what the answer cost."""
 
@@ -72,6 +73,17 @@ async def verify(variant: Variant) -> None:
 async def json_chat(variant: Variant, upstream: Server, load: Load) -> Numbers:
     """Measure JSON answers on threads that are there."""
     return await _saturated(variant, upstream, load, variant.chat(Plan(tokens=TOKENS)))
+
+
+async def long_json_chat(variant: Variant, upstream: Server, load: Load) -> Numbers:
+    """Measure JSON answers ten times as long, whose upstream stream takes many times the answer's bytes."""
+    return await _saturated(variant, upstream, load, variant.chat(Plan(tokens=LONG_TOKENS)))
+
+
+async def slow_json_chat(variant: Variant, upstream: Server, load: Load) -> Numbers:
+    """Measure JSON answers whose tokens come one by one; nothing is saturated."""
+    request = variant.chat(Plan(tokens=TOKENS, gap_ms=20))
+    return await _saturated(variant, upstream, replace(load, connections=100), request)
 
 
 async def new_thread_chat(variant: Variant, upstream: Server, load: Load) -> Numbers:
