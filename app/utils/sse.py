@@ -193,7 +193,8 @@ def last_frame(chunk: bytes) -> Frame | None:
 @lru_cache(maxsize=8)
 def _picking(wanted: bytes) -> re.Pattern[bytes]:
     """Return what matches any number of other events, then name and data of a wanted one."""
-    others = rb"((?:event: (?!(?:%b)\n).+\ndata: .*\n\n)*+)" % wanted
+    # Not possessive: before 3.11.5, Python takes too much where what is repeated can backtrack.
+    others = rb"((?:event: (?!(?:%b)\n).+\ndata: .*\n\n)*)" % wanted
     return re.compile(others + rb"(?:event: (.+)\ndata: (.*)\n\n)?")
 
 

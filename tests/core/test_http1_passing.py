@@ -29,7 +29,7 @@ def awaiting(size: int, asked: list[bytes] | None = None) -> Callable[[bytes], i
 
 
 @asynccontextmanager
-async def streaming(silence_seconds: float = 20) -> AsyncIterator[tuple[http1.Connection, Connection]]:
+async def streaming() -> AsyncIterator[tuple[http1.Connection, Connection]]:
     """Both ends of a connection whose response has begun."""
     ends: list[Connection] = []
 
@@ -41,7 +41,7 @@ async def streaming(silence_seconds: float = 20) -> AsyncIterator[tuple[http1.Co
     async with fake_upstream(handle) as fake:
         connections = pool.ConnectionPool(pool.Origin.of(fake.url), limit=1, connect_seconds=5)
         connection = await connections.acquire()
-        connection.send(GET, silence_seconds)
+        connection.send(GET, 20)
         assert await connection.start() == 200
         try:
             yield connection, ends[0]
@@ -159,14 +159,18 @@ async def test_a_body_that_ends_meanwhile_leaves_a_connection_that_reads_as_befo
 
 
 @only_on_linux
-async def test_no_upstream_counts_as_silent_while_nobody_listens(monkeypatch):
-    monkeypatch.setattr(lull, "_MOST_SECONDS", 0.3)
-    async with streaming(silence_seconds=0.1) as (connection, far):
+@pytest.mark.usefixtures("lasting")
+async def test_no_upstream_counts_as_silent_while_nobody_listens():
+    async with streaming() as (connection, far):
         connection.awaited_after = awaiting(1_000)
         reading = asyncio.create_task(connection.read())
         await far.chunk(b"no")
         await until(lambda: low_mark(connection) == 1_000)
-        await far.chunk(b"yes")
+        connection._last_read -= 30
+        connection._check_silence()
+        connection.data_received(b"3\r\nyes\r\n")
         assert await reading == b"yes"
+        connection._last_read -= 30
+        connection._check_silence()
         with pytest.raises(UpstreamTimeoutError):
             await connection.read()

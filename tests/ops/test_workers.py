@@ -18,10 +18,11 @@ from bench.processes import free_port
 from tests.support import frames
 
 COMMAND = [sys.executable, str(ROOT / "main.py")]
+# SIGHUP (1), where whoever runs the tests ignores it as `nohup` does, would be ignored here too.
 IN_A_GROUP = [
     sys.executable,
     "-c",
-    "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])",
+    "import os, sys, signal as s; os.setsid(); s.signal(1, s.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
     *COMMAND,
 ]
 
