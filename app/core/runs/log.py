@@ -7,6 +7,7 @@ convenience of lists, no run depends on it for being read.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -137,19 +138,19 @@ class RunLog:
 
     async def _apply(self, conversation_id: str, changes: list[Change], known: Json | None) -> Json:
         async with self.changing(conversation_id):
-            if known is not None and (first := await self._first_write(conversation_id, known, changes)):
-                return first
-            found = (await self._conversations.get(conversation_id)).get("metadata")
-            changed = _changed(found, changes)
-            return await self._conversations.set_metadata(conversation_id, changed) | {"metadata": changed}
+            if known is not None:
+                with suppress(UpstreamError):
+                    # But once: a repeat might come after somebody else's change.
+                    return await self._write_over(conversation_id, known, changes, repeats=False)
+            metadata = (await self._conversations.get(conversation_id)).get("metadata")
+            return await self._write_over(conversation_id, metadata, changes)
 
-    async def _first_write(self, conversation_id: str, known: Json, changes: list[Change]) -> Json | None:
-        """Write over metadata that were not read, but once: a repeat might come after somebody's change."""
-        changed = _changed(known, changes)
-        try:
-            written = await self._conversations.set_metadata(conversation_id, changed, repeats=False)
-        except UpstreamError:
-            return None
+    async def _write_over(
+        self, conversation_id: str, metadata: object, changes: list[Change], *, repeats: bool = True
+    ) -> Json:
+        """Return the conversation as it is then; not every upstream repeats the metadata in its answer."""
+        changed = _changed(metadata, changes)
+        written = await self._conversations.set_metadata(conversation_id, changed, repeats=repeats)
         return written | {"metadata": changed}
 
 
