@@ -24,8 +24,8 @@ class Middle:
     """How to tell, once the first wanted event came, that a slice lies before the next one.
 
     Args:
-        last: what matches a whole event that no wanted one comes before, or none that matters then.
-        without: what is in every other wanted event.
+        last: what matches a whole event that shows by coming that no wanted one came before it.
+        without: what is in the wanted events for which that does not hold.
 
     """
 
