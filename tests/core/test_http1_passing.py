@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,10 +10,9 @@ import pytest
 from app.core.upstream import http1, lull, pool
 from app.core.upstream.failures import UpstreamTimeoutError
 from tests.fake_upstream import Connection, Request, fake_upstream
-from tests.support import until
+from tests.support import until, with_low_marks
 
 GET = b"GET /v1/x HTTP/1.1\r\nhost: upstream.test\r\n\r\n"
-only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="there the low mark is used")
 
 
 def awaiting(size: int, asked: list[bytes] | None = None) -> Callable[[bytes], int]:
@@ -54,6 +52,14 @@ def low_mark(connection: http1.Connection) -> int:
     return connection._lull._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
 
 
+async def lulled(connection: http1.Connection, far: Connection, size: int) -> "asyncio.Task[bytes]":
+    """Begin to read, and come to where so many bytes are awaited."""
+    reading = asyncio.create_task(connection.read())
+    await far.chunk(b"no")
+    await until(lambda: low_mark(connection) == size)
+    return reading
+
+
 @pytest.fixture
 def lasting(monkeypatch):
     """A lull ends for its reasons, not for its time."""
@@ -86,6 +92,7 @@ async def test_it_overtakes_nothing_that_waits():
         connection.data_received(b"3\r\nyes\r\n")
         connection.data_received(b"2\r\nno\r\n")
         assert await connection.read() == b"yesno"
+    assert connection.awaited_after is None
 
 
 async def test_it_is_asked_of_a_whole_read():
@@ -98,74 +105,64 @@ async def test_it_is_asked_of_a_whole_read():
     assert asked == [b"nonon", b"oyes"]
 
 
-@only_on_linux
+@with_low_marks
 @pytest.mark.usefixtures("lasting")
 async def test_it_comes_together_until_as_much_is_there_as_is_awaited():
     asked: list[bytes] = []
     wanted = b"yes" * 40
     async with streaming() as (connection, far):
         connection.awaited_after = awaiting(100, asked)
-        reading = asyncio.create_task(connection.read())
         assert low_mark(connection) == 1
-        await far.chunk(b"no 1")
-        await until(lambda: low_mark(connection) == 100)
+        reading = await lulled(connection, far, 100)
         await far.chunk(b"no 2")
         await far.chunk(wanted)
         assert await reading == b"no 2" + wanted
-        assert asked == [b"no 1", b"no 2" + wanted]
+        assert asked == [b"no", b"no 2" + wanted]
         assert low_mark(connection) == 1
 
 
-@only_on_linux
+@with_low_marks
 async def test_what_is_smaller_than_awaited_comes_all_the_same(monkeypatch):
     monkeypatch.setattr(lull, "_MOST_SECONDS", 0.05)
     async with streaming() as (connection, far):
         connection.awaited_after = awaiting(1_000)
-        reading = asyncio.create_task(connection.read())
-        await far.chunk(b"no")
-        await until(lambda: low_mark(connection) == 1_000)
+        reading = await lulled(connection, far, 1_000)
         await far.chunk(b"yes")
         assert await reading == b"yes"
         assert low_mark(connection) == 1
 
 
-@only_on_linux
+@with_low_marks
 @pytest.mark.usefixtures("lasting")
 async def test_nothing_is_held_back_once_it_is_unknown_how_much_is_awaited():
     sizes = [1_000, 1]
     async with streaming() as (connection, far):
         connection.awaited_after = lambda body: 0 if b"yes" in body else sizes.pop(0)
-        reading = asyncio.create_task(connection.read())
-        await far.chunk(b"no")
-        await until(lambda: low_mark(connection) == 1_000)
+        reading = await lulled(connection, far, 1_000)
         await far.chunk(b"no" * 500)
         await until(lambda: low_mark(connection) == 1)
         await far.chunk(b"yes")
         assert await reading == b"yes"
 
 
-@only_on_linux
+@with_low_marks
 @pytest.mark.usefixtures("lasting")
 async def test_a_body_that_ends_meanwhile_leaves_a_connection_that_reads_as_before():
     async with streaming() as (connection, far):
         connection.awaited_after = awaiting(1_000)
-        reading = asyncio.create_task(connection.read())
-        await far.chunk(b"no")
-        await until(lambda: low_mark(connection) == 1_000)
+        reading = await lulled(connection, far, 1_000)
         connection.data_received(b"0\r\n\r\n")
         assert await reading == b""
         assert connection.can_serve_again()
         assert low_mark(connection) == 1
 
 
-@only_on_linux
+@with_low_marks
 @pytest.mark.usefixtures("lasting")
 async def test_no_upstream_counts_as_silent_while_nobody_listens():
     async with streaming() as (connection, far):
         connection.awaited_after = awaiting(1_000)
-        reading = asyncio.create_task(connection.read())
-        await far.chunk(b"no")
-        await until(lambda: low_mark(connection) == 1_000)
+        reading = await lulled(connection, far, 1_000)
         connection._last_read -= 30
         connection._check_silence()
         connection.data_received(b"3\r\nyes\r\n")

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import sys
 import weakref
 from functools import partial
 
@@ -15,8 +14,9 @@ from app.core.upstream.direct import DirectStream
 from app.translate.run_end import RunEndReader
 from app.utils.sse import SSEDecoder
 from tests.fake_upstream import fake_upstream
-from tests.support import Json, until
+from tests.support import Json, until, with_low_marks
 
+CONVERSATION: Json = {"id": "conv_1", "object": "conversation", "created_at": 1}
 RESPONSE: Json = {
     "id": "resp_1",
     "object": "response",
@@ -63,7 +63,6 @@ STREAMS = {
 
 
 WHOLE = event(5, "response.completed", response=RESPONSE | {"status": "completed", "output": [ANSWER]})
-DELTA_AND_END = event(1, DELTA, delta="a") + WHOLE
 IN_ONE_PIECE = {
     "an answer": CREATED + event(1, DELTA, delta="a") + DONE + WHOLE,
     "an answer whose last event holds nothing": CREATED + event(1, DELTA, delta="a") + DONE + COMPLETED,
@@ -117,7 +116,7 @@ class Breaking:
 
     async def __call__(self, request, connection):
         if request.path == "/v1/conversations":
-            await connection.answer(200, {"id": "conv_1", "object": "conversation", "created_at": 1})
+            await connection.answer(200, CONVERSATION)
         elif request.path == "/v1/responses":
             await connection.start_stream()
             sent = 0
@@ -135,7 +134,7 @@ class Breaking:
             self.reads += 1
             await connection.answer(200, RESPONSE)
         else:
-            await connection.answer(200, {"id": "conv_1", "object": "conversation", "created_at": 1})
+            await connection.answer(200, CONVERSATION)
 
 
 @pytest.mark.usefixtures("each_alone")
@@ -211,7 +210,7 @@ class Telling:
 
     async def __call__(self, request, connection):
         if request.path != "/v1/responses":
-            await connection.answer(200, {"id": "conv_1", "object": "conversation", "created_at": 1})
+            await connection.answer(200, CONVERSATION)
             return
         await connection.start_stream()
         for chunk, condition in self._steps:
@@ -227,7 +226,7 @@ LONG_ITEM = {
 }
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="there the low mark is used")
+@with_low_marks
 @pytest.mark.parametrize("end", ["whole", "in two parts", "shorter than an item"])
 async def test_tokens_come_together_and_the_end_comes_at_once(start, heard, marks, end):
     def is_up():
@@ -250,7 +249,7 @@ async def test_tokens_come_together_and_the_end_comes_at_once(start, heard, mark
 
 async def test_a_read_in_the_foreground_is_not_overtaken(start, heard, monkeypatch):
     """There a task reads: what comes between its end and whoever waits for it has to wait, too."""
-    tail = DELTA_AND_END
+    tail = event(1, DELTA, delta="a") + WHOLE
     cut = len(tail) // 3
     follows = [tail[:cut], tail[cut:]]
     read = DirectStream.__anext__

@@ -7,7 +7,18 @@ from app.core.background import wait_at_most
 from tests.fake_upstream import fake_upstream, pass_on
 from tests.support import TLS, new_thread, until
 
-JSON = {"content-type": "application/json"}
+RED = b'{"metadata": {"colour": "red"}}'
+
+
+async def write(upstream: str, path: str, body: bytes) -> None:
+    """Change something upstream, past the service."""
+    async with httpx2.AsyncClient(verify=TLS) as client:
+        headers = {"content-type": "application/json"}
+        await client.post(upstream.removesuffix("/v1") + path, content=body, headers=headers)
+
+
+def path_of(thread_id: str) -> str:
+    return f"/v1/conversations/{thread_id.replace('thread_', 'conv_')}"
 
 
 async def test_runs_that_begin_during_a_write_wait_like_the_first(start, upstream, monkeypatch):
@@ -48,7 +59,7 @@ async def test_the_run_that_a_thread_begins_with_is_written_at_once_unread(start
     async with fake_upstream(handle) as fake, start(url=fake.url, conversation_pool=pool) as service:
         response = await service.client.post("chat", json={"message": "hi", "stream": is_stream})
         thread_id = response.headers["x-thread-id"]
-        path = f"/v1/conversations/{thread_id.replace('thread_', 'conv_')}"
+        path = path_of(thread_id)
         await until(lambda: any(request.path == path for request in fake.requests))
         calls = [request.method for request in fake.requests if request.path == path]
         metadata = {"metadata": {"colour": "red"}}
@@ -67,9 +78,7 @@ async def test_a_first_write_that_failed_is_not_repeated_unread(start, upstream)
         if is_write and not refused:
             refused.append(request.path)
             # Somebody else's change comes in between.
-            async with httpx2.AsyncClient(verify=TLS) as client:
-                url = upstream.removesuffix("/v1") + request.path
-                await client.post(url, json={"metadata": {"colour": "red"}})
+            await write(upstream, request.path, RED)
             await connection.answer(500, {"error": {"message": "canary"}})
             return
         await pass_on(upstream, request, connection)
@@ -117,13 +126,9 @@ async def test_a_list_of_an_unknown_threads_messages_is_a_404_whatever_fails_fir
 
 @pytest.mark.parametrize("tells_metadata", [True, False])
 async def test_what_was_written_last_is_not_read_again(start, upstream, tells_metadata):
-    async def write(body):
-        async with httpx2.AsyncClient(verify=TLS) as client:
-            await client.post(upstream.removesuffix("/v1") + path, content=body, headers=JSON)
-
     async def handle(request, connection):
         if request.method == "POST" and request.path == path and not tells_metadata:
-            await write(request.body)
+            await write(upstream, path, request.body)
             await connection.answer(
                 200, {"id": path.rpartition("/")[2], "object": "conversation", "created_at": 1}
             )
@@ -133,7 +138,7 @@ async def test_what_was_written_last_is_not_read_again(start, upstream, tells_me
     path = ""
     async with fake_upstream(handle) as fake, start(url=fake.url) as service:
         thread_id = await new_thread(service.client)
-        path = f"/v1/conversations/{thread_id.replace('thread_', 'conv_')}"
+        path = path_of(thread_id)
         answer = (await service.client.post("chat", json={"message": "hi", "thread_id": thread_id})).json()
         messages = (await service.client.get(f"threads/{thread_id}/messages")).json()["data"]
         calls = [request.method for request in fake.requests if request.path == path]
@@ -145,10 +150,6 @@ async def test_after_a_write_that_failed_the_conversation_is_read(start, upstrea
     """A second write of the same run history, which a change of somebody else's came before."""
     writes: list[str] = []
 
-    async def write(body):
-        async with httpx2.AsyncClient(verify=TLS) as client:
-            await client.post(upstream.removesuffix("/v1") + path, content=body, headers=JSON)
-
     async def handle(request, connection):
         if request.method == "POST" and request.path == path:
             writes.append(request.path)
@@ -158,7 +159,7 @@ async def test_after_a_write_that_failed_the_conversation_is_read(start, upstrea
                 await pass_on(upstream, request, connection)
                 return
             if len(writes) == 2:
-                await write(b'{"metadata": {"colour": "red"}}')
+                await write(upstream, path, RED)
             await connection.answer(400, {"error": {"message": "canary"}})
             return
         await pass_on(upstream, request, connection)
@@ -166,7 +167,7 @@ async def test_after_a_write_that_failed_the_conversation_is_read(start, upstrea
     path = ""
     async with fake_upstream(handle) as fake, start(url=fake.url) as service:
         thread_id = await new_thread(service.client)
-        path = f"/v1/conversations/{thread_id.replace('thread_', 'conv_')}"
+        path = path_of(thread_id)
         await service.client.post("chat", json={"message": "one", "thread_id": thread_id})
         runs = (await service.client.get(f"threads/{thread_id}/runs")).json()["data"]
     assert (len(writes), runs) == (2, [])
