@@ -141,7 +141,7 @@ class RunStream:
         self._reads = aiter(stream)
         self._reading: asyncio.Future[bytes] | None = None
         self._decoder = SSEDecoder(self._translator.wanted, self._translator.middle)
-        self._passed = b""
+        self._last_fed = self._last_dropped = b""
         self._failure: UpstreamError | None = None
         if self._translator.wanted is not None:
             stream.pass_over(self._awaited_after)
@@ -167,7 +167,8 @@ class RunStream:
             frames = self._decoder.feed(chunk)
             for name, data in frames:
                 events += self._translator.feed(name, data)
-            self._passed = self._decoder.last_dropped
+                self._last_fed = data
+            self._last_dropped = self._decoder.last_dropped
             if frames and not self._end_bytes:
                 # The first event shows the response, the last one shows it again.
                 self._end_bytes = len(frames[0][1])
@@ -184,7 +185,7 @@ class RunStream:
             return 0
         if not self._decoder.passes(chunk):
             return 0
-        self._passed = self._decoder.last_dropped
+        self._last_dropped = self._decoder.last_dropped
         return 1 if self._decoder.holds_part else max(1, self._end_bytes)
 
     async def _read(self) -> bytes:
@@ -204,8 +205,9 @@ class RunStream:
         translator = self._translator
         if translator.is_ended:
             return []
-        if (passed := sequence_of(self._passed)) is not None:
-            translator.last_sequence = max(passed, translator.last_sequence or 0)
+        # An event that nobody reads is progress, too.
+        seen = [translator.last_sequence, sequence_of(self._last_fed), sequence_of(self._last_dropped)]
+        translator.last_sequence = max((number for number in seen if number is not None), default=None)
         if self.response_id is None:
             return translator.fail(failure.detail())
         try:
