@@ -105,7 +105,7 @@ class Responses:
         query: dict[str, str | int] = {"stream": "true"}
         if starting_after is not None:
             query["starting_after"] = starting_after
-        return await self._upstream.stream("GET", f"{_PATH}/{response_id}", query=query)
+        return await repeated(lambda: self._upstream.stream("GET", f"{_PATH}/{response_id}", query=query))
 
     async def cancel(self, response_id: str) -> Json:
         """Cancel a background response and return what became of it; cancelling twice does no harm."""

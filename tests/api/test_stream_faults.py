@@ -102,15 +102,17 @@ class Foreground:
 
     async def __call__(self, request: Request, connection: Connection) -> None:
         if request.path == "/v1/responses":
-            await connection.start_stream()
-            for event in self.events():
-                frame = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
-                await connection.chunk(frame.encode())
-            await connection.end_stream()
+            await self.send(connection, self.events())
         elif request.path.startswith("/v1/responses/"):
             await connection.answer(200, self.ended)
         else:
             await connection.answer(200, {"id": "conv_1", "created_at": 1, "metadata": {}})
+
+    async def send(self, connection: Connection, events: list[Json]) -> None:
+        await connection.start_stream()
+        for event in events:
+            await connection.chunk(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+        await connection.end_stream()
 
     def events(self) -> list[Json]:
         live = {**self.response, "status": "in_progress"}
@@ -152,6 +154,40 @@ class TestForegroundStreams:
             events = frames((await service.client.post(path, json=body)).text)
         assert text_in(dialect, events) == "You said:"
         assert ends(dialect, events) == BADLY[dialect]
+
+
+class Stumbling(Foreground):
+    """An upstream with background mode that refuses once to go on with the stream it broke off."""
+
+    def __init__(self) -> None:
+        super().__init__("completed")
+        self.asked: list[dict[str, str]] = []
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        if not request.path.startswith("/v1/responses/"):
+            await super().__call__(request, connection)
+        elif not request.query:
+            await connection.answer(200, {**self.response, "status": "in_progress"})
+        elif not self.asked:
+            self.asked.append(request.query)
+            await connection.answer(500)
+        else:
+            self.asked.append(request.query)
+            ended = {"type": "response.completed", "response": self.ended, "sequence_number": 5}
+            await self.send(connection, [ended])
+
+
+class TestAskingAgain:
+    async def test_a_refused_reconnect_is_tried_again(self, start, adapter):
+        upstream = Stumbling()
+        async with (
+            fake_upstream(upstream) as fake,
+            start(url=fake.url, is_served=True, upstream_adapter=adapter) as service,
+        ):
+            events = await streamed_events(service.client, PROMPT)
+        assert names(events) == PLAIN
+        assert text_of(events) == ANSWER
+        assert upstream.asked == [{"stream": "true", "starting_after": "4"}] * 2
 
 
 class TestBeforeTheRunExists:
