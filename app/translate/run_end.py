@@ -14,7 +14,7 @@ from app.translate.upstream_events import (
     item_of,
     response_of,
 )
-from app.utils.sse import Middle, last_frame
+from app.utils.sse import Middle, last_frame, usual_event
 
 _CREATED = "response.created"
 _ITEM_DONE = "response.output_item.done"
@@ -37,9 +37,7 @@ class RunEndReader(ResponseReader):
     )
 
     # Before a delta comes no end; of an error that the answer outlives nothing is told.
-    middle = Middle(
-        re.compile(rb"event: response\.[a-z_.]+\.delta\ndata: .*\n\n"), without=_ITEM_DONE.encode()
-    )
+    middle = Middle(usual_event(rb"response\.[a-z_.]+\.delta"), without=_ITEM_DONE.encode())
 
     def __init__(self, context: RunContext) -> None:
         super().__init__(context)

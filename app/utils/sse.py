@@ -13,10 +13,44 @@ Frame = tuple[bytes, bytes]
 _MOST_HELD_BYTES = 8 * 1024
 """How much of an event `passes` holds: it looks at all of it again with every slice."""
 
-_USUAL = re.compile(rb"^event: (.*)\ndata: (.*)\n\n", re.MULTILINE)
-"""Nearly every event is a line of name and one of data: those are read by one call for all."""
+_NAMED = re.compile(rb"^event: (.*)\ndata: (.*)\n\n", re.MULTILINE)
+_BARE = re.compile(rb"^()data: (.*)\n\n", re.MULTILINE)
+"""Nearly every event is a line of name, or none, and one of data: those are read by one call for all."""
+
+_TYPE = rb'\{"type": ?"'
+"""How data begin that tell the event's name, where no line does."""
+
+_ONE = re.compile(rb'(?:event: (.*)\n)?data: (?=(?:%b([^"\\]+)")?)(.*)\n\n' % _TYPE)
 
 _DATA, _END = b"\ndata: ", b"\n\n"
+
+
+def usual_event(name: bytes) -> re.Pattern[bytes]:
+    """Return what matches a whole event of the usual form, from what matches its name."""
+    return re.compile(rb'(?:event: (?:%b)\ndata: |data: (?=%b(?:%b)")).*\n\n' % (name, _TYPE, name))
+
+
+def _is_bare(text: bytes, at: int = 0) -> bool:
+    """Tell whether the event that begins there has no line of name."""
+    return text.startswith(b"data: ", at)
+
+
+class _Picking:
+    """What matches any number of other events, then name and data of a wanted one."""
+
+    def __init__(self, wanted: bytes) -> None:
+        # Not possessive: before 3.11.5, Python takes too much where what is repeated can backtrack.
+        others = rb"((?:event: (?!(?:%b)\n).+\ndata: .*\n\n)*)" % wanted
+        self._named = re.compile(others + rb"(?:event: (.+)\ndata: (.*)\n\n)?")
+        others = rb'((?:data: %b(?!(?:%b)")[^"\\]+".*\n\n)*)' % (_TYPE, wanted)
+        one = rb'data: (?=(?:%b(%b)")?)(.*)\n\n' % (_TYPE, wanted)
+        self._bare = re.compile(others + rb"(?:%b)?" % one)
+
+    def match(self, text: bytes, at: int = 0) -> re.Match[bytes] | None:
+        return (self._bare if _is_bare(text, at) else self._named).match(text, at)
+
+
+_picking = lru_cache(maxsize=8)(_Picking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +80,7 @@ class SSEDecoder:
 
     Args:
         wanted: what matches the names of the only events that are returned; None for all. What has no name
-            is returned.
+            and does not begin with its `type` is returned.
         middle: what tells of many events at a glance that none of them is wanted.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
@@ -121,7 +155,7 @@ class SSEDecoder:
         self._rest_bytes = len(self._rest)
         return True
 
-    def _end_of_unwanted(self, text: bytes, picking: re.Pattern[bytes]) -> int:
+    def _end_of_unwanted(self, text: bytes, picking: _Picking) -> int:
         if end := self._middle_end(text, 0):
             return end
         found = picking.match(text)
@@ -135,15 +169,16 @@ class SSEDecoder:
         if self._picking is not None:
             frames, read = self._picked(self._picking, text)
         else:
-            frames = _USUAL.findall(text)
-            read = len(text) if len(frames) * 3 == text.count(b"\n") else 0
+            usual, lines = (_BARE, 2) if _is_bare(text) else (_NAMED, 3)
+            frames = usual.findall(text)
+            read = len(text) if len(frames) * lines == text.count(b"\n") else 0
         if read == len(text):
             return frames, b""
         *blocks, rest = text[read:].split(b"\n\n")
         slow = [frame for block in blocks if (frame := _slow_frame_of(block))]
         return (frames if read else []) + self._only_wanted(slow), rest
 
-    def _picked(self, picking: re.Pattern[bytes], text: bytes) -> tuple[list[Frame], int]:
+    def _picked(self, picking: _Picking, text: bytes) -> tuple[list[Frame], int]:
         """Return the wanted events before the first one in an unusual form, and where that begins."""
         frames: list[Frame] = []
         at = dropped_to = 0
@@ -151,9 +186,9 @@ class SSEDecoder:
             if found.end(1) > at:
                 dropped_to = found.end(1)
             at = found.end()
-            if found[2] is not None:
-                frames.append((found[2], found[3]))
-                self._has_begun = True
+            if found[3] is not None:
+                frames.append((found[2] or b"", found[3]))
+                self._has_begun = self._has_begun or found[2] is not None
             if end := self._middle_end(text, at):
                 at = dropped_to = end
         if dropped_to:
@@ -185,17 +220,9 @@ def last_frame(chunk: bytes) -> Frame | None:
 
     None where it is not whole or has no usual form, or where nothing in the slice tells that it begins there.
     """
-    at = chunk.rfind(_END + b"event: ", 0, -len(_END))
-    found = _USUAL.fullmatch(chunk, at + len(_END)) if at >= 0 else None
-    return (found[1], found[2]) if found else None
-
-
-@lru_cache(maxsize=8)
-def _picking(wanted: bytes) -> re.Pattern[bytes]:
-    """Return what matches any number of other events, then name and data of a wanted one."""
-    # Not possessive: before 3.11.5, Python takes too much where what is repeated can backtrack.
-    others = rb"((?:event: (?!(?:%b)\n).+\ndata: .*\n\n)*)" % wanted
-    return re.compile(others + rb"(?:event: (.+)\ndata: (.*)\n\n)?")
+    at = chunk.rfind(_END, 0, -len(_END))
+    found = _ONE.fullmatch(chunk, at + len(_END)) if at >= 0 else None
+    return (found[1] or found[2] or b"", found[3]) if found else None
 
 
 def _slow_frame_of(block: bytes) -> Frame | None:
