@@ -131,10 +131,10 @@ class Telling:
         return f"{name}data: {json.dumps(event)}{self._line_end * 2}".encode()
 
 
-@pytest.mark.parametrize("has_names", [True, False])
+@pytest.mark.parametrize(("has_names", "line_end"), [(True, "\n"), (False, "\n"), (False, "\r\n")])
 @pytest.mark.parametrize("events", ANSWERS.values(), ids=ANSWERS)
-async def test_an_answer_is_told_whole_and_once(start, events, has_names):
-    telling = Telling(events, has_names=has_names, line_end="\n" if has_names else "\r\n")
+async def test_an_answer_is_told_whole_and_once(start, events, has_names, line_end):
+    telling = Telling(events, has_names=has_names, line_end=line_end)
     async with fake_upstream(telling) as fake, start(url=fake.url, is_served=True) as service:
         client = service.client
         body = {"assistant_id": ASSISTANT, "stream": True}
