@@ -52,6 +52,31 @@ class TestHealing:
         assert names(events) == PLAIN
         assert text_of(events) == ANSWER
 
+    async def test_a_model_may_think_longer_than_the_upstream_may_be_silent(self, start, adapter):
+        async with start(
+            is_served=True,
+            upstream_adapter=adapter,
+            knobs={"first_token_ms": 1_000},
+            openai_timeout_seconds=0.2,
+        ) as service:
+            events = await streamed_events(service.client, PROMPT)
+            whole = (await service.client.post("chat", json={"message": PROMPT})).json()
+        assert names(events) == PLAIN
+        assert text_of(events) == whole["message"] == ANSWER
+
+    async def test_a_model_that_never_ends_to_think_is_stopped_at_the_deadline(self, start, adapter):
+        async with start(
+            is_served=True,
+            upstream_adapter=adapter,
+            knobs={"first_token_ms": 60_000},
+            openai_timeout_seconds=0.2,
+            run_expires_seconds=1,
+        ) as service:
+            events = await streamed_events(service.client, PROMPT)
+            answer = await service.client.post("chat", json={"message": PROMPT})
+        assert names(events)[-2:] == ["thread.run.expired", "done"]
+        assert error_of(answer, 502)["code"] == "expired"
+
     @pytest.mark.parametrize("dialect", DIALECTS)
     @pytest.mark.parametrize("fault", ["truncate", "reset", "bad-json"])
     async def test_every_dialect_gets_the_whole_text(self, start, dialect, fault):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import structlog
 
@@ -211,11 +212,13 @@ class RunStream:
         if self.response_id is None:
             return translator.fail(failure.detail())
         try:
-            response = await self._responses.get(self.response_id)
-            if await self._reopened(response):
+            response = await self._deadline.within(partial(self._resumed, self.response_id))
+            if response is None:
                 return []
             if response.get("status") not in LIVE:
                 return translator.finish(response)
+        except TimeoutError:
+            return await self._expire()
         except UpstreamError as exc:
             _log.warning("stream_not_recovered", code=exc.code)
         if not self._is_ours:
@@ -224,28 +227,41 @@ class RunStream:
         _log.warning("run_failed_by_upstream", code=failure.code)
         return translator.fail(failure.detail())
 
-    async def _reopened(self, response: Json) -> bool:
-        """Go on after the last event, also where the response has ended: only there the rest has numbers."""
-        # The stream of a cancelled response just ends.
-        if response.get("status") == "cancelled" or not self._may_reconnect():
-            return False
-        after = self._translator.last_sequence
-        try:
-            self._attach(await self._responses.follow(response["id"], starting_after=after))
-        except UpstreamError as exc:
-            _log.warning("stream_not_reopened", code=exc.code)
-            return False
-        return True
+    async def _resumed(self, response_id: str) -> Json | None:
+        """Go on after the last event, also where the response has ended: only there the rest has numbers.
 
-    def _may_reconnect(self) -> bool:
-        """Allow another try in the background while the last one brought anything new."""
+        Returns the response where it cannot be followed any more.
+        """
+        while True:
+            response = await self._responses.get(response_id)
+            # The stream of a cancelled response just ends.
+            if response.get("status") == "cancelled" or not self._may_reconnect(response):
+                return response
+            after = self._translator.last_sequence
+            try:
+                self._attach(await self._responses.follow(response_id, starting_after=after))
+            except UpstreamTimeoutError as exc:
+                self._failure = exc
+            except UpstreamError as exc:
+                _log.warning("stream_not_reopened", code=exc.code)
+                return response
+            else:
+                return None
+
+    def _may_reconnect(self, response: Json) -> bool:
+        """Allow another try in the background while the last one brought anything new.
+
+        The silence of a model at work may last: only the run's deadline ends it.
+        """
         seen = self._translator.last_sequence
-        if seen is None:
+        if seen is None or not self._in_background:
             return False
+        if isinstance(self._failure, UpstreamTimeoutError) and response.get("status") in LIVE:
+            return True
         has_progress = self._reconnects == 0 or seen != self._seen_before_reconnect
         self._reconnects += 1
         self._seen_before_reconnect = seen
-        return self._in_background and has_progress and self._reconnects <= _MAX_RECONNECTS
+        return has_progress and self._reconnects <= _MAX_RECONNECTS
 
     async def _expire(self) -> list[DomainEvent]:
         response_id = self.response_id
