@@ -181,30 +181,37 @@ class TestForegroundStreams:
         assert ends(dialect, events) == BADLY[dialect]
 
 
-class Stumbling(Foreground):
-    """An upstream with background mode that refuses once to go on with the stream it broke off."""
+class Following(Foreground):
+    """An upstream with background mode whose stream breaks off, and what it says to those who follow it."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: str, *follows: str) -> None:
         super().__init__("completed")
+        self._status = status
+        self._follows = list(follows)
         self.asked: list[dict[str, str]] = []
 
     async def __call__(self, request: Request, connection: Connection) -> None:
         if not request.path.startswith("/v1/responses/"):
             await super().__call__(request, connection)
-        elif not request.query:
-            await connection.answer(200, {**self.response, "status": "in_progress"})
-        elif not self.asked:
+        elif request.query:
             self.asked.append(request.query)
-            await connection.answer(500)
+            await self.follow(connection, self._follows.pop(0))
         else:
-            self.asked.append(request.query)
+            await connection.answer(200, {**self.ended, "status": self._status})
+
+    async def follow(self, connection: Connection, how: str) -> None:
+        if how == "refused":
+            await connection.answer(500)
+        elif how == "silent":
+            await connection.until_gone()
+        else:
             ended = {"type": "response.completed", "response": self.ended, "sequence_number": 5}
             await self.send(connection, [ended])
 
 
-class TestAskingAgain:
-    async def test_a_refused_reconnect_is_tried_again(self, start, adapter):
-        upstream = Stumbling()
+class TestFollowing:
+    async def test_a_refusal_is_not_the_last_word(self, start, adapter):
+        upstream = Following("in_progress", "refused", "told")
         async with (
             fake_upstream(upstream) as fake,
             start(url=fake.url, is_served=True, upstream_adapter=adapter) as service,
@@ -213,6 +220,23 @@ class TestAskingAgain:
         assert names(events) == PLAIN
         assert text_of(events) == ANSWER
         assert upstream.asked == [{"stream": "true", "starting_after": "4"}] * 2
+
+    @pytest.mark.parametrize(
+        ("status", "follows"),
+        [("in_progress", ("silent", "silent", "silent", "told")), ("completed", ("silent",))],
+    )
+    async def test_silence_of_a_response_lasts_until_it_has_ended(self, start, adapter, status, follows):
+        upstream = Following(status, *follows)
+        async with (
+            fake_upstream(upstream) as fake,
+            start(
+                url=fake.url, is_served=True, upstream_adapter=adapter, openai_timeout_seconds=0.2
+            ) as service,
+        ):
+            events = await streamed_events(service.client, PROMPT)
+        assert names(events) == PLAIN
+        assert text_of(events) == ANSWER
+        assert len(upstream.asked) == len(follows)
 
 
 class TestBeforeTheRunExists:

@@ -194,6 +194,14 @@ def test_a_glance_at_the_middle_of_a_stream_misses_nothing(run, newline):
             assert number_in(decoder.last_dropped) == b"8"
 
 
+def test_what_comes_before_the_beginning_of_a_stream_is_not_taken_for_it():
+    decoder = SSEDecoder(ENDS, MIDDLE)
+    assert decoder.feed(b"data: hello\n\n") == [(b"", b"hello")]
+    begins = b"event: begun\ndata: 1\n\nevent: a.delta\ndata: 2\n\n"
+    assert not decoder.passes(begins)
+    assert decoder.feed(begins) == [(b"begun", b"1")]
+
+
 @pytest.mark.parametrize(
     ("text", "end"),
     [
