@@ -9,7 +9,9 @@ import orjson
 from app.core.upstream.failures import (
     ConversationLockedError,
     UpstreamBrokenError,
+    UpstreamBusyError,
     UpstreamServerError,
+    UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
 from app.core.upstream.port import Query, Upstream
@@ -17,6 +19,7 @@ from app.core.upstream.port import Query, Upstream
 T = TypeVar("T")
 U = TypeVar("U")
 _BACKOFF_SECONDS = (0.1, 0.4)
+_BUSY_SECONDS = 1.0
 _FIRST_LOCK_WAIT_SECONDS = 0.05
 _LONGEST_LOCK_WAIT_SECONDS = 1.0
 
@@ -48,6 +51,17 @@ async def repeated(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
         except (UpstreamUnreachableError, UpstreamServerError, UpstreamBrokenError):
             await asyncio.sleep(pause)
+    return await call()
+
+
+async def once_more(call: Callable[[], Awaitable[T]]) -> T:
+    """Carry out a call, again after a moment where the upstream said that it cannot just now."""
+    try:
+        return await call()
+    except (UpstreamBusyError, UpstreamTimeoutError) as exc:
+        if exc.upstream_status is None:
+            raise
+    await asyncio.sleep(_BUSY_SECONDS)
     return await call()
 
 

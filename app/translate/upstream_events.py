@@ -48,8 +48,15 @@ class _Named(msgspec.Struct):
     type: str
 
 
+class _Numbered(msgspec.Struct):
+    """The one field that tells where in its stream an event stands."""
+
+    sequence_number: int | None = None
+
+
 decode = msgspec.json.Decoder(UpstreamEvent).decode
 _decode_name = msgspec.json.Decoder(_Named).decode
+_decode_number = msgspec.json.Decoder(_Numbered).decode
 
 
 def name_of(data: bytes) -> str:
@@ -77,6 +84,7 @@ def response_of(event: UpstreamEvent) -> Json:
 def sequence_of(data: bytes) -> int | None:
     """Return an event's number; None for one without, and for what cannot be read."""
     try:
-        return decode(data).sequence_number
+        # Of bytes, the decoder looks only at those that it returns.
+        return _decode_number(data.decode()).sequence_number
     except UNREADABLE:
         return None

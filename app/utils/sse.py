@@ -14,13 +14,13 @@ _MOST_HELD_BYTES = 8 * 1024
 """How much of an event `passes` holds: it looks at all of it again with every slice."""
 
 _NAMED = re.compile(rb"^event: (.*)\ndata: (.*)\n\n", re.MULTILINE)
-_BARE = re.compile(rb"^()data: (.*)\n\n", re.MULTILINE)
+_BARE = re.compile(rb"^()data: (.+)\n\n", re.MULTILINE)
 """Nearly every event is a line of name, or none, and one of data: those are read by one call for all."""
 
 _TYPE = rb'\{"type": ?"'
 """How data begin that tell the event's name, where no line does."""
 
-_ONE = re.compile(rb'(?:event: (.*)\n)?data: (?=(?:%b([^"\\]+)")?)(.*)\n\n' % _TYPE)
+_ONE = re.compile(rb'(?:event: (.*)\n)?data: (?=(?:%b([^"\\\n]+)")?)(.*)\n\n' % _TYPE)
 
 _DATA, _END = b"\ndata: ", b"\n\n"
 
@@ -42,8 +42,8 @@ class _Picking:
         # Not possessive: before 3.11.5, Python takes too much where what is repeated can backtrack.
         others = rb"((?:event: (?!(?:%b)\n).+\ndata: .*\n\n)*)" % wanted
         self._named = re.compile(others + rb"(?:event: (.+)\ndata: (.*)\n\n)?")
-        others = rb'((?:data: %b(?!(?:%b)")[^"\\]+".*\n\n)*)' % (_TYPE, wanted)
-        one = rb'data: (?=(?:%b(%b)")?)(.*)\n\n' % (_TYPE, wanted)
+        others = rb'((?:data: %b(?!(?:%b)")[^"\\\n]+".*\n\n)*)' % (_TYPE, wanted)
+        one = rb'data: (?=(?:%b(%b)")?)(.+)\n\n' % (_TYPE, wanted)
         self._bare = re.compile(others + rb"(?:%b)?" % one)
 
     def match(self, text: bytes, at: int = 0) -> re.Match[bytes] | None:

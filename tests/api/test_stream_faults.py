@@ -136,8 +136,11 @@ class Foreground:
     async def send(self, connection: Connection, events: list[Json]) -> None:
         await connection.start_stream()
         for event in events:
-            await connection.chunk(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+            await connection.chunk(self.frame(event))
         await connection.end_stream()
+
+    def frame(self, event: Json) -> bytes:
+        return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
 
     def events(self) -> list[Json]:
         live = {**self.response, "status": "in_progress"}
@@ -179,64 +182,6 @@ class TestForegroundStreams:
             events = frames((await service.client.post(path, json=body)).text)
         assert text_in(dialect, events) == "You said:"
         assert ends(dialect, events) == BADLY[dialect]
-
-
-class Following(Foreground):
-    """An upstream with background mode whose stream breaks off, and what it says to those who follow it."""
-
-    def __init__(self, status: str, *follows: str) -> None:
-        super().__init__("completed")
-        self._status = status
-        self._follows = list(follows)
-        self.asked: list[dict[str, str]] = []
-
-    async def __call__(self, request: Request, connection: Connection) -> None:
-        if not request.path.startswith("/v1/responses/"):
-            await super().__call__(request, connection)
-        elif request.query:
-            self.asked.append(request.query)
-            await self.follow(connection, self._follows.pop(0))
-        else:
-            await connection.answer(200, {**self.ended, "status": self._status})
-
-    async def follow(self, connection: Connection, how: str) -> None:
-        if how == "refused":
-            await connection.answer(500)
-        elif how == "silent":
-            await connection.until_gone()
-        else:
-            ended = {"type": "response.completed", "response": self.ended, "sequence_number": 5}
-            await self.send(connection, [ended])
-
-
-class TestFollowing:
-    async def test_a_refusal_is_not_the_last_word(self, start, adapter):
-        upstream = Following("in_progress", "refused", "told")
-        async with (
-            fake_upstream(upstream) as fake,
-            start(url=fake.url, is_served=True, upstream_adapter=adapter) as service,
-        ):
-            events = await streamed_events(service.client, PROMPT)
-        assert names(events) == PLAIN
-        assert text_of(events) == ANSWER
-        assert upstream.asked == [{"stream": "true", "starting_after": "4"}] * 2
-
-    @pytest.mark.parametrize(
-        ("status", "follows"),
-        [("in_progress", ("silent", "silent", "silent", "told")), ("completed", ("silent",))],
-    )
-    async def test_silence_of_a_response_lasts_until_it_has_ended(self, start, adapter, status, follows):
-        upstream = Following(status, *follows)
-        async with (
-            fake_upstream(upstream) as fake,
-            start(
-                url=fake.url, is_served=True, upstream_adapter=adapter, openai_timeout_seconds=0.2
-            ) as service,
-        ):
-            events = await streamed_events(service.client, PROMPT)
-        assert names(events) == PLAIN
-        assert text_of(events) == ANSWER
-        assert len(upstream.asked) == len(follows)
 
 
 class TestBeforeTheRunExists:

@@ -155,6 +155,7 @@ def test_nothing_is_read_after_the_end():
     ("data", "number"),
     [
         (b'{"sequence_number": 3}', 3),
+        (b'{"delta": {"text": "a"}, "item": 1, "sequence_number": 3}', 3),
         (b"{}", None),
         (b"", None),
         (b"[DONE]", None),

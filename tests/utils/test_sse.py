@@ -15,6 +15,7 @@ STREAM = (
     "event: without data\n\n"
     "data\n\n"
     "data:\n\n"
+    "data: \n\n"
     "data: a: b: c\n\n"
 ).encode()
 EVENTS = [
@@ -24,6 +25,7 @@ EVENTS = [
     (b"named", b"no space"),
     (b"", b"a: b: c"),
 ]
+WANTED = re.compile(rb"a\.delta\.more|b")
 ENDINGS = [b"\n", b"\r\n", b"\r"]
 
 
@@ -53,6 +55,24 @@ def test_slices_of_one_size(ending, size):
     assert decoded(*pieces, b":\n") == EVENTS
 
 
+@pytest.mark.parametrize("wanted", [None, WANTED])
+@pytest.mark.parametrize("nothing", [b"data: \n\n", b"data:\n\n", b": \n\n"])
+def test_an_event_without_data_is_none(wanted, nothing):
+    said = b'data: {"type":"b"}\n\n'
+    name = b"" if wanted is None else b"b"
+    for text in (nothing, nothing * 2):
+        assert decoded(text, wanted=wanted) == []
+        assert decoded(said + text, wanted=wanted)[0][1] == b'{"type":"b"}'
+        assert decoded(text + said, wanted=wanted)[-1][1] == b'{"type":"b"}'
+    assert decoded(said, wanted=wanted) == [(name, b'{"type":"b"}')]
+
+
+def test_a_torn_event_takes_nothing_with_it():
+    torn, whole = b'data: {"type":"a', b'data: {"type":"b"}\n\n'
+    assert decoded(torn + b"\n\n" + whole, wanted=WANTED) == [(b"", torn[6:]), (b"b", whole[6:-2])]
+    assert last_frame(whole + torn + b"\n\n") == (b"", torn[6:])
+
+
 def test_an_event_that_has_not_ended_is_not_told():
     assert decoded(b"data: 1\n\ndata: 2\n") == [(b"", b"1")]
 
@@ -74,7 +94,6 @@ MIXED = (
     b"id: 1\nevent: b\ndata: 6\n\n"
     b"event: a\ndata: 7\n\n"
 )
-WANTED = re.compile(rb"a\.delta\.more|b")
 PICKED = [(b"a.delta.more", b"2"), (b"b", b"3"), (b"", b"4"), (b"b", b"6")]
 
 

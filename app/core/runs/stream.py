@@ -6,10 +6,12 @@ from functools import partial
 
 import structlog
 
+from app.core.calls import once_more
 from app.core.errors import ServiceError
 from app.core.responses import Responses
 from app.core.runs.deadline import Deadline
 from app.core.runs.meter import RunMeter
+from app.core.runs.reconnects import Reconnects
 from app.core.upstream.failures import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
 from app.core.upstream.port import UpstreamStream
 from app.translate.events import DomainEvent, Json, StreamFailed, TextDelta
@@ -19,7 +21,6 @@ from app.translate.upstream_events import MalformedEventError, sequence_of
 from app.utils.sse import SSEDecoder
 
 _log = structlog.get_logger(__name__)
-_MAX_RECONNECTS = 20
 
 
 class RunStream:
@@ -59,8 +60,7 @@ class RunStream:
         self._deadline = Deadline(deadline)
         self._on_expired = on_expired
         self._is_ours = is_ours
-        self._reconnects = 0
-        self._seen_before_reconnect: int | None = None
+        self._reconnects = Reconnects()
         self._first: list[DomainEvent] = []
         self._end_bytes = 0
         self._attach(stream)
@@ -144,6 +144,7 @@ class RunStream:
         self._decoder = SSEDecoder(self._translator.wanted, self._translator.middle)
         self._last_fed = self._last_dropped = b""
         self._failure: UpstreamError | None = None
+        self._is_garbled = False
         if self._translator.wanted is not None:
             stream.pass_over(self._awaited_after)
 
@@ -154,6 +155,8 @@ class RunStream:
         await self._stream.aclose()
 
     async def _next(self) -> list[DomainEvent]:
+        if self._is_garbled:
+            return await self._recover(UpstreamBrokenError())
         try:
             chunk = await self._deadline.within(self._read)
         except StopAsyncIteration:
@@ -174,7 +177,8 @@ class RunStream:
                 # The first event shows the response, the last one shows it again.
                 self._end_bytes = len(frames[0][1])
         except (MalformedEventError, ValueError):
-            events += await self._recover(UpstreamBrokenError())
+            # What came before it is not kept waiting for what comes of it.
+            self._is_garbled = True
         if self._meter.awaits_text and any(isinstance(event, TextDelta) for event in events):
             self._meter.first_text()
         return events
@@ -230,16 +234,21 @@ class RunStream:
     async def _resumed(self, response_id: str) -> Json | None:
         """Go on after the last event, also where the response has ended: only there the rest has numbers.
 
-        Returns the response where it cannot be followed any more.
+        Returns the response where it is not to be followed any more, else None.
         """
         while True:
-            response = await self._responses.get(response_id)
-            # The stream of a cancelled response just ends.
-            if response.get("status") == "cancelled" or not self._may_reconnect(response):
+            response = await once_more(partial(self._responses.get, response_id))
+            status, seen = response.get("status"), self._translator.last_sequence
+            # Only in the background is there more to come, and the stream of a cancelled response just ends.
+            if not self._in_background or status == "cancelled":
                 return response
-            after = self._translator.last_sequence
+            if not self._reconnects.allow(status, seen, self._failure):
+                return response
+            self._reconnects.begin()
             try:
-                self._attach(await self._responses.follow(response_id, starting_after=after))
+                self._attach(
+                    await once_more(partial(self._responses.follow, response_id, starting_after=seen))
+                )
             except UpstreamTimeoutError as exc:
                 self._failure = exc
             except UpstreamError as exc:
@@ -247,21 +256,6 @@ class RunStream:
                 return response
             else:
                 return None
-
-    def _may_reconnect(self, response: Json) -> bool:
-        """Allow another try in the background while the last one brought anything new.
-
-        The silence of a model at work may last: only the run's deadline ends it.
-        """
-        seen = self._translator.last_sequence
-        if seen is None or not self._in_background:
-            return False
-        if isinstance(self._failure, UpstreamTimeoutError) and response.get("status") in LIVE:
-            return True
-        has_progress = self._reconnects == 0 or seen != self._seen_before_reconnect
-        self._reconnects += 1
-        self._seen_before_reconnect = seen
-        return has_progress and self._reconnects <= _MAX_RECONNECTS
 
     async def _expire(self) -> list[DomainEvent]:
         response_id = self.response_id

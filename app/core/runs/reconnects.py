@@ -1,0 +1,49 @@
+"""Whether the stream of a response is worth another try."""
+
+import asyncio
+
+from app.core.upstream.failures import UpstreamError, UpstreamTimeoutError
+from app.translate.objects import LIVE
+
+_MOST = 20
+"""How often a stream that breaks is opened again."""
+
+_SILENCE_SECONDS = 10.0
+"""A connection that lasted so long without a word was silent, whoever ended it."""
+
+
+class Reconnects:
+    """The tries to follow one response in the background.
+
+    The silence of a model at work may last until the run's deadline, and does not count; a stream that
+    breaks is opened again while the try before brought anything new.
+    """
+
+    __slots__ = ("_count", "_seen", "_tried_at")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._seen: int | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Note that a try begins."""
+        self._tried_at = asyncio.get_running_loop().time()
+
+    def allow(self, status: object, seen: int | None, failure: UpstreamError | None) -> bool:
+        """Tell whether to try again after `failure`, which came when `seen` was the last event's number."""
+        if seen is None:
+            # Nobody could tell what of the next stream is new.
+            return False
+        if status in LIVE and self._was_silent(failure):
+            return True
+        has_progress = self._count == 0 or seen != self._seen
+        self._count += 1
+        self._seen = seen
+        return has_progress and self._count <= _MOST
+
+    def _was_silent(self, failure: UpstreamError | None) -> bool:
+        # A gateway's answer is no silence: some answer at once.
+        if isinstance(failure, UpstreamTimeoutError) and failure.upstream_status is None:
+            return True
+        return asyncio.get_running_loop().time() - self._tried_at >= _SILENCE_SECONDS
