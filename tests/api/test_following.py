@@ -119,6 +119,29 @@ async def test_a_connection_that_was_long_without_a_word_was_silent(start, adapt
     assert is_whole == (seconds == 0)
 
 
+class Pausing(Following):
+    """Says nothing for a while before its stream breaks off."""
+
+    async def send(self, connection: Connection, events: list[dict[str, object]]) -> None:
+        await connection.start_stream()
+        for event in events:
+            await connection.chunk(self.frame(event))
+        await asyncio.sleep(0.4)
+        await connection.end_stream()
+
+
+async def test_an_earlier_silence_does_not_excuse_those_who_give_up_at_once(start, adapter, monkeypatch):
+    monkeypatch.setattr("app.core.runs.reconnects._SILENCE_SECONDS", 0.4)
+    upstream = Pausing("in_progress", *[504] * 200)
+    async with (
+        fake_upstream(upstream) as fake,
+        start(url=fake.url, is_served=True, upstream_adapter=adapter) as service,
+    ):
+        events = await streamed_events(service.client, PROMPT)
+    assert names(events)[-2:] == ["thread.run.failed", "done"]
+    assert len(upstream.asked) < 50
+
+
 class Garbling(Following):
     """Sends garbage behind the first event, in one piece with it, and waits before it says more."""
 
