@@ -149,6 +149,31 @@ async def test_it_goes_on_after_the_last_event_that_was_read(start, heard, kind,
     assert upstream.followed_after == [after]
 
 
+class Unheard(Breaking):
+    """Waits for nobody after the first chunk."""
+
+    def _is_heard(self, sent):
+        return sent > len(self._chunks[0]) or super()._is_heard(sent)
+
+
+@pytest.mark.usefixtures("each_alone")
+@pytest.mark.parametrize("adapter", ["direct", "sdk"])
+async def test_nothing_counts_as_read_behind_an_event_that_cannot_be_read(start, heard, adapter, monkeypatch):
+    prime = RunStream.prime
+
+    async def dawdling(self, before):
+        await prime(self, before)
+        await asyncio.sleep(0.3)
+
+    monkeypatch.setattr(RunStream, "prime", dawdling)
+    garbled = b"event: response.output_item.done\ndata: {oops\n\n"
+    upstream = Unheard([CREATED + garbled, event(2, DELTA, delta="b")], heard)
+    async with fake_upstream(upstream) as fake, start(url=fake.url, upstream_adapter=adapter) as service:
+        answer = (await service.client.post("chat", json={"message": "hi"})).json()
+    assert (answer["message"], answer["status"]) == ("all of it", "completed")
+    assert upstream.followed_after == ["0"]
+
+
 @pytest.mark.parametrize("kind", IN_ONE_PIECE)
 async def test_an_answer_in_one_piece(start, heard, kind):
     upstream = Breaking([IN_ONE_PIECE[kind]], heard)

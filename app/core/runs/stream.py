@@ -185,8 +185,8 @@ class RunStream:
 
     def _awaited_after(self, chunk: bytes) -> int:
         """See `UpstreamStream.pass_over`."""
-        if self._reading is not None and self._reading.done():
-            # What was read before this is still to be looked at.
+        # What was read before this is still to be looked at, or nothing behind it can be trusted.
+        if self._is_garbled or (self._reading is not None and self._reading.done()):
             return 0
         if not self._decoder.passes(chunk):
             return 0
