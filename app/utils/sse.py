@@ -15,7 +15,10 @@ _MOST_HELD_BYTES = 8 * 1024
 
 _NAMED = re.compile(rb"^event: (.*)\ndata: (.*)\n\n", re.MULTILINE)
 _BARE = re.compile(rb"^()data: (.+)\n\n", re.MULTILINE)
-"""Nearly every event is a line of name, or none, and one of data: those are read by one call for all."""
+"""Nearly every event is a line of name, or none, and one of data: those are read by one call for all.
+
+The empty group stands for the name that is not there.
+"""
 
 _TYPE = rb'\{"type": ?"'
 """How data begin that tell the event's name, where no line does."""
@@ -47,6 +50,10 @@ class _Picking:
         self._bare = re.compile(others + rb"(?:%b)?" % one)
 
     def match(self, text: bytes, at: int = 0) -> re.Match[bytes] | None:
+        """Look at what begins there: group 1 holds the others, 2 and 3 name and data of the wanted one.
+
+        An event without a name, in its line or as its `type`, counts as wanted: it has no group 2.
+        """
         return (self._bare if _is_bare(text, at) else self._named).match(text, at)
 
 
