@@ -54,11 +54,11 @@ class ResponseReader(ABC):
         """Translate one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
         if self.is_ended:
             return []
-        kind = self.kinds.get(name or name_of(data).encode())
+        event, kind = (None, self.kinds.get(name)) if name else self._unnamed(data)
         if kind is None:
             return []
         try:
-            event = decode(data)
+            event = event or decode(data)
             events = self._translate(kind, event)
         except UNREADABLE as exc:
             raise MalformedEventError(kind) from exc
@@ -67,6 +67,15 @@ class ResponseReader(ABC):
             if events:
                 events[-1].sequence = event.sequence_number
         return events
+
+    def _unnamed(self, data: bytes) -> tuple[UpstreamEvent | None, str | None]:
+        """Return the event whose name stands in its data only, unless only that can be read, and its kind."""
+        try:
+            event = decode(data)
+        except UNREADABLE:
+            event = None
+        name = event.type if event is not None and event.type else name_of(data)
+        return event, self.kinds.get(name.encode())
 
     def end_of(self, chunk: bytes) -> list[DomainEvent]:
         """Return the run's end if this slice of the stream alone tells it: the rest can stay unread."""

@@ -63,7 +63,7 @@ def name_of(data: bytes) -> str:
     """Return what an event without a name is; raises `MalformedEventError`."""
     try:
         return _decode_name(data).type
-    except msgspec.DecodeError as exc:
+    except UNREADABLE as exc:
         raise MalformedEventError("an event without a type") from exc
 
 

@@ -76,6 +76,15 @@ class TestHostile:
         translator = reader(CONTEXT)
         assert translator.feed(b"response.new_thing.added", b"not even JSON") == []
         assert translator.feed(b"", b'{"type": "response.new_thing.added", "x": [1]}') == []
+        assert translator.feed(b"", b'{"type": "response.new_thing.added", "item": 1}') == []
+
+    @pytest.mark.parametrize("reader", READERS)
+    @pytest.mark.parametrize(
+        "data", [b"{}", b'{"item": ' + b'{"a": ' * 100_000, b'{"type": "response.created", "response": 1}']
+    )
+    def test_an_event_without_any_name_or_form_is_malformed(self, reader, data):
+        with pytest.raises(MalformedEventError):
+            reader(CONTEXT).feed(b"", data)
 
     def test_ten_megabytes_in_one_event(self):
         big = "x" * 10_000_000
