@@ -40,6 +40,8 @@ class ResponseReader(ABC):
         self.response: Json | None = None
         """The latest snapshot of the response that the upstream sent."""
         self.last_sequence: int | None = None
+        self.last_unread = b""
+        """Data of the last event that was fed and not read."""
         self.is_ended = False
 
     @property
@@ -56,6 +58,7 @@ class ResponseReader(ABC):
             return []
         event, kind = (None, self.kinds.get(name)) if name else self._unnamed(data)
         if kind is None:
+            self.last_unread = data
             return []
         try:
             event = event or decode(data)

@@ -86,8 +86,9 @@ class SSEDecoder:
     """Cuts a byte stream into events, whatever the slices it arrives in.
 
     Args:
-        wanted: what matches the names of the only events that are returned; None for all. What has no name
-            and does not begin with its `type` is returned.
+        wanted: what matches the names of the only events that are returned; None for all. Of those without a
+            line of name, others are returned too where their data do not begin with their `type`, or come
+            behind an event of an unusual form.
         middle: what tells of many events at a glance that none of them is wanted.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation

@@ -24,26 +24,24 @@ class Reconnects:
     def __init__(self) -> None:
         self._count = 0
         self._seen: int | None = None
-        self.begin()
-
-    def begin(self) -> None:
-        """Note that a try begins."""
         self._tried_at = asyncio.get_running_loop().time()
 
     def allow(self, status: object, seen: int | None, failure: UpstreamError | None) -> bool:
-        """Tell whether to try again after `failure`, which came when `seen` was the last event's number."""
+        """Tell whether to try again, at once, after `failure`; `seen` is the last event's number."""
         if seen is None:
             # Nobody could tell what of the next stream is new.
             return False
-        if status in LIVE and self._was_silent(failure):
+        now = asyncio.get_running_loop().time()
+        lasted, self._tried_at = now - self._tried_at, now
+        if status in LIVE and _was_silent(failure, lasted):
             return True
         has_progress = self._count == 0 or seen != self._seen
         self._count += 1
         self._seen = seen
         return has_progress and self._count <= _MOST
 
-    def _was_silent(self, failure: UpstreamError | None) -> bool:
-        # A gateway's answer is no silence: some answer at once.
-        if isinstance(failure, UpstreamTimeoutError) and failure.upstream_status is None:
-            return True
-        return asyncio.get_running_loop().time() - self._tried_at >= _SILENCE_SECONDS
+
+def _was_silent(failure: UpstreamError | None, lasted: float) -> bool:
+    # A gateway's answer is no silence: some answer at once.
+    is_timeout = isinstance(failure, UpstreamTimeoutError) and failure.upstream_status is None
+    return is_timeout or lasted >= _SILENCE_SECONDS

@@ -142,7 +142,7 @@ class RunStream:
         self._reads = aiter(stream)
         self._reading: asyncio.Future[bytes] | None = None
         self._decoder = SSEDecoder(self._translator.wanted, self._translator.middle)
-        self._last_fed = self._last_dropped = b""
+        self._last_dropped = b""
         self._failure: UpstreamError | None = None
         self._is_garbled = False
         if self._translator.wanted is not None:
@@ -171,7 +171,6 @@ class RunStream:
             frames = self._decoder.feed(chunk)
             for name, data in frames:
                 events += self._translator.feed(name, data)
-                self._last_fed = data
             self._last_dropped = self._decoder.last_dropped
             if frames and not self._end_bytes:
                 # The first event shows the response, the last one shows it again.
@@ -211,8 +210,9 @@ class RunStream:
         if translator.is_ended:
             return []
         # An event that nobody reads is progress, too.
-        seen = [translator.last_sequence, sequence_of(self._last_fed), sequence_of(self._last_dropped)]
-        translator.last_sequence = max((number for number in seen if number is not None), default=None)
+        unread = map(sequence_of, (translator.last_unread, self._last_dropped))
+        seen = [number for number in (translator.last_sequence, *unread) if number is not None]
+        translator.last_sequence = max(seen, default=None)
         if self.response_id is None:
             return translator.fail(failure.detail())
         try:
@@ -240,11 +240,9 @@ class RunStream:
             response = await once_more(partial(self._responses.get, response_id))
             status, seen = response.get("status"), self._translator.last_sequence
             # Only in the background is there more to come, and the stream of a cancelled response just ends.
-            if not self._in_background or status == "cancelled":
+            is_over = not self._in_background or status == "cancelled"
+            if is_over or not self._reconnects.allow(status, seen, self._failure):
                 return response
-            if not self._reconnects.allow(status, seen, self._failure):
-                return response
-            self._reconnects.begin()
             try:
                 self._attach(
                     await once_more(partial(self._responses.follow, response_id, starting_after=seen))
