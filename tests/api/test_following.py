@@ -1,13 +1,14 @@
 """A response in the background whose stream ended too soon is followed, as long as there is hope for it."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from tests.api.test_stream_faults import ANSWER, PROMPT, Foreground
 from tests.api.test_streams import PLAIN, streamed_events
 from tests.fake_upstream import Connection, Request, fake_upstream
-from tests.support import ASSISTANT, frames, names, new_thread, text_of
+from tests.support import ASSISTANT, Frames, frames, names, new_thread, text_of
 
 SILENT, TOLD = "silent", "told"
 
@@ -56,6 +57,20 @@ def _quick(monkeypatch):
     monkeypatch.setattr("app.core.calls._BUSY_SECONDS", 0.01)
 
 
+@pytest.fixture
+def told_by(start, adapter):
+    """What a client is told who streams a run of an upstream, and what was asked of that."""
+
+    async def told(upstream: Following, **settings: Any) -> tuple[Frames, list[Request]]:
+        async with (
+            fake_upstream(upstream) as fake,
+            start(url=fake.url, is_served=True, upstream_adapter=adapter, **settings) as service,
+        ):
+            return await streamed_events(service.client, PROMPT), fake.requests
+
+    return told
+
+
 @pytest.mark.parametrize(
     ("follows", "looks"),
     [
@@ -67,13 +82,9 @@ def _quick(monkeypatch):
         ((TOLD,), (504,)),
     ],
 )
-async def test_one_refusal_is_not_the_last_word(start, adapter, follows, looks):
+async def test_one_refusal_is_not_the_last_word(told_by, follows, looks):
     upstream = Following("in_progress", *follows, looks=looks)
-    async with (
-        fake_upstream(upstream) as fake,
-        start(url=fake.url, is_served=True, upstream_adapter=adapter) as service,
-    ):
-        events = await streamed_events(service.client, PROMPT)
+    events, _ = await told_by(upstream)
     assert names(events) == PLAIN
     assert text_of(events) == ANSWER
     assert upstream.asked == [{"stream": "true", "starting_after": "4"}] * len(follows)
@@ -82,39 +93,27 @@ async def test_one_refusal_is_not_the_last_word(start, adapter, follows, looks):
 @pytest.mark.parametrize(
     ("status", "follows"), [("in_progress", (SILENT, SILENT, SILENT, TOLD)), ("completed", (SILENT,))]
 )
-async def test_silence_lasts_until_the_response_has_ended(start, adapter, status, follows):
+async def test_silence_lasts_until_the_response_has_ended(told_by, status, follows):
     upstream = Following(status, *follows)
-    async with (
-        fake_upstream(upstream) as fake,
-        start(url=fake.url, is_served=True, upstream_adapter=adapter, openai_timeout_seconds=0.2) as service,
-    ):
-        events = await streamed_events(service.client, PROMPT)
+    events, _ = await told_by(upstream, openai_timeout_seconds=0.2)
     assert names(events) == PLAIN
     assert text_of(events) == ANSWER
     assert len(upstream.asked) == len(follows)
 
 
-async def test_a_gateway_that_gives_up_at_once_is_not_asked_for_ever(start, adapter):
+async def test_a_gateway_that_gives_up_at_once_is_not_asked_for_ever(told_by):
     upstream = Following("in_progress", *[504] * 20)
-    async with (
-        fake_upstream(upstream) as fake,
-        start(url=fake.url, is_served=True, upstream_adapter=adapter) as service,
-    ):
-        events = await streamed_events(service.client, PROMPT)
+    events, requests = await told_by(upstream)
     assert names(events)[-2:] == ["thread.run.failed", "done"]
     assert len(upstream.asked) == 2
-    assert fake.requests[-1].path == "/v1/responses/resp_1/cancel"
+    assert requests[-1].path == "/v1/responses/resp_1/cancel"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
-async def test_a_connection_that_was_long_without_a_word_was_silent(start, adapter, monkeypatch, seconds):
+async def test_a_connection_that_was_long_without_a_word_was_silent(told_by, monkeypatch, seconds):
     monkeypatch.setattr("app.core.runs.reconnects._SILENCE_SECONDS", seconds)
     upstream = Following("in_progress", *[504] * 6, TOLD)
-    async with (
-        fake_upstream(upstream) as fake,
-        start(url=fake.url, is_served=True, upstream_adapter=adapter) as service,
-    ):
-        events = await streamed_events(service.client, PROMPT)
+    events, _ = await told_by(upstream)
     is_whole = names(events) == PLAIN
     assert is_whole == (seconds == 0)
 
@@ -130,14 +129,10 @@ class Pausing(Following):
         await connection.end_stream()
 
 
-async def test_an_earlier_silence_does_not_excuse_those_who_give_up_at_once(start, adapter, monkeypatch):
+async def test_an_earlier_silence_does_not_excuse_those_who_give_up_at_once(told_by, monkeypatch):
     monkeypatch.setattr("app.core.runs.reconnects._SILENCE_SECONDS", 0.4)
     upstream = Pausing("in_progress", *[504] * 200)
-    async with (
-        fake_upstream(upstream) as fake,
-        start(url=fake.url, is_served=True, upstream_adapter=adapter) as service,
-    ):
-        events = await streamed_events(service.client, PROMPT)
+    events, _ = await told_by(upstream)
     assert names(events)[-2:] == ["thread.run.failed", "done"]
     assert len(upstream.asked) < 50
 
