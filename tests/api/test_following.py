@@ -101,6 +101,13 @@ async def test_silence_lasts_until_the_response_has_ended(told_by, status, follo
     assert len(upstream.asked) == len(follows)
 
 
+async def test_nobody_follows_a_response_that_was_cancelled(told_by):
+    upstream = Following("cancelled")
+    events, _ = await told_by(upstream)
+    assert names(events)[-2:] == ["thread.run.cancelled", "done"]
+    assert upstream.asked == []
+
+
 async def test_a_gateway_that_gives_up_at_once_is_not_asked_for_ever(told_by):
     upstream = Following("in_progress", *[504] * 20)
     events, requests = await told_by(upstream)

@@ -175,6 +175,7 @@ class TestForegroundStreams:
             events = frames((await service.client.post(path, json=body)).text)
         assert text_in(dialect, events) == "You said:"
         assert ends(dialect, events) == BADLY[dialect]
+        assert not any(request.query for request in fake.requests)
 
 
 class TestBeforeTheRunExists:
