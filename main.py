@@ -26,17 +26,17 @@ from app.api.description import TAGS, operation_id
 from app.api.errors import add_exception_handlers
 from app.api.lean_route import LeanMiddleware
 from app.api.metrics import metrics_router
+from app.api.middleware.access import API_PREFIX, AccessMiddleware, HostMiddleware
+from app.api.middleware.cors import SdkCorsMiddleware
+from app.api.middleware.request import RequestMiddleware
 from app.api.openapi import describe_access
 from app.core.config import VERSION, Settings
 from app.core.logging import configure_logging
-from app.core.middleware import RequestMiddleware
-from app.core.observability.check import Finding, check_service
 from app.core.observability.metrics import Metrics
-from app.core.observability.telemetry import fastapi_telemetry, is_wanted
-from app.core.security.cors import SdkCorsMiddleware
-from app.core.security.gate import API_PREFIX, AccessMiddleware, HostMiddleware
-from app.lifespan import lifespan_of
-from app.server import raise_file_limit, serve
+from app.core.telemetry import fastapi_telemetry, is_wanted
+from app.server.commands.check import Finding, check_service
+from app.server.lifespan import lifespan_of
+from app.server.uvicorn_server import raise_file_limit, serve
 from app.workers import serve_workers
 
 # The form of /chat goes first: it takes multipart bodies only and leaves the rest to the route behind it.

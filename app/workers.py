@@ -20,7 +20,7 @@ from uvicorn.supervisors import multiprocess
 
 from app.core.config import Settings
 from app.core.config_checks import counts_in_memory
-from app.server import Server, server_config
+from app.server.uvicorn_server import Server, server_config
 
 _log = structlog.get_logger("soloist")
 _ENDS_IN_ORDER = {0, -signal.SIGTERM, STARTUP_FAILURE}

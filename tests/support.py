@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from app.core.config import Settings
 from app.embedded.server import serve_embedded
 from app.embedded.settings import EmbeddedSettings
-from app.server import Server, server_config
+from app.server.uvicorn_server import Server, server_config
 from main import create_app
 
 Json = dict[str, Any]

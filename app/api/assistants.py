@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from app.api.dependencies import AssistantDep, CursorDep, HealthDep, ScopeDep, SettingsDep
 from app.api.responses import answer, errors
 from app.core.assistant import Assistant
-from app.core.callers import Scope
+from app.core.caller import RequestScope
 from app.core.config import Settings
-from app.core.errors import BadRequestError, unknown
+from app.core.errors import BadRequestError, not_found
 from app.core.observability.health import Health
 from app.models.common import PageModel
 from app.translate.events import Json
@@ -61,7 +61,7 @@ async def get_assistant(
     assistant_id: str, assistant: AssistantDep, settings: SettingsDep, health: HealthDep, scope: ScopeDep
 ) -> Response:
     if assistant_id != assistant.id:
-        raise unknown("assistant", param="assistant_id")
+        raise not_found("assistant", param="assistant_id")
     return answer(scope, _seen(assistant, settings, health, scope))
 
 
@@ -76,6 +76,6 @@ async def change_assistant(_scope: ScopeDep) -> Response:
     )
 
 
-def _seen(assistant: Assistant, settings: Settings, health: Health, scope: Scope) -> Json:
+def _seen(assistant: Assistant, settings: Settings, health: Health, scope: RequestScope) -> Json:
     reveals = settings.expose_instructions or scope.caller.is_trusted
     return assistant.object(reveals_instructions=reveals, model=health.model)

@@ -11,22 +11,22 @@ from app.api.description import AG_UI_STREAM, CHAT_STREAM, event_stream
 from app.api.file_links import cited, cited_end, file_url
 from app.api.lean_route import LeanRoute
 from app.api.responses import errors
-from app.api.run_streams import opened, run_once
+from app.api.run_responses import opened, run_once
 from app.api.turns import Turn, TurnDep
-from app.core.chat import last_event
 from app.core.config import Settings
 from app.core.errors import BadRequestError, ClientGoneError, ServiceError
-from app.core.runs.stream import RunStream
-from app.core.upstream.failures import UpstreamError
+from app.core.runs.follow import RunStream
+from app.core.services.chat import last_event
+from app.core.upstream.errors import UpstreamError
 from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
-from app.translate.ag_ui import AgUiEncoder
-from app.translate.ai_sdk import AiSdkEncoder
 from app.translate.attachments import Attached
 from app.translate.chat_input import continued_message_id
-from app.translate.chat_sse import ChatEncoder, chat_answer
-from app.translate.encoding import Encoder, run_error
 from app.translate.events import Json, RunEnded, StreamFailed
-from app.translate.plain_text import TextEncoder
+from app.translate.protocols.ag_ui import AgUiEncoder
+from app.translate.protocols.ai_sdk import AiSdkEncoder
+from app.translate.protocols.chat_sse import ChatEncoder, chat_answer
+from app.translate.protocols.encoder import Encoder, run_error
+from app.translate.protocols.plain_text import TextEncoder
 
 router = APIRouter(tags=["chat"], route_class=LeanRoute)
 _ANSWERS: dict[int | str, dict[str, Any]] = {

@@ -12,17 +12,17 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.routing import Match
-from starlette.types import Scope as AsgiScope
+from starlette.types import Scope
 
 from app.api.chat import answered
 from app.api.dependencies import ScopeDep
 from app.api.files import NO_BODY_LIMIT
 from app.api.idempotency import KEY_HEADER, Once
 from app.api.turns import Turn, current_turn
-from app.core.chat import FILES_ALONE
 from app.core.errors import BadRequestError, ServiceError
-from app.core.files.form import FormReader
+from app.core.files.multipart_reader import FormReader
 from app.core.files.service import Files
+from app.core.services.chat import FILES_ALONE
 from app.models.chat import ChatRequest
 from app.translate.attachments import Attached
 from app.utils.filenames import is_image
@@ -34,7 +34,7 @@ _FLAGS = {"true": True, "false": False}
 class _FormRoute(APIRoute):
     """A route that only takes multipart forms; other requests go on to the next route of the path."""
 
-    def matches(self, scope: AsgiScope) -> tuple[Match, AsgiScope]:
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
         kind = next((value for name, value in scope.get("headers", ()) if name == b"content-type"), b"")
         if not kind.lower().startswith(b"multipart/form-data"):
             return Match.NONE, {}

@@ -6,18 +6,18 @@ from typing import Annotated, Any, Literal, TypedDict, cast
 import orjson
 from fastapi import Depends, Query, Request
 
-from app.api.stream_registry import StreamRegistry
+from app.api.open_streams import StreamRegistry
 from app.core.assistant import Assistant
-from app.core.callers import Caller, Scope
+from app.core.caller import Caller, RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, UnauthorizedError
 from app.core.limits.idempotency import Idempotency
 from app.core.limits.rate_limit import RateLimits
-from app.core.messages import Cursor
 from app.core.observability.health import Health
 from app.core.openai_client import OpenAIClient
 from app.core.security.authenticator import Authenticator
 from app.core.security.credentials import checked_user
+from app.core.services.messages import Cursor
 
 _USER_KEY = re.compile(rb'"user"\s*:')
 
@@ -59,7 +59,7 @@ async def _authenticator(request: Request) -> Authenticator:
     return cast("Authenticator", request.state.authenticator)
 
 
-async def current_scope(request: Request) -> Scope:
+async def current_scope(request: Request) -> RequestScope:
     """Return who calls and whose ids these are; counts the request against the caller's limits.
 
     The caller was found before the route, see `AccessMiddleware`; where that did not happen, nobody gets in.
@@ -126,5 +126,5 @@ ClientDep = Annotated[OpenAIClient, Depends(_client)]
 RegistryDep = Annotated[StreamRegistry, Depends(_registry)]
 HealthDep = Annotated[Health, Depends(_health)]
 AuthenticatorDep = Annotated[Authenticator, Depends(_authenticator)]
-ScopeDep = Annotated[Scope, Depends(current_scope)]
+ScopeDep = Annotated[RequestScope, Depends(current_scope)]
 CursorDep = Annotated[Cursor, Depends(_cursor)]

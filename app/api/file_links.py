@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from app.core.config import Settings
 from app.translate.citations import CitationStage, CitingEncoder
-from app.translate.encoding import Encoder
 from app.translate.events import RunEnded
+from app.translate.protocols.encoder import Encoder
 
 
 def file_url(settings: Settings) -> Callable[[str], str]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.client_watch import ClientWatch
-from app.api.streaming import StreamBrokenOffError
+from app.api.disconnect import ClientWatch
+from app.api.event_stream import StreamBrokenOffError
 from app.core.errors import ClientGoneError
 from app.core.files.service import Download
-from app.core.upstream.failures import UpstreamError
+from app.core.upstream.errors import UpstreamError
 
 
 class DownloadResponse(Response):

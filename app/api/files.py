@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from app.api.dependencies import ClientDep, ScopeDep, SettingsDep
 from app.api.file_streams import DownloadResponse
 from app.api.responses import answer, errors
-from app.core.files.form import FormReader
+from app.core.files.multipart_reader import FormReader
 from app.models.common import Deleted
 from app.models.files import File, FilePage
 

@@ -8,11 +8,11 @@ from fastapi.responses import Response
 
 from app.api.dependencies import ScopeDep
 from app.api.responses import JsonResponse, answer
-from app.core.callers import Scope
+from app.core.caller import RequestScope
 from app.core.errors import ServiceError
 from app.core.limits.idempotency import Claim, Idempotency
 from app.core.limits.idempotency_stores import Answer, StartedRun
-from app.core.runs.stream import RunStream
+from app.core.runs.follow import RunStream
 from app.translate.events import Json
 
 KEY_HEADER = "idempotency-key"
@@ -22,7 +22,7 @@ REPLAYED = {"idempotent-replayed": "true"}
 class Once:
     """One request that must not be carried out twice; without a key it is carried out as it comes."""
 
-    def __init__(self, request: Request, scope: Scope, key: str | None) -> None:
+    def __init__(self, request: Request, scope: RequestScope, key: str | None) -> None:
         self._request = request
         self._scope = scope
         self._claim: Claim | None = None

@@ -17,8 +17,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Send
-from starlette.types import Scope as AsgiScope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import ClientGoneError
 
@@ -79,7 +78,7 @@ class _Plan:
         defaults = {param.name: param.get_default() for param in optional}
         self.steps[call] = _Step(call, function.request_param_name, taken, defaults)
 
-    def fits(self, scope: AsgiScope) -> bool:
+    def fits(self, scope: Scope) -> bool:
         """Tell whether a request leaves every optional parameter out."""
         return not scope["query_string"] and self.optional_headers.isdisjoint(
             name for name, _ in scope["headers"]
@@ -162,7 +161,7 @@ class LeanMiddleware:
             else:
                 self._others.append((route, lean))
 
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         found = self._found(scope) if scope["type"] == "http" else None
         if found is None:
@@ -190,7 +189,7 @@ class LeanMiddleware:
             handled: Response = await handler(request, exc)
             return handled
 
-    def _found(self, scope: AsgiScope) -> tuple[LeanRoute, dict[str, str]] | None:
+    def _found(self, scope: Scope) -> tuple[LeanRoute, dict[str, str]] | None:
         path, method = scope["path"], scope["method"]
         if route := self._fixed.get((method, path)):
             return route, {}

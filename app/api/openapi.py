@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.api.idempotency import KEY_HEADER
+from app.api.middleware.access import API_PREFIX, PUBLIC_PATHS
 from app.api.responses import errors
-from app.core.security.gate import API_PREFIX, PUBLIC_PATHS
 from app.translate.events import Json
 
 _METHODS = {"get", "post", "delete", "put", "patch"}

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from fastapi.responses import Response
 
-from app.core.callers import Scope
+from app.core.caller import RequestScope
 from app.models.common import ErrorBody
 
 
@@ -19,7 +19,7 @@ class JsonResponse(Response):
         return orjson.dumps(content)
 
 
-def answer(scope: Scope, content: Any, *, headers: dict[str, str] | None = None) -> JsonResponse:
+def answer(scope: RequestScope, content: Any, *, headers: dict[str, str] | None = None) -> JsonResponse:
     """Return an object with what the scope has to say in headers."""
     return JsonResponse(content, headers=scope.headers | (headers or {}))
 

@@ -10,10 +10,10 @@ from app.api.dependencies import ClientDep, CursorDep, RegistryDep, ScopeDep, Se
 from app.api.description import RUN_STREAM, event_stream
 from app.api.lean_route import LeanRoute
 from app.api.responses import answer, errors
-from app.api.run_streams import assistants_stream, followed_stream, placed
+from app.api.run_responses import assistants_stream, followed_stream, placed
 from app.api.turns import TurnDep
 from app.core.errors import BadRequestError
-from app.core.runs.reader import RunView
+from app.core.runs.lookup import RunView
 from app.models.messages import MetadataUpdate
 from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, ThreadRunCreate, ToolOutputsSubmit
 

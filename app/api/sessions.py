@@ -7,9 +7,9 @@ from fastapi.responses import Response
 
 from app.api.dependencies import AuthenticatorDep, ScopeDep, SettingsDep
 from app.api.responses import answer, errors
-from app.core.callers import Scope
+from app.core.caller import RequestScope
 from app.core.config import Settings
-from app.core.errors import BadRequestError, ForbiddenError, unknown
+from app.core.errors import BadRequestError, ForbiddenError, not_found
 from app.core.security.credentials import checked_user
 from app.core.security.sessions import Session
 from app.models.sessions import SessionCreate, SessionRead
@@ -46,12 +46,12 @@ async def create_session(
     return answer(scope, {"client_secret": token, "expires_at": session.expires_at})
 
 
-def _check_thread(thread_id: str, owned: Scope) -> None:
+def _check_thread(thread_id: str, owned: RequestScope) -> None:
     """Refuse to bind a session to a thread that its user could not open."""
     try:
         owned.ids.conversation(thread_id)
     except BadIdError:
-        raise unknown("thread", param="thread_id") from None
+        raise not_found("thread", param="thread_id") from None
 
 
 def _life(body: SessionCreate, settings: Settings) -> int:

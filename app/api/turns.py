@@ -7,8 +7,8 @@ from fastapi import Depends, Request
 
 from app.api.dependencies import ScopeDep
 from app.api.idempotency import Once, OnceDep
-from app.api.stream_registry import StreamRegistry
-from app.core.callers import Scope
+from app.api.open_streams import StreamRegistry
+from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.openai_client import OpenAIClient
 
@@ -19,7 +19,7 @@ class Turn:
 
     request: Request
     client: OpenAIClient
-    scope: Scope
+    scope: RequestScope
     registry: StreamRegistry
     settings: Settings
     once: Once

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from app.core.background import BackgroundTasks, wait_at_most
-from app.core.conversations import Conversations
-from app.core.upstream.failures import UpstreamError, UpstreamMissingError
+from app.core.upstream.conversations import Conversations
+from app.core.upstream.errors import UpstreamError, UpstreamMissingError
 from app.translate.events import Json
 
 _log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@
     ├── IdentityProviderError (503)
     ├── ClientGoneError (499)     ├── MethodNotAllowedError (405)
     ├── RangeError (416)
-    └── UpstreamError             what the upstream did, see `app/core/upstream/failures.py`
+    └── UpstreamError             what the upstream did, see `app/core/upstream/errors.py`
 
 Messages are written here or by the raiser, never copied from the upstream: its texts name keys, organisations
 and URLs.
@@ -202,10 +202,15 @@ class ClientGoneError(ServiceError):
         super().__init__("The client went away.")
 
 
-def unknown(what: str, *, param: str | None = None) -> NotFoundError:
-    """Build the one answer for an id that leads nowhere; the id itself is not echoed."""
+def not_found(what: str, *, param: str | None = None) -> NotFoundError:
+    """Return the one answer for an id that is unknown, deleted, forged or foreign; the id is not echoed.
+
+    `param` names the field that held the id, `{what}_id` unless given.
+    """
     return NotFoundError(
-        f"No {what} found with this id.", param=param, code=f"{what.replace(' ', '_')}_not_found"
+        f"No {what} found with this id.",
+        param=param or f"{what}_id",
+        code=f"{what.replace(' ', '_')}_not_found",
     )
 
 

@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from app.core.config import Settings
-from app.core.observability.telemetry import add_trace_id, is_wanted
+from app.core.telemetry import add_trace_id, is_wanted
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _BACKUPS = 5

@@ -2,26 +2,26 @@
 
 from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
-from app.core.chat import Chat
 from app.core.config import Settings
 from app.core.conversation_pool import ConversationPool
-from app.core.conversations import Conversations
 from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.service import Files
-from app.core.messages import Messages
-from app.core.responses import BackgroundSupport, Responses
-from app.core.runs.events import RunEvents
-from app.core.runs.log import RunLog
-from app.core.runs.meter import RunMeters
+from app.core.observability.run_metrics import RunMetrics
+from app.core.runs.create import RunStarter
+from app.core.runs.lookup import RunLookup
 from app.core.runs.params import RunParams
-from app.core.runs.reader import RunReader
-from app.core.runs.service import Runs
-from app.core.runs.starter import RunStarter
-from app.core.runs.tool_rounds import ToolRounds
-from app.core.threads import Threads
-from app.core.transcripts import Transcripts
+from app.core.runs.resume import ResumeService
+from app.core.runs.tool_outputs import ToolRounds
+from app.core.services.chat import Chat
+from app.core.services.messages import Messages
+from app.core.services.runs import Runs
+from app.core.services.threads import Threads
+from app.core.services.transcripts import Transcripts
+from app.core.upstream.conversation_metadata import ConversationMetadata
+from app.core.upstream.conversations import Conversations
 from app.core.upstream.port import Upstream
+from app.core.upstream.responses import BackgroundSupport, Responses
 
 
 class OpenAIClient:
@@ -31,7 +31,7 @@ class OpenAIClient:
     """
 
     def __init__(
-        self, upstream: Upstream, assistant: Assistant, settings: Settings, meters: RunMeters
+        self, upstream: Upstream, assistant: Assistant, settings: Settings, meters: RunMetrics
     ) -> None:
         wait = settings.lock_wait_seconds
         deadline = settings.run_expires_seconds
@@ -44,7 +44,7 @@ class OpenAIClient:
         conversations = Conversations(
             upstream, lock_wait_seconds=wait, lock_waited=lock_waited, take_spare=self.pool.take
         )
-        self._run_log = RunLog(conversations)
+        self._run_log = ConversationMetadata(conversations)
         responses = Responses(
             upstream,
             BackgroundSupport(settings.upstream_background),
@@ -53,7 +53,7 @@ class OpenAIClient:
             meters=meters,
         )
         params = RunParams(assistant, settings)
-        reader = RunReader(conversations, responses, self._run_log, assistant.id, settings)
+        reader = RunLookup(conversations, responses, self._run_log, assistant.id, settings)
         rounds = ToolRounds(conversations, self._run_log)
         self.starter = RunStarter(
             responses, self._run_log, rounds, self.background, meters, deadline_seconds=deadline
@@ -76,7 +76,7 @@ class OpenAIClient:
             attachments,
             params,
         )
-        self.run_events = RunEvents(responses, self.runs, self.starter, meters, deadline_seconds=deadline)
+        self.run_events = ResumeService(responses, self.runs, self.starter, meters, deadline_seconds=deadline)
         self.transcripts = Transcripts(conversations, self._run_log, self.files, assistant, settings)
         self.chat = Chat(conversations, self.starter, reader, self.runs, params, settings)
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from app.core.calls import parsed, read
-from app.core.upstream.failures import UpstreamBusyError, UpstreamMissingError, UpstreamUnreachableError
+from app.core.upstream.errors import UpstreamBusyError, UpstreamMissingError, UpstreamUnreachableError
 from app.core.upstream.port import Upstream
+from app.core.upstream.retries import parsed, read
 from app.knowledge.folder import LocalFile, chunks_of
 from app.translate.events import Json
 from app.utils.filenames import media_type_of

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.core.errors import ServiceError
-from app.core.upstream.failures import UpstreamAuthError
+from app.core.upstream.errors import UpstreamAuthError
 from app.knowledge.folder import LocalFile, sha256_of
 from app.knowledge.remote import RemoteStore, StoredFile
 

@@ -9,8 +9,8 @@ browser does not choose the assistant's instructions. Every problem raises `Inpu
 from collections.abc import Iterator
 from typing import Any
 
-from app.translate.encoding import dump_json
 from app.translate.events import Json
+from app.translate.protocols.encoder import dump_json
 from app.utils.filenames import MEDIA_TYPES
 
 _ROLES = {"user": "user", "assistant": "assistant", "ai": "assistant", "tool": "tool"}

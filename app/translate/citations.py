@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from app.translate.encoding import Encoder
 from app.translate.events import (
     AnnotationAdded,
     DomainEvent,
@@ -21,6 +20,7 @@ from app.translate.events import (
     StreamFailed,
     TextDelta,
 )
+from app.translate.protocols.encoder import Encoder
 
 CitationMode = Literal["raw", "markdown", "footnotes", "strip"]
 FileUrl = Callable[[str], str]

@@ -6,7 +6,7 @@ from app.translate.annotations import annotation_object, source_object
 from app.translate.attachments import read_attachments
 from app.translate.context import RunContext, public_metadata
 from app.translate.events import Json
-from app.translate.rounds import RunRounds, moment_of, usage_object
+from app.translate.run_metadata import RunRounds, moment_of, usage_object
 from app.translate.tools import to_assistants_choice, to_assistants_tools, to_response_format
 from app.utils.ids import IdCodec, created_at_of
 

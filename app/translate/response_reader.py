@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, StreamFailed
 from app.translate.objects import message_object, message_sources
-from app.translate.upstream_events import (
+from app.translate.upstream_types import (
     UNREADABLE,
     UPSTREAM_FAILED,
     MalformedEventError,

@@ -6,7 +6,7 @@ from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded
 from app.translate.objects import run_object, run_status
 from app.translate.response_reader import ResponseReader
-from app.translate.upstream_events import (
+from app.translate.upstream_types import (
     TERMINAL,
     UNREADABLE,
     UpstreamEvent,

@@ -214,7 +214,7 @@ class TestBeforeTheFirstByte:
         assert upstream.cancelled.is_set() == (choice == "cancel")
 
     async def test_a_service_that_stops_meanwhile_waits_for_the_upstream(self, start, monkeypatch):
-        monkeypatch.setattr("app.api.stream_registry._LAST_SECONDS", 0.01)
+        monkeypatch.setattr("app.api.open_streams._LAST_SECONDS", 0.01)
         upstream = Hesitating()
         async with (
             fake_upstream(upstream) as fake,

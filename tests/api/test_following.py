@@ -54,7 +54,7 @@ class Following(Foreground):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr("app.core.calls._BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("app.core.upstream.retries._BUSY_SECONDS", 0.01)
 
 
 @pytest.fixture

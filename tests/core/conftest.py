@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.core.upstream.opening import open_upstream
+from app.core.upstream.factory import open_upstream
 from app.core.upstream.port import Upstream
 from app.core.upstream.target import target_of
 from tests.fake_upstream import FakeUpstream, Handler, fake_upstream

@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from app.core.conversation_pool import ConversationPool
-from app.core.conversations import Conversations
-from app.core.upstream.opening import open_upstream
+from app.core.upstream.conversations import Conversations
+from app.core.upstream.factory import open_upstream
 from app.core.upstream.target import target_of
 from tests.fake_upstream import Connection, Request, fake_upstream, pass_on
 from tests.support import TLS, Json, embedded_upstream, error_of, make_settings, stats, until

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from app.core.upstream.failures import UpstreamBrokenError, UpstreamUnreachableError
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamUnreachableError
 from app.core.upstream.pool import ConnectionPool, Origin
 from tests.fake_upstream import Connection, FakeUpstream, Handler, Request, always, fake_upstream
 from tests.support import until

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.core.upstream import http1, lull, pool
-from app.core.upstream.failures import UpstreamTimeoutError
+from app.core.upstream.errors import UpstreamTimeoutError
 from tests.fake_upstream import Connection, Request, fake_upstream
 from tests.support import until, with_low_marks
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.core.runs.reconnects import Reconnects
-from app.core.upstream.failures import UpstreamBrokenError, UpstreamTimeoutError
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamTimeoutError
 
 BROKEN = UpstreamBrokenError()
 

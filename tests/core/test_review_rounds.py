@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.translate.run_history import RunHistory
+from app.translate.run_metadata import RunHistory
 from tests.support import finished_run, frames, names, run_to
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from app.core.runs.stream import RunStream
+from app.core.runs.follow import RunStream
 from app.core.upstream import lull
 from app.core.upstream.direct import DirectStream
 from app.translate.run_end import RunEndReader

@@ -29,7 +29,7 @@ async def test_runs_that_begin_during_a_write_wait_like_the_first(start, upstrea
         waits.append(seconds)
         await wait_at_most(event, 0.01)
 
-    monkeypatch.setattr("app.core.runs.log.wait_at_most", waited)
+    monkeypatch.setattr("app.core.upstream.conversation_metadata.wait_at_most", waited)
 
     async def handle(request, connection):
         is_read = request.method == "GET" and request.path.endswith(conversation)

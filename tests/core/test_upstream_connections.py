@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.core.upstream.failures import UpstreamBrokenError, UpstreamTimeoutError, UpstreamUnreachableError
-from app.core.upstream.opening import open_upstream
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamTimeoutError, UpstreamUnreachableError
+from app.core.upstream.factory import open_upstream
 from app.core.upstream.target import target_of
 from tests.fake_upstream import Connection, Request, always, fake_upstream
 from tests.support import make_settings, until

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.core.upstream.failures import (
+from app.core.upstream.errors import (
     BackgroundRefusedError,
     ConversationLockedError,
     ToolOutputMissingError,
@@ -16,7 +16,7 @@ from app.core.upstream.failures import (
     UpstreamServerError,
     UpstreamTimeoutError,
 )
-from app.core.upstream.opening import open_upstream
+from app.core.upstream.factory import open_upstream
 from app.core.upstream.target import target_of
 from tests.fake_upstream import always, fake_upstream
 from tests.support import make_settings

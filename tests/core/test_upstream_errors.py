@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from app.core.upstream import sdk
-from app.core.upstream.failures import (
+from app.core.upstream.errors import (
     ConversationLockedError,
     UpstreamAuthError,
     UpstreamBrokenError,

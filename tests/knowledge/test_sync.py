@@ -12,10 +12,18 @@ import pytest
 from openai import AsyncOpenAI
 
 from app.core.config import PROJECT_ROOT
-from app.knowledge.__main__ import DONE, MISUSED, SOME_FAILED, UPSTREAM_FAILED, _parser, main, synchronise
 from app.knowledge.folder import scan
 from app.knowledge.progress import Progress
 from app.knowledge.sync import Step
+from app.server.commands.knowledge import (
+    DONE,
+    MISUSED,
+    SOME_FAILED,
+    UPSTREAM_FAILED,
+    _parser,
+    main,
+    synchronise,
+)
 from tests.support import embedded_upstream, make_settings, stats, until
 
 

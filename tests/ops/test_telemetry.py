@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app.core.observability.telemetry import Tracing, fastapi_telemetry
+from app.core.telemetry import Tracing, fastapi_telemetry
 from app.core.upstream.target import UpstreamTarget
 from bench.cluster import running, start_service, wait_for, wait_until_ready
 from bench.processes import free_port

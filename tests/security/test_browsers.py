@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.core.security.cors import EXPOSED_HEADERS, REQUEST_HEADERS
+from app.api.middleware.cors import EXPOSED_HEADERS, REQUEST_HEADERS
 from tests.security.support import GUARDED, KEY_A, PAGE, bearer
 from tests.support import error_of
 

@@ -61,7 +61,7 @@ def failure(request):
 
 
 async def test_failures_say_nothing_of_the_account(start, adapter, failure, caplog, capfd, monkeypatch):
-    monkeypatch.setattr("app.core.calls._BACKOFF_SECONDS", (0, 0))
+    monkeypatch.setattr("app.core.upstream.retries._BACKOFF_SECONDS", (0, 0))
     status, body, headers = failure
 
     async def fail(_request, connection):

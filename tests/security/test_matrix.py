@@ -9,7 +9,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from app.core.runs.log import RunLog
+from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.utils.ids import IdCodec
 from tests.security.routes import ROUTES, STORE
 from tests.security.support import (
@@ -95,7 +95,7 @@ class World:
 def no_history():
     """Histories are written after their answers, where they would be counted as a later request's calls."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunLog, "note_run", lambda *_args, **_kwargs: None)
+        patch.setattr(ConversationMetadata, "note_run", lambda *_args, **_kwargs: None)
         yield
 
 

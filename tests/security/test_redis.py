@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.core.callers import Caller
+from app.core.caller import Caller
 from app.core.limits.rate_limit import RateLimits
 from app.core.limits.shared_redis import SharedRedis
 from tests.security.redis_server import hanging_redis, redis_server

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from app.translate.ag_ui import AgUiEncoder
 from app.translate.events import (
     DomainEvent,
     MessageEnded,
@@ -17,6 +16,7 @@ from app.translate.events import (
     ToolCallDelta,
     ToolCallReady,
 )
+from app.translate.protocols.ag_ui import AgUiEncoder
 
 STARTED = b'data: {"type":"RUN_STARTED","threadId":"t-1","runId":"r-1"}\n\n'
 MESSAGE_START = b'data: {"type":"TEXT_MESSAGE_START","messageId":"msg_1","role":"assistant"}\n\n'

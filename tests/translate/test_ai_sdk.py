@@ -5,7 +5,6 @@ from typing import Any
 import orjson
 import pytest
 
-from app.translate.ai_sdk import AiSdkEncoder
 from app.translate.events import (
     AnnotationAdded,
     DomainEvent,
@@ -20,6 +19,7 @@ from app.translate.events import (
     ToolCallDelta,
     ToolCallReady,
 )
+from app.translate.protocols.ai_sdk import AiSdkEncoder
 
 START = (
     b'data: {"type":"start","messageId":"msg_1a",'

@@ -1,6 +1,5 @@
 """Exact frames of the Assistants event stream."""
 
-from app.translate.assistants_sse import AssistantsEncoder
 from app.translate.events import (
     AnnotationAdded,
     DomainEvent,
@@ -17,6 +16,7 @@ from app.translate.events import (
     ToolCallDelta,
     ToolCallReady,
 )
+from app.translate.protocols.assistants_sse import AssistantsEncoder
 
 RUN = {"id": "run_1", "status": "queued"}
 STEP = {"id": "step_1", "status": "in_progress"}

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from app.translate.chat_sse import ChatEncoder, chat_answer
 from app.translate.events import (
     AnnotationAdded,
     DomainEvent,
@@ -13,6 +12,7 @@ from app.translate.events import (
     StreamFailed,
     TextDelta,
 )
+from app.translate.protocols.chat_sse import ChatEncoder, chat_answer
 
 THREAD = b'event: thread\ndata: {"thread_id":"thread_1","run_id":"run_1"}\n\n'
 USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}

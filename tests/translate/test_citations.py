@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from app.translate.chat_sse import ChatEncoder
 from app.translate.citations import CitationStage, CitingEncoder
 from app.translate.events import (
     AnnotationAdded,
@@ -15,7 +14,8 @@ from app.translate.events import (
     TextDelta,
     ToolCallDelta,
 )
-from app.translate.plain_text import TextEncoder
+from app.translate.protocols.chat_sse import ChatEncoder
+from app.translate.protocols.plain_text import TextEncoder
 
 Json = dict[str, Any]
 Pair = tuple[Json, Json]

@@ -1,7 +1,7 @@
 """Generated files in the AI SDK's stream: a part that shows the file, where it is known how to reach it."""
 
-from app.translate.ai_sdk import AiSdkEncoder
 from app.translate.events import AnnotationAdded, RunCreated
+from app.translate.protocols.ai_sdk import AiSdkEncoder
 
 RUN = {"id": "run_1", "thread_id": "thread_1", "status": "queued"}
 CHART = {"type": "file_path", "index": 5, "file_id": "cfile_1.cntr_2", "filename": "chart.png"}

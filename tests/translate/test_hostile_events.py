@@ -7,8 +7,8 @@ import pytest
 
 from app.translate.events import RunEnded, TextDelta
 from app.translate.run_end import RunEndReader
-from app.translate.run_events import RunTranslator
-from app.translate.upstream_events import MalformedEventError
+from app.translate.run_translator import RunTranslator
+from app.translate.upstream_types import MalformedEventError
 from tests.translate.upstream_events import (
     CONTEXT,
     PLAIN,

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.translate.encoding import is_broken_off
 from app.translate.events import DomainEvent, MessageEnded, RunCreated, RunEnded, StreamFailed, TextDelta
-from app.translate.plain_text import TextEncoder
+from app.translate.protocols.encoder import is_broken_off
+from app.translate.protocols.plain_text import TextEncoder
 
 
 def encode(*events: DomainEvent) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 
 from app.translate.events import RunEnded, StreamFailed
 from app.translate.run_end import RunEndReader
-from app.translate.upstream_events import MalformedEventError, sequence_of
+from app.translate.upstream_types import MalformedEventError, sequence_of
 from tests.translate.upstream_events import (
     CONTEXT,
     FAILURE,

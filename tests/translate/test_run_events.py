@@ -14,7 +14,7 @@ from app.translate.events import (
     ToolCallDelta,
     ToolCallReady,
 )
-from app.translate.run_events import RunTranslator
+from app.translate.run_translator import RunTranslator
 from tests.translate.upstream_events import (
     CONTEXT,
     FAILURE,

@@ -3,8 +3,14 @@
 import pytest
 
 from app.translate.context import public_metadata
-from app.translate.rounds import RunRounds, moment_of, usage_object
-from app.translate.run_history import RunHistory, private_metadata, without_history
+from app.translate.run_metadata import (
+    RunHistory,
+    RunRounds,
+    moment_of,
+    private_metadata,
+    usage_object,
+    without_history,
+)
 
 BEGAN = 1_790_000_000
 

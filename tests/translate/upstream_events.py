@@ -14,7 +14,7 @@ from app.translate.events import (
     StepStarted,
     TextDelta,
 )
-from app.translate.run_events import RunTranslator
+from app.translate.run_translator import RunTranslator
 from app.utils.ids import IdCodec
 
 CONTEXT = RunContext(IdCodec(), "thread_1", "asst_1", 600)

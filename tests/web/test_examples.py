@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from app.openapi import document
+from app.server.commands.openapi import document
 from tests.conftest import Start
 from tests.support import Service, until
 from tests.web.conftest import WEB, Open, npm

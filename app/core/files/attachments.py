@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from app.core.background import BackgroundTasks
-from app.core.callers import Scope
-from app.core.calls import parsed, read
+from app.core.caller import RequestScope
 from app.core.config import Settings
-from app.core.errors import BadRequestError, OverrideForbiddenError, unknown
+from app.core.errors import BadRequestError, OverrideForbiddenError, not_found
 from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.service import Files
-from app.core.runs.log import RunLog
-from app.core.upstream.failures import UpstreamError
+from app.core.upstream.conversation_metadata import ConversationMetadata
+from app.core.upstream.errors import UpstreamError
 from app.core.upstream.port import Upstream
+from app.core.upstream.retries import parsed, read
 from app.models.messages import MessageCreate
 from app.translate.attachments import (
     CODE_INTERPRETER,
@@ -45,7 +45,7 @@ class Attachments:
         upstream: Upstream,
         files: Files,
         knowledge: KnowledgeStore,
-        run_log: RunLog,
+        run_log: ConversationMetadata,
         background: BackgroundTasks,
         settings: Settings,
     ) -> None:
@@ -58,7 +58,7 @@ class Attachments:
         self._store_days = settings.thread_store_days
 
     async def find(
-        self, scope: Scope, messages: Sequence[MessageCreate], prefix: str = ""
+        self, scope: RequestScope, messages: Sequence[MessageCreate], prefix: str = ""
     ) -> list[list[Attached]]:
         """Look up the files that each message attaches. Upstream: GET files/{f}, once for each file."""
         wanted: list[tuple[int, str, str, tuple[str, ...]]] = []
@@ -106,7 +106,7 @@ class Attachments:
             if after != before:
                 await self._run_log.set_private(conversation, resources_metadata(after))
 
-    async def requested(self, scope: Scope, asked: Json, before: Json | None = None) -> Json:
+    async def requested(self, scope: RequestScope, asked: Json, before: Json | None = None) -> Json:
         """Return the resources that a client's `tool_resources` ask for; only trusted callers may."""
         if not scope.caller.is_trusted:
             raise OverrideForbiddenError(
@@ -122,7 +122,7 @@ class Attachments:
             raise BadRequestError(f"Invalid 'tool_resources': {exc}.", param="tool_resources") from exc
         known = [*self._knowledge.store_ids, *store_ids_of(before or {})]
         if any(store not in known for store in stores):
-            raise unknown("vector_store", param="tool_resources.file_search.vector_store_ids")
+            raise not_found("vector_store", param="tool_resources.file_search.vector_store_ids")
         param = "tool_resources.code_interpreter.file_ids"
         resources = thread_resources(stores, [scope.file(file_id, param)[0] for file_id in code_files])
         check_fits(resources)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.core.assistant import Assistant
-from app.core.callers import Scope, missing, missing_as
-from app.core.calls import parsed, read
+from app.core.caller import RequestScope
 from app.core.config import Settings
-from app.core.errors import ForbiddenError, unknown
-from app.core.upstream.failures import UpstreamMissingError
+from app.core.errors import ForbiddenError, not_found
+from app.core.upstream.errors import UpstreamMissingError, not_found_as
 from app.core.upstream.port import Upstream
+from app.core.upstream.retries import parsed, read
 from app.models.files import StoreFileCreate
 from app.translate.events import Json
 
@@ -39,52 +39,52 @@ class KnowledgeStore:
         self.is_exposed = settings.expose_knowledge
         self._cache: dict[str, _Cached] = {}
 
-    async def get(self, scope: Scope, store_id: str) -> Json:
+    async def get(self, scope: RequestScope, store_id: str) -> Json:
         """Read a store. Upstream: GET vector_stores/{v}."""
         self._check_reader(scope, store_id)
-        with missing_as(_WHAT):
+        with not_found_as(_WHAT):
             return store_object(await self._read(f"/vector_stores/{store_id}"))
 
-    async def list_files(self, scope: Scope, store_id: str, query: Mapping[str, str | int]) -> Json:
+    async def list_files(self, scope: RequestScope, store_id: str, query: Mapping[str, str | int]) -> Json:
         """List a store's files. Upstream: GET vector_stores/{v}/files."""
         self._check_reader(scope, store_id)
         sent = dict(query)
         for name in ("after", "before"):
             if name in sent:
                 sent[name], _ = scope.file(str(sent[name]), name)
-        with missing_as(_WHAT):
+        with not_found_as(_WHAT):
             found = await self._read(f"/vector_stores/{store_id}/files", sent)
         files = [store_file_object(each, scope) for each in found.get("data") or [] if isinstance(each, dict)]
         ends = (files[0]["id"], files[-1]["id"]) if files else (None, None)
         page = {"object": "list", "data": files, "first_id": ends[0], "last_id": ends[1]}
         return page | {"has_more": bool(found.get("has_more"))}
 
-    async def get_file(self, scope: Scope, store_id: str, file_id: str) -> Json:
+    async def get_file(self, scope: RequestScope, store_id: str, file_id: str) -> Json:
         """Read a store's file. Upstream: GET vector_stores/{v}/files/{f}."""
         self._check_reader(scope, store_id)
         upstream_id, _ = scope.file(file_id)
-        with missing_as("file"):
+        with not_found_as("file"):
             return store_file_object(
                 await self._read(f"/vector_stores/{store_id}/files/{upstream_id}"), scope
             )
 
-    async def add_file(self, scope: Scope, store_id: str, body: StoreFileCreate) -> Json:
+    async def add_file(self, scope: RequestScope, store_id: str, body: StoreFileCreate) -> Json:
         """Put an uploaded file into a store. Upstream: POST vector_stores/{v}/files."""
         self._check_writer(scope, store_id)
         upstream_id, _ = scope.file(body.file_id)
         sent = {"file_id": upstream_id} | body.model_dump(
             include={"attributes", "chunking_strategy"}, exclude_none=True
         )
-        with missing_as("file"):
+        with not_found_as("file"):
             answer = await self._upstream.request("POST", f"/vector_stores/{store_id}/files", body=sent)
         self._cache.clear()
         return store_file_object(parsed(answer), scope)
 
-    async def remove_file(self, scope: Scope, store_id: str, file_id: str) -> Json:
+    async def remove_file(self, scope: RequestScope, store_id: str, file_id: str) -> Json:
         """Take a file out of a store; the file itself stays. Upstream: DELETE vector_stores/{v}/files/{f}."""
         self._check_writer(scope, store_id)
         upstream_id, _ = scope.file(file_id)
-        with missing_as("file"):
+        with not_found_as("file"):
             await self._upstream.request("DELETE", f"/vector_stores/{store_id}/files/{upstream_id}")
         self._cache.clear()
         return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
@@ -101,20 +101,20 @@ class KnowledgeStore:
             return True
         return False
 
-    def _check_reader(self, scope: Scope, store_id: str) -> None:
+    def _check_reader(self, scope: RequestScope, store_id: str) -> None:
         if not scope.caller.is_trusted and not self.is_exposed:
             raise ForbiddenError(
                 "The assistant's knowledge is not open to this caller. Use an API key.",
                 code="knowledge_not_exposed",
             )
         if store_id not in self.store_ids:
-            raise missing(_WHAT)
+            raise not_found(_WHAT)
 
-    def _check_writer(self, scope: Scope, store_id: str) -> None:
+    def _check_writer(self, scope: RequestScope, store_id: str) -> None:
         if not scope.caller.is_trusted:
             raise ForbiddenError("Only API keys may change the assistant's knowledge.")
         if store_id not in self.store_ids:
-            raise unknown(_WHAT, param="vector_store_id")
+            raise not_found(_WHAT, param="vector_store_id")
 
     async def _read(self, path: str, query: Mapping[str, str | int] | None = None) -> Json:
         key = f"{path}?{sorted((query or {}).items())}"
@@ -147,7 +147,7 @@ def store_object(found: Json) -> Json:
     }
 
 
-def store_file_object(found: Json, scope: Scope) -> Json:
+def store_file_object(found: Json, scope: RequestScope) -> Json:
     """Return the VectorStoreFile of the public wire, every key."""
     return {
         "id": scope.ids.file(str(found.get("id"))),

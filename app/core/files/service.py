@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from app.core.background import BackgroundTasks
-from app.core.callers import Scope, missing
-from app.core.calls import read
+from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import (
     BadRequestError,
@@ -16,13 +15,14 @@ from app.core.errors import (
     NotFoundError,
     RangeError,
     ServiceError,
-    unknown,
+    not_found,
 )
-from app.core.files.form import FormReader
 from app.core.files.knowledge_store import KnowledgeStore
+from app.core.files.multipart_reader import FormReader
 from app.core.files.upload import Uploads
-from app.core.upstream.failures import UpstreamError, UpstreamMissingError, UpstreamRefusedError
+from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError
 from app.core.upstream.port import Upstream, UpstreamStream
+from app.core.upstream.retries import read
 from app.translate.events import Json
 from app.utils.filenames import download_headers
 
@@ -50,16 +50,16 @@ class Files:
         self._background = background
         self.uploads = Uploads(upstream, settings)
 
-    async def create(self, scope: Scope, form: FormReader) -> Json:
+    async def create(self, scope: RequestScope, form: FormReader) -> Json:
         """Upload the one file of a form as it arrives. Upstream: POST files."""
         return file_object(await self.uploads.only(form), scope)
 
-    async def get(self, scope: Scope, file_id: str) -> Json:
+    async def get(self, scope: RequestScope, file_id: str) -> Json:
         """Read what is known of a file. Upstream: GET files/{f}, or GET containers/{c}/files/{f}."""
         upstream_id, container_id = scope.file(file_id)
         return file_object(await self._found(upstream_id, container_id), scope)
 
-    async def find(self, scope: Scope, file_id: str, param: str) -> Json:
+    async def find(self, scope: RequestScope, file_id: str, param: str) -> Json:
         """Return the upstream's object of an uploaded file; 404 names the field."""
         upstream_id, container_id = scope.file(file_id, param)
         if container_id is not None:
@@ -69,9 +69,9 @@ class Files:
         try:
             return await read(self._upstream, f"/files/{upstream_id}")
         except UpstreamMissingError as exc:
-            raise unknown("file", param=param) from exc
+            raise not_found("file", param=param) from exc
 
-    async def list_page(self, scope: Scope, query: Mapping[str, str | int]) -> Json:
+    async def list_page(self, scope: RequestScope, query: Mapping[str, str | int]) -> Json:
         """List the upstream's files, which are the operator's. Upstream: GET files."""
         if not scope.caller.is_trusted:
             raise ForbiddenError("Only API keys may list files. Keep the ids of your own uploads.")
@@ -84,17 +84,17 @@ class Files:
         page = {"object": "list", "data": objects, "first_id": ends[0], "last_id": ends[1]}
         return page | {"has_more": bool(found.get("has_more"))}
 
-    async def delete(self, scope: Scope, file_id: str) -> Json:
+    async def delete(self, scope: RequestScope, file_id: str) -> Json:
         """Delete a file. Upstream: DELETE files/{f}, or DELETE containers/{c}/files/{f}."""
         upstream_id, container_id = scope.file(file_id)
         await self._check_knowledge(scope, upstream_id, reads=False)
         try:
             await self._upstream.request("DELETE", _path(upstream_id, container_id))
         except UpstreamMissingError as exc:
-            raise missing("file") from exc
+            raise not_found("file") from exc
         return {"id": file_id, "object": "file", "deleted": True}
 
-    async def download(self, scope: Scope, file_id: str, range_header: str | None) -> Download:
+    async def download(self, scope: RequestScope, file_id: str, range_header: str | None) -> Download:
         """Open a file's content, whole or in part. Upstream: GET …/content, and the object for its name."""
         upstream_id, container_id = scope.file(file_id)
         await self._check_knowledge(scope, upstream_id, reads=True)
@@ -129,9 +129,9 @@ class Files:
                 raise _expired() from exc
             if isinstance(exc, UpstreamRefusedError):
                 raise
-            raise missing("file") from exc
+            raise not_found("file") from exc
 
-    async def _check_knowledge(self, scope: Scope, upstream_id: str, *, reads: bool) -> None:
+    async def _check_knowledge(self, scope: RequestScope, upstream_id: str, *, reads: bool) -> None:
         """Keep the operator's documents, whose ids citations carry, from being deleted or taken."""
         if scope.caller.is_trusted or (reads and self._knowledge.is_exposed):
             return
@@ -143,7 +143,7 @@ class Files:
             )
 
 
-def file_object(found: Json, scope: Scope) -> Json:
+def file_object(found: Json, scope: RequestScope) -> Json:
     """Return the File of the public wire, every key, for an upstream file or container file."""
     container_id = found.get("container_id")
     return {
@@ -173,7 +173,7 @@ def _not_served(exc: UpstreamError, container_id: str | None, size: object) -> S
     if container_id is not None:
         return _expired()
     if isinstance(exc, UpstreamMissingError):
-        return missing("file")
+        return not_found("file")
     return BadRequestError(
         "The upstream hands files of this purpose to the model only and does not give them back.",
         param="file_id",
@@ -189,7 +189,7 @@ def _expired() -> GoneError:
     )
 
 
-def _cursor(scope: Scope, file_id: str) -> str:
+def _cursor(scope: RequestScope, file_id: str) -> str:
     try:
         return scope.file(file_id, "after")[0]
     except NotFoundError as exc:

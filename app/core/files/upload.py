@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from app.core.calls import parsed
 from app.core.config import Settings
 from app.core.errors import BadRequestError, ServiceError
-from app.core.files.form import FormLimits, FormReader, IncomingFile
-from app.core.upstream.failures import UpstreamError
+from app.core.files.multipart_reader import FormLimits, FormReader, IncomingFile
+from app.core.upstream.errors import UpstreamError
 from app.core.upstream.port import Upstream
+from app.core.upstream.retries import parsed
 from app.translate.events import Json
 from app.utils.filenames import extension_of, media_type_of
 

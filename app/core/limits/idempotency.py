@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import structlog
 
-from app.core.callers import Caller
+from app.core.caller import Caller
 from app.core.config import Settings
 from app.core.errors import IdempotencyError, ServiceError
 from app.core.limits.idempotency_stores import (

@@ -18,9 +18,9 @@ from limits import RateLimitItem, parse
 from limits.aio.storage import RedisStorage
 from slowapi import Limiter
 from starlette.requests import Request
-from starlette.types import Scope as AsgiScope
+from starlette.types import Scope
 
-from app.core.callers import Caller
+from app.core.caller import Caller
 from app.core.config import Settings
 from app.core.errors import RateLimitedError
 from app.core.limits.memory import MAX_COUNTERS, BoundedMemoryStorage
@@ -86,7 +86,7 @@ class RateLimits:
         }
         self._shared = SharedCounters(redis) if redis else None
 
-    async def admit(self, scope: AsgiScope, caller: Caller) -> dict[str, str]:
+    async def admit(self, scope: Scope, caller: Caller) -> dict[str, str]:
         """Count a request and return the headers that tell its caller how much is left."""
         if not self._is_enabled or caller.counted_as is None:
             return {}

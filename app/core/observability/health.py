@@ -3,11 +3,11 @@
 import asyncio
 import time
 
-from app.core.calls import parsed
 from app.core.errors import ServiceError
 from app.core.limits.shared_redis import SharedRedis
 from app.core.observability.model_watch import ModelWatch
 from app.core.upstream.port import Upstream
+from app.core.upstream.retries import parsed
 from app.core.upstream.target import UpstreamTarget
 from app.translate.events import Json
 

@@ -3,13 +3,14 @@
 from typing import Any
 
 from app.core.assistant import OVERRIDES, Assistant
-from app.core.callers import Scope
+from app.core.caller import RequestScope
 from app.core.config import Settings
-from app.core.errors import BadRequestError, OverrideForbiddenError, unknown
+from app.core.errors import BadRequestError, OverrideForbiddenError, not_found
 from app.models.common import RequestModel
 from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate
+from app.translate.context import public_metadata
 from app.translate.events import Json
-from app.translate.rounds import RunRounds
+from app.translate.run_metadata import RunRounds
 
 _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoning_effort")
 """What decides about the operator's money and his assistant's behaviour."""
@@ -36,9 +37,9 @@ class RunParams:
     def check_assistant(self, assistant_id: str) -> None:
         """Refuse every assistant but the one there is."""
         if assistant_id != self._assistant.id:
-            raise unknown("assistant", param="assistant_id")
+            raise not_found("assistant", param="assistant_id")
 
-    def check_unsupported(self, body: RequestModel, scope: Scope, prefix: str = "") -> None:
+    def check_unsupported(self, body: RequestModel, scope: RequestScope, prefix: str = "") -> None:
         """Name the fields that are not supported, or refuse them, as the operator wants."""
         names = [name for name in body.unknown_fields() if not _is_equivalent(name, body)]
         if scope.caller.kind == "api_key" and not prefix and "user" in names:
@@ -54,18 +55,18 @@ class RunParams:
             )
         scope.ignore(named)
 
-    def for_run(self, body: RunCreate | ThreadRunCreate, scope: Scope, resources: Json) -> Json:
+    def for_run(self, body: RunCreate | ThreadRunCreate, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters of a new run, without its input and conversation."""
         overrides = self._overrides(body, scope)
         params = self._assistant.response_params(overrides, resources)
         return params | self._common(scope, (body.metadata or {}) | RunRounds.start(overrides))
 
-    def for_chat(self, scope: Scope, resources: Json) -> Json:
+    def for_chat(self, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters of a chat turn: the assistant as it is."""
         own = self._assistant.response_params({}, resources) if resources else self._plain
         return own | self._common(scope, {})
 
-    def for_next_round(self, response: Json, scope: Scope, resources: Json) -> Json:
+    def for_next_round(self, response: Json, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters for going on after tool outputs.
 
         What the run overrode is taken from the response of its last round; a forced function is not forced
@@ -76,10 +77,11 @@ class RunParams:
             key = OVERRIDES.get(name)
             if key and key != "tool_choice" and response.get(key) is not None:
                 params[key] = response[key]
-        metadata = {k: v for k, v in (response.get("metadata") or {}).items() if k != RunRounds.KEY}
-        return params | self._common(scope, metadata | RunRounds.follow(response))
+        return params | self._common(
+            scope, public_metadata(response.get("metadata")) | RunRounds.follow(response)
+        )
 
-    def _common(self, scope: Scope, metadata: dict[str, Any]) -> Json:
+    def _common(self, scope: RequestScope, metadata: dict[str, Any]) -> Json:
         common: Json = {"truncation": self._truncation}
         if metadata:
             common["metadata"] = metadata
@@ -87,7 +89,7 @@ class RunParams:
             common["safety_identifier"] = scope.safety_identifier
         return common
 
-    def _overrides(self, body: RunOverrides, scope: Scope) -> Json:
+    def _overrides(self, body: RunOverrides, scope: RequestScope) -> Json:
         sent = body.model_dump(exclude_none=True, include={*OVERRIDES, "additional_instructions"})
         own = {"model": self._assistant.model, "instructions": self._assistant.instructions}
         changed = {name: value for name, value in sent.items() if own.get(name) != value}
@@ -107,7 +109,7 @@ class RunParams:
             )
 
 
-def turn(params: Json, conversation_id: str, items: list[Json]) -> Json:
+def turn_body(params: Json, conversation_id: str, items: list[Json]) -> Json:
     """Return a response's whole body; without new items, the conversation alone is its input."""
     body = params | {"conversation": conversation_id}
     return body | {"input": items} if items else body

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.core.upstream.failures import UpstreamError, UpstreamTimeoutError
+from app.core.upstream.errors import UpstreamError, UpstreamTimeoutError
 from app.translate.objects import LIVE
 
 _MOST = 20

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from app.core.callers import Caller, Scope
+from app.core.caller import Caller, RequestScope
 from app.core.config import Settings
 from app.core.config_checks import SESSION_PREFIX, is_loopback
 from app.core.errors import ForbiddenError, UnauthorizedError
@@ -88,9 +88,9 @@ class Authenticator:
         """Return the API key's caller as one that acts for `user`."""
         return self._of_user(caller.key_name or "", user, replace(caller, user=user))
 
-    def scope_of(self, caller: Caller) -> Scope:
+    def scope_of(self, caller: Caller) -> RequestScope:
         """Return what a request of this caller carries: its ids are signed for their owner."""
-        return Scope(caller, IdCodec(self._signing_keys, caller.owner), caller.safety_identifier)
+        return RequestScope(caller, IdCodec(self._signing_keys, caller.owner), caller.safety_identifier)
 
     async def aclose(self) -> None:
         """Give up what is open."""

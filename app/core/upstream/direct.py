@@ -9,7 +9,7 @@ import orjson
 
 from app.core.config import VERSION, Settings
 from app.core.logging import note
-from app.core.upstream.failures import UpstreamError, UpstreamTimeoutError, failure_of
+from app.core.upstream.errors import UpstreamError, UpstreamTimeoutError, failure_of
 from app.core.upstream.http1 import Connection
 from app.core.upstream.multipart import multipart
 from app.core.upstream.pool import ConnectionPool, Origin

@@ -13,7 +13,7 @@ from typing import cast
 
 import httptools
 
-from app.core.upstream.failures import (
+from app.core.upstream.errors import (
     UpstreamBrokenError,
     UpstreamError,
     UpstreamTimeoutError,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
-from app.core.upstream.failures import UpstreamUnreachableError
+from app.core.upstream.errors import UpstreamUnreachableError
 from app.core.upstream.http1 import Connection
 
 _IDLE_SECONDS = 15.0

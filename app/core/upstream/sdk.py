@@ -1,8 +1,8 @@
 """The upstream through the official SDK: its authentication and its transport, without its models.
 
 The one module that imports `openai`. Bodies travel as bytes: building the SDK's typed objects is most of what
-the documented way costs, and a shim has no use for them. Retries are off (`app/core/calls.py` repeats reads):
-the SDK sends no idempotency key, so a retried POST could run a turn twice.
+the documented way costs, and a shim has no use for them. Retries are off, since the SDK sends no idempotency
+key and a retried POST could run a turn twice; `retries.py` repeats reads.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ from openai._models import FinalRequestOptions
 
 from app.core.config import Settings
 from app.core.logging import note
-from app.core.upstream.failures import (
+from app.core.upstream.errors import (
     UpstreamBrokenError,
     UpstreamError,
     UpstreamTimeoutError,

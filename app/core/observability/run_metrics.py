@@ -1,0 +1,149 @@
+"""What a run leaves behind for its operator: counters, tokens, cost and a span."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
+
+from opentelemetry.trace import Span
+
+from app.core.observability.metrics import Metrics
+from app.core.observability.prices import Price, price_of
+from app.core.telemetry import Tracing, inside, mark_failed
+from app.translate.events import Json
+from app.translate.objects import LIVE, run_status
+
+T = TypeVar("T")
+_MOST_REMEMBERED = 10_000
+_FAILED = frozenset({"failed", "expired"})
+
+
+class RunMetrics:
+    """Counts every run that this process sees end, once.
+
+    A run may end in a stream, or be found ended by a poller: the ids of those counted last are remembered.
+    What began longer ago than `lifetime_seconds` is history being read, not a run ending.
+    """
+
+    def __init__(
+        self, metrics: Metrics, tracing: Tracing, prices: Mapping[str, Price], *, lifetime_seconds: float
+    ) -> None:
+        self.metrics = metrics
+        self._tracing = tracing
+        self._prices = prices
+        self._lifetime_seconds = lifetime_seconds
+        self._counted: OrderedDict[str, None] = OrderedDict()
+
+    async def begin(self, params: Json, call: Awaitable[T]) -> tuple["RunMeasurement", T]:
+        """Measure a run that `call` creates with these parameters."""
+        span = self._tracing.chat(params)
+        meter = RunMeasurement(self, span, awaits_text=True)
+        with inside(span):
+            try:
+                return meter, await call
+            except BaseException as exc:
+                meter.failed(getattr(exc, "code", None) or type(exc).__name__)
+                raise
+
+    def watch(self) -> "RunMeasurement":
+        """Measure a run that was started before and is followed again: its end alone counts."""
+        return RunMeasurement(self, None, awaits_text=False)
+
+    def saw(self, response: Json) -> None:
+        """Count a response's end and tokens, unless it lives, was counted, or is history."""
+        response_id, status = str(response.get("id")), response.get("status")
+        if status in LIVE or response_id in self._counted:
+            return
+        if time.time() - float(response.get("created_at") or 0) > self._lifetime_seconds:
+            return
+        self._counted[response_id] = None
+        if len(self._counted) > _MOST_REMEMBERED:
+            self._counted.popitem(last=False)
+        self.metrics.run_ended(run_status(response))
+        self._count_tokens(response)
+
+    def _count_tokens(self, response: Json) -> None:
+        if not (usage := response.get("usage")):
+            return
+        model = str(response.get("model"))
+        read, written = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
+        cached = int((usage.get("input_tokens_details") or {}).get("cached_tokens") or 0)
+        price = price_of(self._prices, model)
+        self.metrics.tokens_used(
+            model,
+            input_tokens=read,
+            cached_tokens=cached,
+            output_tokens=written,
+            cost=price.cost(read, cached, written) if price else None,
+        )
+
+
+class RunMeasurement:
+    """Measures one run's stream."""
+
+    __slots__ = ("_meters", "_span", "_started", "awaits_text")
+
+    def __init__(self, meters: RunMetrics, span: Span | None, *, awaits_text: bool) -> None:
+        self._meters = meters
+        self._span = span
+        self._started = time.perf_counter()
+        self.awaits_text = awaits_text
+        """Whether the first text is still to come: only until then are events looked at."""
+
+    def created(self) -> None:
+        """Note that the upstream took the run."""
+        self._meters.metrics.run_started()
+
+    def first_text(self) -> None:
+        """Note the first text."""
+        self.awaits_text = False
+        seconds = time.perf_counter() - self._started
+        self._meters.metrics.first_text(seconds)
+        if self._span is not None:
+            self._span.set_attribute("gen_ai.response.time_to_first_chunk", seconds)
+
+    def broke(self, code: str | None) -> None:
+        """Note that the stream broke off before its end."""
+        self._meters.metrics.upstream_failed("stream", code)
+
+    def failed(self, code: str | None) -> None:
+        """Note that the run never came about."""
+        if self._span is not None:
+            mark_failed(self._span, code)
+            self._close()
+
+    def left(self, response: Json | None) -> None:
+        """Note how the run stands when its stream is given up, for good or because it has ended."""
+        if response is not None:
+            self._meters.saw(response)
+        if self._span is not None:
+            _describe(self._span, response or {})
+            self._close()
+
+    def _close(self) -> None:
+        if self._span is not None:
+            self._span.end()
+            self._span = None
+
+
+def _describe(span: Span, response: Json) -> None:
+    if not response:
+        mark_failed(span, "no_response")
+        return
+    status = response.get("status")
+    found = {
+        "gen_ai.response.id": response.get("id"),
+        "gen_ai.response.model": response.get("model"),
+    }
+    if status not in LIVE:
+        found["gen_ai.response.finish_reasons"] = [run_status(response)]
+        usage = response.get("usage") or {}
+        details = usage.get("input_tokens_details") or {}
+        found["gen_ai.usage.input_tokens"] = usage.get("input_tokens")
+        found["gen_ai.usage.output_tokens"] = usage.get("output_tokens")
+        found["gen_ai.usage.cache_read.input_tokens"] = details.get("cached_tokens")
+    for name, value in found.items():
+        if value is not None:
+            span.set_attribute(name, value)
+    if status in _FAILED:
+        mark_failed(span, (response.get("error") or {}).get("code") or status)

@@ -1,0 +1,178 @@
+"""Finding out what became of a run, from its id and the upstream alone."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from app.core.caller import RequestScope
+from app.core.config import Settings
+from app.core.errors import not_found
+from app.core.upstream.conversation_metadata import ConversationMetadata
+from app.core.upstream.conversations import Conversations
+from app.core.upstream.errors import UpstreamError, UpstreamMissingError, not_found_as
+from app.core.upstream.responses import Responses
+from app.translate.context import RunContext
+from app.translate.events import Json
+from app.translate.objects import LIVE, run_object, run_status
+from app.translate.run_metadata import RunHistory, RunRounds
+from app.translate.steps import run_steps
+
+_OUTPUT_SCAN_ITEMS = 500
+_MAX_ROUNDS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as it stands: its current round's response and the status that follows from all that is known."""
+
+    conversation_id: str
+    first_id: str
+    response: Json
+    status: str
+    context: RunContext
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the model still works on it."""
+        return self.status in LIVE
+
+    def run(self) -> Json:
+        """Return the Run of the public wire."""
+        return run_object(self.response, self.context, status=self.status)
+
+
+class RunLookup:
+    """Reads runs and their steps."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        responses: Responses,
+        run_log: ConversationMetadata,
+        assistant_id: str,
+        settings: Settings,
+    ) -> None:
+        self._conversations = conversations
+        self._responses = responses
+        self._run_log = run_log
+        self._assistant_id = assistant_id
+        self._lifetime_seconds = int(settings.run_expires_seconds)
+        self._exposes = settings.expose_instructions
+
+    def context(self, scope: RequestScope, thread_id: str, first_id: str | None = None) -> RunContext:
+        """Return how runs of this thread are shown to this caller."""
+        return RunContext(
+            ids=scope.ids,
+            thread_id=thread_id,
+            assistant_id=self._assistant_id,
+            lifetime_seconds=self._lifetime_seconds,
+            reveals_instructions=self._exposes or scope.caller.is_trusted,
+            first_response_id=first_id,
+        )
+
+    async def view(self, scope: RequestScope, thread_id: str, run_id: str) -> RunView:
+        """Look a run up; 404 where it is unknown, foreign, gone, or another thread's."""
+        conversation_id, first_id = scope.conversation(thread_id, of="run"), scope.response(run_id)
+        with not_found_as("run"):
+            response = await self._responses.get(first_id)
+        if _conversation_of(response) not in {None, conversation_id}:
+            raise not_found("run")
+        return await self._view(self.context(scope, thread_id, first_id), conversation_id, response, None)
+
+    async def views(self, scope: RequestScope, thread_id: str) -> list[RunView]:
+        """Look up every remembered run of a thread, newest first; those gone upstream are left out."""
+        conversation_id = scope.conversation(thread_id)
+        with not_found_as("thread"):
+            _, history = await self._run_log.read(conversation_id)
+
+        async def look(first_id: str) -> RunView | None:
+            try:
+                response = await self._responses.get(first_id)
+                return await self._view(
+                    self.context(scope, thread_id, first_id), conversation_id, response, history
+                )
+            except UpstreamMissingError:
+                return None
+
+        found = await asyncio.gather(*map(look, history.run_ids))
+        return [view for view in found if view]
+
+    async def steps(self, view: RunView) -> list[Json]:
+        """Return the steps of all rounds, oldest first."""
+        responses = [view.response]
+        while (previous := RunRounds.read(responses[0]).previous) and len(responses) < _MAX_ROUNDS:
+            with not_found_as("run"):
+                responses.insert(0, await self._responses.get(previous))
+        outputs = await self._outputs(view.conversation_id, responses)
+        run = view.run()
+        earlier = run | {"status": "completed", "usage": None}
+        steps = []
+        for response in responses:
+            is_last = response is view.response
+            steps += run_steps(response, run if is_last else earlier, view.context, outputs)
+        return steps
+
+    async def _view(
+        self, context: RunContext, conversation_id: str, response: Json, history: RunHistory | None
+    ) -> RunView:
+        first_id = response["id"]
+        status, ended = run_status(response), None
+        if status in {"requires_action", "cancelled"}:
+            if history is None:
+                with not_found_as("thread"):
+                    _, history = await self._run_log.read(conversation_id)
+            ended = history.ended_as(first_id)
+            if (current_id := history.current_of(first_id)) != first_id:
+                response = await self._responses.get(current_id)
+                status = run_status(response)
+        status = ended or await self._in_time(context, conversation_id, response, status)
+        return RunView(conversation_id, first_id, response, status, context)
+
+    async def _in_time(self, context: RunContext, conversation_id: str, response: Json, status: str) -> str:
+        """Return the status, or `expired` for a run that waited or worked beyond its deadline."""
+        if status not in LIVE and status != "requires_action":
+            return status
+        expires_at = run_object(response, context, status=status)["expires_at"]
+        if expires_at is None or time.time() < expires_at:
+            return status
+        if status in LIVE:
+            await self._stop(response["id"])
+            first_id = context.first_response_id or response["id"]
+            await self._run_log.note(conversation_id, lambda history: history.set_ended(first_id, "expired"))
+        return "expired"
+
+    async def _stop(self, response_id: str) -> None:
+        try:
+            await self._responses.cancel(response_id)
+        except UpstreamError:
+            return
+
+    async def _outputs(self, conversation_id: str, responses: list[Json]) -> dict[str, str]:
+        """Return what was submitted for the function calls, by call id."""
+        items = [item for response in responses for item in response.get("output") or []]
+        wanted = {item.get("call_id") for item in items if item.get("type") == "function_call"}
+        outputs: dict[str, str] = {}
+        if not wanted:
+            return outputs
+        seen = 0
+        async for item in self._conversations.items(conversation_id, order="desc"):
+            seen += 1
+            if item.get("type") == "function_call_output" and item.get("call_id") in wanted:
+                outputs[item["call_id"]] = _text_of(item.get("output"))
+            if len(outputs) == len(wanted) or seen >= _OUTPUT_SCAN_ITEMS:
+                break
+        return outputs
+
+
+def _conversation_of(response: Json) -> str | None:
+    found = response.get("conversation")
+    if isinstance(found, dict):
+        found = found.get("id")
+    return found if isinstance(found, str) else None
+
+
+def _text_of(output: object) -> str:
+    if isinstance(output, str):
+        return output
+    parts = output if isinstance(output, list) else []
+    return "".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))

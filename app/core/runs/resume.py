@@ -1,0 +1,168 @@
+"""Following a run again, from its start or from an event on, without any state of our own."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from app.core.caller import RequestScope
+from app.core.errors import ServiceError
+from app.core.observability.run_metrics import RunMetrics
+from app.core.runs.create import RunStarter
+from app.core.runs.follow import RunStream
+from app.core.runs.lookup import RunView
+from app.core.services.runs import Runs
+from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError
+from app.core.upstream.responses import Responses
+from app.translate.events import DomainEvent, Json, StreamFailed
+from app.translate.run_translator import RunTranslator
+
+_POLL_SECONDS = 0.5
+
+
+class ResumedRun:
+    """A followed run without the events up to a sequence number.
+
+    The upstream is always read from the run's first event: only so are open parts known, and what a client
+    gets does not depend on where another one left off.
+    """
+
+    def __init__(self, stream: "RunStream | PolledRun", starting_after: int | None) -> None:
+        self._stream = stream
+        self._starting_after = starting_after
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the terminal event was produced."""
+        return self._stream.is_ended
+
+    async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
+        async for events in self._stream:
+            if left := self._later(events):
+                yield left
+
+    def fail(self, error: Json) -> list[DomainEvent]:
+        """End the stream from this side."""
+        return self._stream.fail(error)
+
+    async def aclose(self) -> None:
+        """Stop following; the run goes on."""
+        await self._stream.aclose()
+
+    def _later(self, events: list[DomainEvent]) -> list[DomainEvent]:
+        """Drop what was seen already; an event without a number belongs to the next one that has one."""
+        if self._starting_after is None:
+            return events
+        last_seen = max(
+            (
+                n
+                for n, event in enumerate(events)
+                if event.sequence is not None and event.sequence <= self._starting_after
+            ),
+            default=-1,
+        )
+        return events[last_seen + 1 :]
+
+
+class PolledRun:
+    """A run that cannot be followed upstream: polled until it ends, then told from its response."""
+
+    def __init__(
+        self, translator: RunTranslator, view: RunView, look: Callable[[], Awaitable[RunView]]
+    ) -> None:
+        self._translator = translator
+        self._view = view
+        self._look = look
+        self._count = 0
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the terminal event was produced."""
+        return self._translator.is_ended
+
+    async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
+        view = self._view
+        yield self._numbered(self._translator.announce(view.response))
+        try:
+            while view.is_live:
+                await asyncio.sleep(_POLL_SECONDS)
+                view = await self._look()
+        except ServiceError as exc:
+            yield self.fail(exc.detail())
+        else:
+            yield self._numbered(self._translator.retell(view.response, status=view.status))
+
+    def fail(self, error: Json) -> list[DomainEvent]:
+        """End the stream from this side; the run itself is not touched."""
+        self._translator.is_ended = True
+        return [StreamFailed(error)]
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+    def _numbered(self, events: list[DomainEvent]) -> list[DomainEvent]:
+        """Count the events: a finished response is told the same way every time, so numbers hold."""
+        for event in events:
+            event.sequence, self._count = self._count, self._count + 1
+        return events
+
+
+class ResumeService:
+    """The service behind `/threads/{thread_id}/runs/{run_id}/events`."""
+
+    def __init__(
+        self,
+        responses: Responses,
+        runs: Runs,
+        starter: RunStarter,
+        meters: RunMetrics,
+        *,
+        deadline_seconds: float,
+    ) -> None:
+        self._responses = responses
+        self._runs = runs
+        self._starter = starter
+        self._meters = meters
+        self._deadline_seconds = deadline_seconds
+
+    async def open(
+        self, scope: RequestScope, thread_id: str, run_id: str, starting_after: int | None
+    ) -> ResumedRun:
+        """Follow a run's current round.
+
+        Upstream: GET responses/{r}?stream=true, else GET responses/{r} until it ends.
+        """
+        view = await self._runs.view(scope, thread_id, run_id)
+        translator = RunTranslator(
+            view.context,
+            resumed=view.response["id"] != view.first_id,
+            ended_as=None if view.is_live else view.status,
+        )
+        try:
+            upstream = await self._responses.follow(view.response["id"])
+        except (UpstreamRefusedError, UpstreamMissingError):
+            polled = PolledRun(translator, view, lambda: self._runs.view(scope, thread_id, run_id))
+            return ResumedRun(polled, starting_after)
+        stream = RunStream(
+            self._responses,
+            translator,
+            upstream,
+            meter=self._meters.watch(),
+            in_background=True,
+            deadline=self._deadline(view),
+            on_expired=lambda response_id: self._starter.note_expired(
+                view.conversation_id, view.context, response_id
+            ),
+            is_ours=False,
+        )
+        try:
+            await stream.prime([])
+        except BaseException:
+            await stream.aclose()
+            raise
+        return ResumedRun(stream, starting_after)
+
+    def _deadline(self, view: RunView) -> float:
+        """Return when a run expires, on the loop's clock; one that has ended gets the time to be read."""
+        expires_at = view.run()["expires_at"] if view.is_live else None
+        left = self._deadline_seconds if expires_at is None else expires_at - time.time()
+        return asyncio.get_running_loop().time() + left

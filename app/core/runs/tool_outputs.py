@@ -1,0 +1,105 @@
+"""Tool calls that wait for the client: answering them, giving them up, repairing threads that were left."""
+
+import re
+
+from app.core.errors import BadRequestError
+from app.core.runs.lookup import RunView
+from app.core.upstream.conversation_metadata import ConversationMetadata
+from app.core.upstream.conversations import Conversations
+from app.models.runs import ToolOutput
+from app.translate.events import DomainEvent, Json, StepEnded
+from app.translate.input_items import output_item
+from app.translate.objects import pending_calls
+from app.translate.run_metadata import RunHistory
+from app.translate.steps import run_steps
+
+NOT_ANSWERED = "The tool call was not answered: its caller went away."
+CANCELLED = "The tool call was not answered: the run was cancelled."
+_SCAN_ITEMS = 200
+_CALL_ID = re.compile(r"[A-Za-z0-9_.-]{1,80}\Z")
+
+
+class ToolRounds:
+    """Keeps a conversation's function calls answered: an open one makes every later turn fail upstream."""
+
+    def __init__(self, conversations: Conversations, run_log: ConversationMetadata) -> None:
+        self._conversations = conversations
+        self._run_log = run_log
+
+    async def give_up(self, view: RunView) -> None:
+        """Answer the calls of a run that is cancelled while it waits."""
+        items = [output_item(call["id"], CANCELLED) for call in pending_calls(view.response)]
+        await self._conversations.add_items(view.conversation_id, items)
+        await self._run_log.note(
+            view.conversation_id, lambda history: history.set_ended(view.first_id, "cancelled")
+        )
+
+    async def repair(self, conversation_id: str) -> list[str]:
+        """Answer every open call of a conversation with a plain sentence; return the ids of those calls."""
+        open_calls = await self._open_calls(conversation_id)
+        if not open_calls:
+            return []
+        items = [output_item(call_id, NOT_ANSWERED) for call_id in open_calls]
+        await self._conversations.add_items(conversation_id, items)
+
+        def expire(history: RunHistory) -> None:
+            for item_id in open_calls.values():
+                if first_id := history.run_of_message(item_id):
+                    history.set_ended(first_id, "expired")
+
+        await self._run_log.note(conversation_id, expire)
+        return [call_id for call_id in open_calls if _CALL_ID.match(call_id)]
+
+    async def _open_calls(self, conversation_id: str) -> dict[str, str]:
+        """Return item ids by call id, of the latest items' function calls without an output."""
+        answered: set[str] = set()
+        found: dict[str, str] = {}
+        seen = 0
+        async for item in self._conversations.items(conversation_id, order="desc"):
+            seen += 1
+            call_id = str(item.get("call_id"))
+            if item.get("type") == "function_call_output":
+                answered.add(call_id)
+            elif item.get("type") == "function_call" and call_id not in answered:
+                found[call_id] = str(item.get("id"))
+            if seen >= _SCAN_ITEMS:
+                break
+        return found
+
+
+def output_items(view: RunView, outputs: list[ToolOutput]) -> list[Json]:
+    """Return input items for submitted outputs; raises where the run waits for nothing, or for others."""
+    if view.status != "requires_action":
+        raise BadRequestError(
+            f"The run is {view.status} and waits for no tool outputs.", param="run_id", code="run_not_waiting"
+        )
+    waiting = [call["id"] for call in pending_calls(view.response)]
+    given = [output.tool_call_id for output in outputs]
+    _refuse(
+        [call_id for call_id in given if call_id not in waiting], "are not waited for", "unknown_tool_call"
+    )
+    _refuse(
+        [call_id for call_id in waiting if call_id not in given], "have no output yet", "missing_tool_output"
+    )
+    if len(set(given)) != len(given):
+        raise BadRequestError("A tool call has two outputs. Send one each.", param="tool_outputs")
+    return [output_item(output.tool_call_id, output.output) for output in outputs]
+
+
+def answered_step(view: RunView, outputs: list[ToolOutput]) -> list[DomainEvent]:
+    """Return the end of the step that waited, now that its calls have outputs."""
+    by_id = {output.tool_call_id: output.output for output in outputs}
+    run = view.run() | {"status": "in_progress", "usage": None}
+    steps = run_steps(view.response, run, view.context, by_id)
+    waited = [
+        step
+        for step in steps
+        if any(call["id"] in by_id for call in step["step_details"].get("tool_calls") or [])
+    ]
+    return [StepEnded(step) for step in waited]
+
+
+def _refuse(call_ids: list[str], why: str, code: str) -> None:
+    if call_ids:
+        named = ", ".join(repr(call_id[:80]) for call_id in call_ids[:10])
+        raise BadRequestError(f"These tool calls {why}: {named}.", param="tool_outputs", code=code)

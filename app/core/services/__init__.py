@@ -1,0 +1,1 @@
+"""What the routers call: one class for each resource of the API."""

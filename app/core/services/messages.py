@@ -1,0 +1,219 @@
+"""Messages: conversation items of type `message`, seen as the Assistants API showed them."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from app.core.caller import RequestScope
+from app.core.config import Settings
+from app.core.errors import BadRequestError, not_found
+from app.core.files.attachments import Attachments
+from app.core.runs.params import RunParams
+from app.core.upstream.conversation_metadata import ConversationMetadata
+from app.core.upstream.conversations import Conversations
+from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError, not_found_as
+from app.core.upstream.retries import gather_pair
+from app.models.messages import MessageCreate
+from app.translate.attachments import Attached
+from app.translate.events import Json
+from app.translate.input_items import message_item, text_length
+from app.translate.objects import message_object, page
+from app.translate.run_metadata import RunHistory
+from app.utils.ids import BadIdError, created_at_of
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Which part of a list is asked for; `after` and `before` are ids of the public wire."""
+
+    limit: int = 20
+    order: str = "desc"
+    after: str | None = None
+    before: str | None = None
+
+
+class Messages:
+    """The service behind `/threads/{thread_id}/messages`."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        run_log: ConversationMetadata,
+        attachments: Attachments,
+        params: RunParams,
+        settings: Settings,
+    ) -> None:
+        self._conversations = conversations
+        self._run_log = run_log
+        self._attachments = attachments
+        self._params = params
+        self._max_chars = settings.max_message_chars
+        self._assistant_id = params.assistant_id
+
+    async def create(self, scope: RequestScope, thread_id: str, body: MessageCreate) -> Json:
+        """Add a message; waits a moment for a busy thread. Upstream: POST conversations/{c}/items."""
+        conversation_id = scope.conversation(thread_id)
+        attached = await self._attachments.find(scope, [body])
+        items = self.to_items(scope, [body], attached)
+        with not_found_as("thread"):
+            await self._attachments.remember(conversation_id, attached[0])
+            stored = await self._conversations.add_items(conversation_id, items)
+        created_at = created_at_of(stored[0]["id"]) or await self._thread_created_at(conversation_id)
+        return self._object(scope, thread_id, stored[0], None, created_at)
+
+    async def get(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
+        """Read a message. Upstream: GET conversations/{c}/items/{i}, and the conversation for its run."""
+        conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
+        with not_found_as("message"):
+            (conversation, history), item = await gather_pair(
+                self._run_log.read(conversation_id), self._conversations.get_item(conversation_id, item_id)
+            )
+        if item.get("type") != "message":
+            raise not_found("message")
+        return self._seen(scope, thread_id, item, history, conversation)
+
+    async def delete(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
+        """Delete a message. Upstream: DELETE conversations/{c}/items/{i}."""
+        conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
+        with not_found_as("message"):
+            await self._conversations.get_item(conversation_id, item_id)
+            await self._conversations.delete_item(conversation_id, item_id)
+        return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
+
+    async def list_page(
+        self, scope: RequestScope, thread_id: str, cursor: Cursor, run_id: str | None
+    ) -> Json:
+        """List messages; `before` and `run_id` are worked out here.
+
+        Upstream: GET conversations/{c} and conversations/{c}/items, at the same time if no run is asked for.
+        """
+        conversation_id = scope.conversation(thread_id)
+        response_id = scope.response(run_id) if run_id else None
+        reading = self._run_log.read(conversation_id)
+        with not_found_as("thread"):
+            if response_id is None:
+                window = self._window(scope, conversation_id, cursor)
+                (conversation, history), (items, has_more) = await gather_pair(reading, window)
+            else:
+                conversation, history = await reading
+                belongs = partial(_belongs, response_id, history)
+                items, has_more = await self._window(scope, conversation_id, cursor, belongs)
+        return page(
+            [self._seen(scope, thread_id, item, history, conversation) for item in items], has_more=has_more
+        )
+
+    def to_items(
+        self,
+        scope: RequestScope,
+        messages: Iterable[MessageCreate],
+        attached: Iterable[Sequence[Attached]],
+        prefix: str = "",
+    ) -> list[Json]:
+        """Return upstream input items for messages and the files found for each.
+
+        Raises for a message that is too long or names a foreign file.
+        """
+        items = []
+        for number, (message, files) in enumerate(zip(messages, attached, strict=True)):
+            name = f"{prefix}[{number}]." if prefix else ""
+            self._params.check_unsupported(message, scope, name)
+            if message.metadata:
+                scope.ignore([f"{name}metadata"])
+            dumped = message.model_dump()
+            if text_length(dumped) > self._max_chars:
+                raise BadRequestError(
+                    f"The text is longer than {self._max_chars} characters. Shorten it or attach a file.",
+                    param=f"{name}content",
+                    code="string_above_max_length",
+                )
+            items.append(self._item(scope, dumped, files))
+        return items
+
+    @staticmethod
+    def _item(scope: RequestScope, dumped: Json, files: Sequence[Attached]) -> Json:
+        try:
+            return message_item(dumped, scope.ids, files)
+        except BadIdError:
+            raise not_found("file", param="file_id") from None
+
+    async def _thread_created_at(self, conversation_id: str) -> int:
+        conversation = await self._conversations.get(conversation_id)
+        return int(conversation.get("created_at") or 0)
+
+    async def _window(
+        self,
+        scope: RequestScope,
+        conversation_id: str,
+        cursor: Cursor,
+        belongs: Callable[[Json], bool] | None = None,
+    ) -> tuple[list[Json], bool]:
+        order, after, stop = (
+            cursor.order,
+            _item_of(scope, cursor.after, "after"),
+            _item_of(scope, cursor.before, "before"),
+        )
+        backwards = stop is not None and after is None
+        if backwards:
+            order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
+        found: list[Json] = []
+        page_items = 100 if stop or belongs else cursor.limit + 1
+        async for item in self._walk(conversation_id, order, after, page_items, cursor):
+            if item.get("id") == stop:
+                break
+            if item.get("type") != "message" or (belongs and not belongs(item)):
+                continue
+            found.append(item)
+            if len(found) > cursor.limit:
+                break
+        has_more, found = len(found) > cursor.limit, found[: cursor.limit]
+        return (found[::-1] if backwards else found), has_more
+
+    async def _walk(
+        self, conversation_id: str, order: str, after: str | None, page_items: int, cursor: Cursor
+    ) -> AsyncIterator[Json]:
+        try:
+            async for item in self._conversations.items(
+                conversation_id, order=order, after=after, page_items=page_items
+            ):
+                yield item
+        except (UpstreamMissingError, UpstreamRefusedError) as exc:
+            name = "after" if cursor.after else "before"
+            if not (cursor.after or cursor.before):
+                raise not_found("thread") from exc
+            raise BadRequestError(
+                f"'{name}' names no message of this thread.", param=name, code="invalid_cursor"
+            ) from exc
+
+    def _seen(
+        self, scope: RequestScope, thread_id: str, item: Json, history: RunHistory, conversation: Json
+    ) -> Json:
+        first = history.run_of_message(str(item.get("id"))) if item.get("role") == "assistant" else None
+        run_id = scope.ids.run(first) if first else None
+        return self._object(scope, thread_id, item, run_id, int(conversation.get("created_at") or 0))
+
+    def _object(
+        self, scope: RequestScope, thread_id: str, item: Json, run_id: str | None, created_at: int
+    ) -> Json:
+        return message_object(
+            item,
+            scope.ids,
+            thread_id=thread_id,
+            assistant_id=self._assistant_id,
+            run_id=run_id,
+            created_at=created_at,
+        )
+
+
+def _item_of(scope: RequestScope, message_id: str | None, name: str) -> str | None:
+    if message_id is None:
+        return None
+    try:
+        return scope.ids.item(message_id)
+    except BadIdError:
+        raise BadRequestError(
+            f"'{name}' names no message of this thread.", param=name, code="invalid_cursor"
+        ) from None
+
+
+def _belongs(response_id: str, history: RunHistory, item: Json) -> bool:
+    return item.get("role") == "assistant" and history.run_of_message(str(item.get("id"))) == response_id

@@ -1,0 +1,214 @@
+"""Runs: upstream responses, seen as the Assistants API showed them."""
+
+import asyncio
+import itertools
+from weakref import WeakValueDictionary
+
+from app.core.caller import RequestScope
+from app.core.errors import BadRequestError, not_found
+from app.core.files.attachments import Attachments
+from app.core.runs.create import RunStarter
+from app.core.runs.follow import RunStream
+from app.core.runs.lookup import RunLookup, RunView
+from app.core.runs.params import RunParams, turn_body
+from app.core.runs.tool_outputs import ToolRounds, answered_step, output_items
+from app.core.services.messages import Cursor, Messages
+from app.core.services.threads import Threads
+from app.core.upstream.conversations import Conversations
+from app.core.upstream.errors import UpstreamRefusedError, not_found_as
+from app.core.upstream.responses import Responses
+from app.models.runs import RunCreate, ThreadRunCreate, ToolOutputsSubmit
+from app.models.threads import ThreadCreate
+from app.translate.attachments import resources_of
+from app.translate.context import RunContext
+from app.translate.events import DomainEvent, Json, ThreadCreated
+from app.translate.objects import page, run_object, run_status
+
+_FILE_TOOLS = {"file_search", "code_interpreter"}
+
+
+class Runs:
+    """The service behind `/threads/{thread_id}/runs`."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        responses: Responses,
+        starter: RunStarter,
+        reader: RunLookup,
+        rounds: ToolRounds,
+        threads: Threads,
+        messages: Messages,
+        attachments: Attachments,
+        params: RunParams,
+    ) -> None:
+        self._conversations = conversations
+        self._responses = responses
+        self._starter = starter
+        self._reader = reader
+        self._rounds = rounds
+        self._threads = threads
+        self._messages = messages
+        self._attachments = attachments
+        self._params = params
+        self._answers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def create(self, scope: RequestScope, thread_id: str, body: RunCreate) -> Json:
+        """Start a run. Upstream: POST responses with `background` and `store`."""
+        context, params = await self._prepared(scope, thread_id, body)
+        return run_object(await self._starter.start(scope, context, params), context)
+
+    async def create_stream(
+        self, scope: RequestScope, thread_id: str, body: RunCreate, *, cancels: bool
+    ) -> RunStream:
+        """Start a run and follow it. Upstream: POST responses with `stream`."""
+        context, params = await self._prepared(scope, thread_id, body)
+        return await self._starter.open(scope, context, params, cancels=cancels)
+
+    async def create_with_thread(self, scope: RequestScope, body: ThreadRunCreate) -> Json:
+        """Create a thread and start a run on it."""
+        _, context, params = await self._prepared_with_thread(scope, body)
+        return run_object(await self._starter.start(scope, context, params), context)
+
+    async def stream_with_thread(
+        self, scope: RequestScope, body: ThreadRunCreate, *, cancels: bool
+    ) -> RunStream:
+        """Create a thread, start a run on it, and follow it."""
+        thread, context, params = await self._prepared_with_thread(scope, body)
+        return await self._starter.open(
+            scope, context, params, before=[ThreadCreated(thread)], cancels=cancels
+        )
+
+    async def view(self, scope: RequestScope, thread_id: str, run_id: str) -> RunView:
+        """Look a run up.
+
+        Upstream: GET responses/{r}, and the conversation where tool calls or deadlines matter.
+        """
+        return await self._reader.view(scope, thread_id, run_id)
+
+    async def list_page(self, scope: RequestScope, thread_id: str, cursor: Cursor) -> Json:
+        """List the runs that the thread remembers, the last ten."""
+        runs = [view.run() for view in await self._reader.views(scope, thread_id)]
+        return _page(runs, cursor, "run")
+
+    async def list_steps(self, scope: RequestScope, thread_id: str, run_id: str, cursor: Cursor) -> Json:
+        """List the steps of a run over all its rounds."""
+        steps = await self._reader.steps(await self.view(scope, thread_id, run_id))
+        return _page(steps[::-1], cursor, "run step")
+
+    async def get_step(self, scope: RequestScope, thread_id: str, run_id: str, step_id: str) -> Json:
+        """Read one step."""
+        steps = await self._reader.steps(await self.view(scope, thread_id, run_id))
+        found = next((step for step in steps if step["id"] == step_id), None)
+        if found is None:
+            raise not_found("step")
+        return found
+
+    async def cancel(self, scope: RequestScope, thread_id: str, run_id: str) -> Json:
+        """Cancel a run: `cancelling` until the upstream says `cancelled`; 400 for one that has ended."""
+        view = await self.view(scope, thread_id, run_id)
+        if view.status == "requires_action":
+            await self._rounds.give_up(view)
+            return run_object(view.response, view.context, status="cancelled")
+        if not view.is_live:
+            raise _not_cancellable(view.status)
+        try:
+            response = await self._responses.cancel(view.response["id"])
+        except UpstreamRefusedError as exc:
+            view = await self.view(scope, thread_id, run_id)
+            raise _not_cancellable(view.status) from exc
+        status = run_status(response)
+        return run_object(response, view.context, status=status if status == "cancelled" else "cancelling")
+
+    async def submit(self, scope: RequestScope, thread_id: str, run_id: str, body: ToolOutputsSubmit) -> Json:
+        """Answer the tool calls that a run waits for; the run keeps its id. Upstream: a new response."""
+        async with self._answering(run_id):
+            view = await self.view(scope, thread_id, run_id)
+            params = await self._next_round(scope, view, body)
+            return run_object(await self._starter.start(scope, view.context, params), view.context)
+
+    async def submit_stream(
+        self, scope: RequestScope, thread_id: str, run_id: str, body: ToolOutputsSubmit, *, cancels: bool
+    ) -> RunStream:
+        """Answer the tool calls and follow the run on."""
+        async with self._answering(run_id):
+            view = await self.view(scope, thread_id, run_id)
+            params = await self._next_round(scope, view, body)
+            before: list[DomainEvent] = answered_step(view, body.tool_outputs)
+            return await self._starter.open(scope, view.context, params, before=before, cancels=cancels)
+
+    def _answering(self, run_id: str) -> asyncio.Lock:
+        """Return the lock under which a run's calls are answered: a second answer finds it not waiting."""
+        return self._answers.setdefault(run_id, asyncio.Lock())
+
+    async def resources(self, conversation_id: str, scope: RequestScope, params_tools: list[Json]) -> Json:
+        """Return the thread's tool resources, read only where a tool could use them."""
+        if not any(tool.get("type") in _FILE_TOOLS for tool in params_tools):
+            return {}
+        with not_found_as("thread"):
+            conversation = await self._conversations.get(conversation_id)
+        return resources_of(conversation.get("metadata"))
+
+    async def _prepared(
+        self, scope: RequestScope, thread_id: str, body: RunCreate
+    ) -> tuple[RunContext, Json]:
+        self._params.check_assistant(body.assistant_id)
+        conversation_id = scope.conversation(thread_id)
+        self._params.check_unsupported(body, scope)
+        added = body.additional_messages or []
+        attached = await self._attachments.find(scope, added, "additional_messages")
+        items = self._messages.to_items(scope, added, attached, "additional_messages")
+        params = self._params.for_run(body, scope, {})
+        with not_found_as("thread"):
+            await self._attachments.remember(conversation_id, list(itertools.chain.from_iterable(attached)))
+        resources = await self.resources(conversation_id, scope, params.get("tools") or [])
+        if resources:
+            params = self._params.for_run(body, scope, resources)
+        return self._reader.context(scope, thread_id), turn_body(params, conversation_id, items)
+
+    async def _prepared_with_thread(
+        self, scope: RequestScope, body: ThreadRunCreate
+    ) -> tuple[Json, RunContext, Json]:
+        self._params.check_assistant(body.assistant_id)
+        self._params.check_unsupported(body, scope)
+        new = body.thread or ThreadCreate()
+        if body.tool_resources:
+            new = new.model_copy(update={"tool_resources": body.tool_resources})
+        params = self._params.for_run(body, scope, {})
+        thread = await self._threads.create(scope, new, "thread.")
+        conversation_id = scope.ids.conversation(thread["id"])
+        if thread["tool_resources"]:
+            resources = await self.resources(conversation_id, scope, params.get("tools") or [])
+            params = self._params.for_run(body, scope, resources)
+        return thread, self._reader.context(scope, thread["id"]), turn_body(params, conversation_id, [])
+
+    async def _next_round(self, scope: RequestScope, view: RunView, body: ToolOutputsSubmit) -> Json:
+        self._params.check_unsupported(body, scope)
+        items = output_items(view, body.tool_outputs)
+        tools = view.response.get("tools") or []
+        resources = await self.resources(view.conversation_id, scope, tools)
+        params = self._params.for_next_round(view.response, scope, resources)
+        return turn_body(params, view.conversation_id, items)
+
+
+def _page(newest_first: list[Json], cursor: Cursor, what: str) -> Json:
+    """Cut a page out of a whole list."""
+    objects = newest_first if cursor.order == "desc" else newest_first[::-1]
+    ids = [found["id"] for found in objects]
+    for name, value in (("after", cursor.after), ("before", cursor.before)):
+        if value is not None and value not in ids:
+            raise BadRequestError(
+                f"'{name}' names no {what} of this list.", param=name, code="invalid_cursor"
+            )
+    start = ids.index(cursor.after) + 1 if cursor.after else 0
+    stop = ids.index(cursor.before) if cursor.before else len(ids)
+    window = objects[start:stop]
+    if cursor.before and not cursor.after:
+        return page(window[-cursor.limit :], has_more=len(window) > cursor.limit)
+    return page(window[: cursor.limit], has_more=len(window) > cursor.limit)
+
+
+def _not_cancellable(status: str) -> BadRequestError:
+    return BadRequestError(
+        f"The run is {status} and cannot be cancelled.", param="run_id", code="run_not_cancellable"
+    )

@@ -1,0 +1,109 @@
+"""Threads: upstream conversations, seen as the Assistants API showed them."""
+
+import asyncio
+import itertools
+
+import structlog
+
+from app.core.caller import RequestScope
+from app.core.files.attachments import Attachments
+from app.core.runs.params import RunParams
+from app.core.services.messages import Messages
+from app.core.upstream.conversation_metadata import ConversationMetadata
+from app.core.upstream.conversations import Conversations
+from app.core.upstream.errors import UpstreamError, not_found_as
+from app.models.threads import ThreadCreate, ThreadUpdate
+from app.translate.attachments import public_resources, resources_metadata, resources_of
+from app.translate.events import Json
+from app.translate.objects import thread_object
+
+_log = structlog.get_logger(__name__)
+_DELETES_AT_ONCE = 8
+
+
+class Threads:
+    """The service behind `/threads`."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        run_log: ConversationMetadata,
+        messages: Messages,
+        attachments: Attachments,
+        params: RunParams,
+    ) -> None:
+        self._conversations = conversations
+        self._run_log = run_log
+        self._messages = messages
+        self._attachments = attachments
+        self._params = params
+
+    async def create(self, scope: RequestScope, body: ThreadCreate, prefix: str = "") -> Json:
+        """Create a thread with its messages. Upstream: POST conversations, twenty items a call."""
+        scope.check_new_thread()
+        self._params.check_unsupported(body, scope, prefix)
+        attached = await self._attachments.find(scope, body.messages, f"{prefix}messages")
+        items = self._messages.to_items(scope, body.messages, attached, f"{prefix}messages")
+        asked = await self._attachments.requested(scope, body.tool_resources) if body.tool_resources else {}
+        resources = await self._attachments.provide(asked, itertools.chain.from_iterable(attached))
+        metadata = (body.metadata or {}) | (resources_metadata(resources) if resources else {})
+        try:
+            conversation = await self._conversations.obtain(items, metadata)
+        except BaseException:
+            self._attachments.discard(resources)
+            raise
+        return self._object(scope, conversation, scope.ids.thread(conversation["id"]))
+
+    async def get(self, scope: RequestScope, thread_id: str) -> Json:
+        """Read a thread. Upstream: GET conversations/{c}."""
+        conversation_id = scope.conversation(thread_id)
+        with not_found_as("thread"):
+            conversation = await self._conversations.get(conversation_id)
+        return self._object(scope, conversation, thread_id)
+
+    async def update(self, scope: RequestScope, thread_id: str, body: ThreadUpdate) -> Json:
+        """Replace a thread's metadata. Upstream: POST conversations/{c}, our own keys kept."""
+        conversation_id = scope.conversation(thread_id)
+        self._params.check_unsupported(body, scope)
+        with not_found_as("thread"):
+            if body.metadata is None and body.tool_resources is None:
+                return await self.get(scope, thread_id)
+            ours = None
+            if body.tool_resources is not None:
+                before = resources_of((await self._conversations.get(conversation_id)).get("metadata"))
+                resources = await self._attachments.requested(scope, body.tool_resources, before)
+                self._attachments.discard(before, kept=resources)
+                ours = resources_metadata(resources)
+            conversation = await self._run_log.set_public_metadata(conversation_id, body.metadata, ours)
+        return self._object(scope, conversation, thread_id)
+
+    async def delete(self, scope: RequestScope, thread_id: str) -> Json:
+        """Delete a thread and what it holds: upstream keeps the items of a deleted conversation."""
+        conversation_id = scope.conversation(thread_id)
+        with not_found_as("thread"):
+            conversation = await self._conversations.get(conversation_id)
+            await self._delete_items(conversation_id)
+            await self._conversations.delete(conversation_id)
+        self._attachments.discard(resources_of(conversation.get("metadata")))
+        return {"id": thread_id, "object": "thread.deleted", "deleted": True}
+
+    async def _delete_items(self, conversation_id: str) -> None:
+        ids = [str(item.get("id")) async for item in self._conversations.items(conversation_id)]
+        gate = asyncio.Semaphore(_DELETES_AT_ONCE)
+
+        async def delete(item_id: str) -> None:
+            async with gate:
+                await self._conversations.delete_item(conversation_id, item_id)
+
+        results = await asyncio.gather(*map(delete, ids), return_exceptions=True)
+        failed = [result for result in results if isinstance(result, BaseException)]
+        if failed:
+            _log.warning("items_left_behind", count=len(failed))
+        for result in failed:
+            if not isinstance(result, UpstreamError):
+                raise result
+
+    @staticmethod
+    def _object(scope: RequestScope, conversation: Json, thread_id: str) -> Json:
+        resources = resources_of(conversation.get("metadata"))
+        return thread_object(conversation, thread_id, public_resources(resources, scope.ids))

@@ -1,0 +1,155 @@
+"""Transcripts: a whole thread handed out, and a thread made from one."""
+
+import asyncio
+from typing import Any
+
+from app.core.assistant import Assistant
+from app.core.caller import RequestScope
+from app.core.config import Settings
+from app.core.errors import BadRequestError, NotFoundError
+from app.core.files.service import Files
+from app.core.upstream.conversation_metadata import ConversationMetadata
+from app.core.upstream.conversations import ITEMS_PER_CALL, Conversations
+from app.core.upstream.errors import UpstreamError, not_found_as
+from app.models.threads import ThreadCreate
+from app.translate.attachments import public_resources, resources_of
+from app.translate.citations import FileUrl
+from app.translate.events import Json
+from app.translate.objects import message_object, thread_object
+from app.translate.run_metadata import RunHistory
+from app.translate.transcript import (
+    ImportedMessage,
+    MarkdownTranscript,
+    TranscriptError,
+    read_transcript,
+    tool_calls,
+)
+
+_MAX_ITEMS = 20_000
+_MAX_IMAGES = 100
+
+
+class Transcripts:
+    """The service behind `/threads/{thread_id}/export` and `/threads/import`."""
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        run_log: ConversationMetadata,
+        files: Files,
+        assistant: Assistant,
+        settings: Settings,
+    ) -> None:
+        self._conversations = conversations
+        self._run_log = run_log
+        self._files = files
+        self._assistant = assistant
+        self._max_chars = settings.max_message_chars
+
+    async def export_json(self, scope: RequestScope, thread_id: str) -> Json:
+        """Return a thread with all its messages, oldest first, and what tools did.
+
+        Upstream: GET conversations/{c}, GET conversations/{c}/items.
+        """
+        thread, history, items = await self._whole(scope, thread_id)
+        messages = [
+            self._message(scope, thread, item, history) for item in items if item["type"] == "message"
+        ]
+        calls = tool_calls(items, scope.ids)
+        return {"object": "thread.export", "thread": thread, "data": messages, "tool_calls": calls}
+
+    async def export_markdown(self, scope: RequestScope, thread_id: str, file_url: FileUrl) -> str:
+        """Return a thread as a document to read. Upstream: as `export_json`."""
+        thread, _, items = await self._whole(scope, thread_id)
+        return MarkdownTranscript(scope.ids, self._assistant.name, file_url).write(thread, items)
+
+    async def create(self, scope: RequestScope, data: Any) -> Json:
+        """Make a thread of an exported one; returns `{object, thread, imported, skipped}`.
+
+        Upstream: POST conversations, POST conversations/{c}/items with twenty items a call.
+        """
+        scope.check_new_thread()
+        try:
+            messages, skipped = read_transcript(data)
+        except TranscriptError as exc:
+            raise BadRequestError(exc.message, param=exc.param) from exc
+        self._check_lengths(messages)
+        metadata = _metadata_of(data)
+        images = await self._images(scope, messages)
+        conversation = await self._stored([message.item(images) for message in messages], metadata)
+        thread = thread_object(conversation, scope.ids.thread(conversation["id"]))
+        return {"object": "thread.import", "thread": thread, "imported": len(messages), "skipped": skipped}
+
+    async def _whole(self, scope: RequestScope, thread_id: str) -> tuple[Json, RunHistory, list[Json]]:
+        conversation_id = scope.conversation(thread_id)
+        items: list[Json] = []
+        with not_found_as("thread"):
+            conversation, history = await self._run_log.read(conversation_id)
+            async for item in self._conversations.items(conversation_id, order="asc"):
+                items.append({**item, "type": str(item.get("type"))})
+                if len(items) > _MAX_ITEMS:
+                    raise BadRequestError(
+                        f"The thread has more than the {_MAX_ITEMS} items that can be exported at once.",
+                        param="thread_id",
+                        code="thread_too_long",
+                    )
+        resources = public_resources(resources_of(conversation.get("metadata")), scope.ids)
+        return thread_object(conversation, thread_id, resources), history, items
+
+    def _message(self, scope: RequestScope, thread: Json, item: Json, history: RunHistory) -> Json:
+        is_answer = item.get("role") == "assistant"
+        first = history.run_of_message(str(item.get("id"))) if is_answer else None
+        return message_object(
+            item,
+            scope.ids,
+            thread_id=thread["id"],
+            assistant_id=self._assistant.id,
+            run_id=scope.ids.run(first) if first else None,
+            created_at=thread["created_at"],
+        )
+
+    def _check_lengths(self, messages: list[ImportedMessage]) -> None:
+        for message in messages:
+            if message.text_length() > self._max_chars:
+                raise BadRequestError(
+                    f"The text is longer than {self._max_chars} characters. Split the message.",
+                    param=f"{message.param}.content",
+                    code="string_above_max_length",
+                )
+
+    async def _images(self, scope: RequestScope, messages: list[ImportedMessage]) -> dict[str, str]:
+        """Return the upstream ids of those images that this owner has uploaded here."""
+        wanted = list(dict.fromkeys(file_id for message in messages for file_id in message.image_ids()))
+
+        async def find(file_id: str) -> tuple[str, str] | None:
+            try:
+                return file_id, str((await self._files.find(scope, file_id, "file_id"))["id"])
+            except (NotFoundError, BadRequestError):
+                return None
+            except UpstreamError as exc:
+                if exc.status_code in {400, 404}:
+                    return None
+                raise
+
+        found = await asyncio.gather(*map(find, wanted[:_MAX_IMAGES]))
+        return dict(pair for pair in found if pair)
+
+    async def _stored(self, items: list[Json], metadata: dict[str, str]) -> Json:
+        conversation = await self._conversations.create(items[:ITEMS_PER_CALL], metadata)
+        try:
+            await self._conversations.add_items(conversation["id"], items[ITEMS_PER_CALL:])
+        except BaseException:
+            await self._conversations.delete(conversation["id"])
+            raise
+        return conversation
+
+
+def _metadata_of(data: Any) -> dict[str, str]:
+    thread = data.get("thread") if isinstance(data, dict) else None
+    metadata = thread.get("metadata") if isinstance(thread, dict) else None
+    try:
+        return ThreadCreate.model_validate({"metadata": metadata or None}).metadata or {}
+    except ValueError as exc:
+        raise BadRequestError(
+            "The thread's metadata cannot be kept. Leave it out.", param="thread.metadata"
+        ) from exc

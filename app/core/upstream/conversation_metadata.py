@@ -1,0 +1,161 @@
+"""Keeps `RunHistory` in the conversation's metadata, off the critical path where that can wait.
+
+Writers of one conversation in this process take turns; a read waits for what this process still has to write,
+so that a client reads its own writes. Another replica's concurrent write can drop an entry: the history is a
+convenience of lists, no run depends on it for being read.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+import structlog
+
+from app.core.background import wait_at_most
+from app.core.errors import ServiceError
+from app.core.upstream.conversations import Conversations
+from app.core.upstream.errors import UpstreamError
+from app.translate.context import public_metadata
+from app.translate.events import Json
+from app.translate.run_metadata import RunHistory, private_metadata, without_history
+
+_log = structlog.get_logger(__name__)
+Change = Callable[[RunHistory], None]
+
+
+@dataclass(slots=True)
+class _Pending:
+    changes: list[Change] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    metadata: Json | None = None
+    """The conversation's metadata, where it need not be asked for."""
+    written: Json | None = None
+    """The conversation after the last write; None if that failed."""
+
+
+class ConversationMetadata:
+    """Reads and writes the run history of conversations."""
+
+    def __init__(self, conversations: Conversations) -> None:
+        self._conversations = conversations
+        self._pending: dict[str, _Pending] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def changing(self, conversation_id: str) -> asyncio.Lock:
+        """Return the lock to hold from reading a conversation's metadata until it is written back."""
+        return self._locks.setdefault(conversation_id, asyncio.Lock())
+
+    async def current(self, conversation_id: str) -> Json:
+        """Return the conversation as it is; to be followed by a write with `changing` held."""
+        return await self._conversations.get(conversation_id)
+
+    async def set_private(self, conversation: Json, ours: dict[str, str]) -> None:
+        """Set some of our own metadata keys of a conversation that was just read, with `changing` held."""
+        merged = {**(conversation.get("metadata") or {}), **ours}
+        await self._conversations.set_metadata(conversation["id"], merged)
+
+    async def read(self, conversation_id: str) -> tuple[Json, RunHistory]:
+        """Return the conversation and its run history."""
+        written = await self.settle(conversation_id)
+        conversation = written or await self._conversations.get(conversation_id)
+        return conversation, RunHistory.read(conversation.get("metadata"))
+
+    def note_run(
+        self, conversation_id: str, response_id: str, created_at: int, *, delay_seconds: float = 0
+    ) -> None:
+        """Remember a new run soon; notes that come within the delay share one write."""
+        self._schedule(
+            conversation_id, lambda history: history.add_run(response_id, created_at), delay_seconds
+        )
+
+    def note_first_run(self, conversation_id: str, response_id: str, created_at: int) -> None:
+        """Remember the run that a conversation without metadata begins with: at once, and without reading it.
+
+        Only while its client has not heard of the thread can nobody else have written there.
+        """
+        self._schedule(
+            conversation_id, lambda history: history.add_run(response_id, created_at), 0, metadata={}
+        )
+
+    async def note(self, conversation_id: str, change: Change) -> None:
+        """Change the history now: for what later calls depend on."""
+        self._schedule(conversation_id, change, 0)
+        await self.settle(conversation_id)
+
+    async def set_public_metadata(
+        self, conversation_id: str, metadata: dict[str, str] | None, ours: dict[str, str] | None
+    ) -> Json:
+        """Replace the client's metadata and set some of ours; None leaves the one or the other as it is."""
+        await self.settle(conversation_id)
+        async with self.changing(conversation_id):
+            before = (await self._conversations.get(conversation_id)).get("metadata")
+            public = public_metadata(before) if metadata is None else metadata
+            merged = public | private_metadata(before) | (ours or {})
+            return await self._conversations.set_metadata(conversation_id, merged)
+
+    async def settle(self, conversation_id: str) -> Json | None:
+        """Wait until what this process noted of the conversation is written; return it, if anything was."""
+        written = None
+        while pending := self._pending.get(conversation_id):
+            pending.hurry.set()
+            if pending.task is not None:
+                await asyncio.shield(pending.task)
+            written = pending.written
+        return written
+
+    async def drain(self) -> None:
+        """Write everything that is still noted; called at shutdown."""
+        for conversation_id in list(self._pending):
+            await self.settle(conversation_id)
+
+    def _schedule(
+        self, conversation_id: str, change: Change, delay_seconds: float, *, metadata: Json | None = None
+    ) -> None:
+        pending = self._pending.get(conversation_id)
+        if pending is None:
+            pending = self._pending[conversation_id] = _Pending(metadata=metadata)
+            pending.task = asyncio.create_task(self._write(conversation_id, pending, delay_seconds))
+        pending.changes.append(change)
+        if not delay_seconds:
+            pending.hurry.set()
+
+    async def _write(self, conversation_id: str, pending: _Pending, delay_seconds: float) -> None:
+        try:
+            while pending.changes:
+                if delay_seconds:
+                    await wait_at_most(pending.hurry, delay_seconds)
+                changes, pending.changes = pending.changes, []
+                known, pending.metadata = pending.metadata, None
+                pending.written = None
+                pending.written = await self._apply(conversation_id, changes, known)
+        except ServiceError as exc:
+            _log.warning("run_history_not_written", code=exc.code)
+        finally:
+            del self._pending[conversation_id]
+
+    async def _apply(self, conversation_id: str, changes: list[Change], known: Json | None) -> Json:
+        async with self.changing(conversation_id):
+            if known is not None:
+                with suppress(UpstreamError):
+                    # But once: a repeat might come after somebody else's change.
+                    return await self._write_over(conversation_id, known, changes, repeats=False)
+            metadata = (await self._conversations.get(conversation_id)).get("metadata")
+            return await self._write_over(conversation_id, metadata, changes)
+
+    async def _write_over(
+        self, conversation_id: str, metadata: object, changes: list[Change], *, repeats: bool = True
+    ) -> Json:
+        """Return the conversation as it is then; not every upstream repeats the metadata in its answer."""
+        changed = _changed(metadata, changes)
+        written = await self._conversations.set_metadata(conversation_id, changed, repeats=repeats)
+        return written | {"metadata": changed}
+
+
+def _changed(metadata: object, changes: list[Change]) -> dict[str, str]:
+    history = RunHistory.read(metadata)
+    for change in changes:
+        change(history)
+    return without_history(metadata) | history.metadata()

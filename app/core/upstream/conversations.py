@@ -1,0 +1,129 @@
+"""Upstream conversations and their items. Source: OpenAI's Conversations API."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from app.core.upstream.errors import UpstreamBrokenError
+from app.core.upstream.port import Upstream
+from app.core.upstream.retries import parsed, read, retry_twice, when_unlocked
+from app.translate.events import Json
+from app.translate.upstream_types import BadShapeError, checked_conversation, checked_item
+
+ITEMS_PER_CALL = 20
+"""How many items the upstream takes in one call."""
+
+_PAGE_ITEMS = 100
+
+
+class Conversations:
+    """Calls on `/conversations`; ids are upstream ids, failures are `UpstreamError`s."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        lock_wait_seconds: float,
+        lock_waited: Callable[[float], None] | None = None,
+        take_spare: Callable[[], Json | None] = lambda: None,
+    ) -> None:
+        self._upstream = upstream
+        self._lock_wait_seconds = lock_wait_seconds
+        self._lock_waited = lock_waited
+        self.take_spare = take_spare
+        """Returns an empty conversation made ahead, minutes old perhaps, or None; never waits."""
+
+    async def create(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
+        """Create a conversation that holds `items`, however many."""
+        body: Json = {"metadata": dict(metadata)}
+        if items:
+            body["items"] = items[:ITEMS_PER_CALL]
+        created = parsed(await self._upstream.request("POST", "/conversations", body=body))
+        conversation = _whole(checked_conversation, created)
+        if len(items) > ITEMS_PER_CALL:
+            await self.add_items(conversation["id"], items[ITEMS_PER_CALL:])
+        return conversation
+
+    async def obtain(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
+        """Take a conversation made ahead where it is to be empty and there is one, else create it."""
+        spare = None if items or metadata else self.take_spare()
+        return spare or await self.create(items, metadata)
+
+    async def get(self, conversation_id: str) -> Json:
+        """Read a conversation."""
+        found = await read(self._upstream, f"/conversations/{conversation_id}")
+        return _whole(checked_conversation, found)
+
+    async def set_metadata(
+        self, conversation_id: str, metadata: Mapping[str, str], *, repeats: bool = True
+    ) -> Json:
+        """Replace a conversation's metadata; repeated where that may help, as it comes to the same."""
+        path = f"/conversations/{conversation_id}"
+        body = {"metadata": dict(metadata)}
+
+        async def post() -> Json:
+            return parsed(await self._upstream.request("POST", path, body=body))
+
+        return _whole(checked_conversation, await (retry_twice(post) if repeats else post()))
+
+    async def delete(self, conversation_id: str) -> None:
+        """Delete a conversation; its items stay behind upstream, see `delete_item`."""
+        await self._upstream.request("DELETE", f"/conversations/{conversation_id}")
+
+    async def add_items(self, conversation_id: str, items: list[Json]) -> list[Json]:
+        """Append items, twenty a call, and return them as stored; waits while the conversation is busy."""
+        stored: list[Json] = []
+        for start in range(0, len(items), ITEMS_PER_CALL):
+            body = {"items": items[start : start + ITEMS_PER_CALL]}
+            stored += await self._add_some(conversation_id, body)
+        return stored
+
+    async def _add_some(self, conversation_id: str, body: Json) -> list[Json]:
+        path = f"/conversations/{conversation_id}/items"
+
+        async def post() -> bytes:
+            return await self._upstream.request("POST", path, body=body)
+
+        return _data(parsed(await when_unlocked(post, self._lock_wait_seconds, self._lock_waited)))
+
+    async def get_item(self, conversation_id: str, item_id: str) -> Json:
+        """Read one item."""
+        found = await read(self._upstream, f"/conversations/{conversation_id}/items/{item_id}")
+        return _whole(checked_item, found)
+
+    async def delete_item(self, conversation_id: str, item_id: str) -> None:
+        """Delete one item."""
+        await self._upstream.request("DELETE", f"/conversations/{conversation_id}/items/{item_id}")
+
+    async def items(
+        self,
+        conversation_id: str,
+        *,
+        order: str = "desc",
+        after: str | None = None,
+        page_items: int = _PAGE_ITEMS,
+    ) -> AsyncIterator[Json]:
+        """Yield items of every type, page by page as they are needed."""
+        path = f"/conversations/{conversation_id}/items"
+        while True:
+            query: dict[str, str | int] = {"limit": min(page_items, _PAGE_ITEMS), "order": order}
+            found = await read(self._upstream, path, query | ({"after": after} if after else {}))
+            data = _data(found)
+            for item in data:
+                yield item
+            if not data or not found.get("has_more"):
+                return
+            after = str(data[-1].get("id"))
+
+
+def _data(page: Mapping[str, Any]) -> list[Json]:
+    data = page.get("data")
+    if not isinstance(data, list):
+        raise UpstreamBrokenError
+    return [_whole(checked_item, item) for item in data if isinstance(item, dict)]
+
+
+def _whole(check: Callable[[Json], Json], found: Json) -> Json:
+    try:
+        return check(found)
+    except BadShapeError as exc:
+        raise UpstreamBrokenError from exc

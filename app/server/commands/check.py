@@ -1,0 +1,124 @@
+"""`python main.py --check`: try everything a start needs, and say in sentences what is wrong."""
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Literal
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from app.core.assistant import load_assistant
+from app.core.config import Settings
+from app.core.config_checks import counts_in_memory
+from app.core.errors import ServiceError
+from app.core.observability.model_watch import ModelWatch
+from app.core.observability.prices import load_prices, price_of
+from app.core.upstream.errors import UpstreamAuthError, UpstreamMissingError, UpstreamUnreachableError
+from app.core.upstream.factory import model_name, open_upstream, opened_target
+from app.core.upstream.port import Upstream
+from app.core.upstream.retries import parsed
+
+_SECONDS = 10.0
+_KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried."""
+
+    level: Literal["ok", "warning", "error"]
+    text: str
+
+
+async def check_service(settings: Settings) -> list[Finding]:
+    """Try the assistant, the prices, the upstream and Redis; leaves nothing behind."""
+    try:
+        assistant = load_assistant(settings)
+        prices = load_prices(settings.prices_file)
+    except ValueError as exc:
+        return [Finding("error", str(exc))]
+    findings = [Finding("ok", f"The settings fit together; the assistant is {assistant.id}.")]
+    findings += _doors(settings)
+    model = model_name(settings, assistant.model)
+    if prices and price_of(prices, model) is None:
+        findings.append(Finding("warning", f"PRICES_FILE has no price for {model}: its cost is not counted."))
+    findings += await _check_upstream(settings, model)
+    findings += await _check_redis(settings)
+    return findings
+
+
+def _doors(settings: Settings) -> list[Finding]:
+    found = []
+    if settings.auth_mode == "none":
+        found.append(Finding("warning", "AUTH_MODE=none lets everybody in who reaches HOST and PORT."))
+    if settings.upstream_kind == "embedded":
+        found.append(
+            Finding("warning", "No key is set, so the embedded upstream answers and not a real assistant.")
+        )
+    if counts_in_memory(settings):
+        found.append(
+            Finding(
+                "warning",
+                "Each of the WORKERS counts limits and idempotency keys for itself: set RATE_LIMIT_STORAGE "
+                "to redis://… to share them.",
+            )
+        )
+    if not settings.secret_keys and settings.upstream_kind != "embedded":
+        found.append(Finding("warning", "SECRET_KEYS is empty: ids are not bound to their owners."))
+    return found
+
+
+async def _check_upstream(settings: Settings, model: str) -> list[Finding]:
+    async with AsyncExitStack() as stack:
+        target = await stack.enter_async_context(opened_target(settings))
+        upstream = open_upstream(target, settings)
+        stack.push_async_callback(upstream.aclose)
+        try:
+            return [
+                *await _check_model(upstream, model, settings.model_shutdown_warn_days),
+                await _check_conversations(upstream),
+            ]
+        except UpstreamUnreachableError:
+            return [Finding("error", f"The upstream ({target.kind}) cannot be reached: check its address.")]
+        except UpstreamAuthError:
+            key = _KEY_NAMES.get(target.kind, "OPENAI_API_KEY")
+            return [Finding("error", f"The upstream ({target.kind}) refuses the credentials: check {key}.")]
+        except ServiceError as exc:
+            return [Finding("error", f"The upstream ({target.kind}) fails with {exc.code}: {exc.message}")]
+
+
+async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[Finding]:
+    try:
+        found = parsed(await upstream.request("GET", f"/models/{model}", timeout=_SECONDS))
+    except UpstreamMissingError:
+        return [Finding("warning", f"The upstream does not list the model {model}: check ASSISTANT_MODEL.")]
+    watch = ModelWatch(model, warn_days=warn_days)
+    watch.note(found.get("shutdown_date"))
+    findings = [Finding("ok", f"The upstream answers and knows the model {model}.")]
+    return [*findings, Finding("warning", watch.warning)] if watch.warning else findings
+
+
+async def _check_conversations(upstream: Upstream) -> Finding:
+    """Make an empty conversation and delete it: some servers speak Responses and no Conversations."""
+    try:
+        made = parsed(await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS))
+        await upstream.request("DELETE", f"/conversations/{made.get('id')}", timeout=_SECONDS)
+    except UpstreamMissingError:
+        return Finding("error", "The upstream has no Conversations API, so threads cannot live there.")
+    return Finding("ok", "The upstream keeps conversations.")
+
+
+async def _check_redis(settings: Settings) -> list[Finding]:
+    url = settings.rate_limit_storage.get_secret_value()
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        return []
+    client = redis.asyncio.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+    try:
+        await client.ping()
+    except (RedisError, OSError) as exc:
+        return [
+            Finding("error", f"Redis at RATE_LIMIT_STORAGE does not answer ({type(exc).__name__}): check it.")
+        ]
+    finally:
+        await client.aclose()
+    return [Finding("ok", "Redis answers, so limits hold over all replicas.")]

@@ -1,0 +1,99 @@
+"""What opens with the process and closes with it, in reverse order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+
+from app.api.dependencies import State
+from app.api.open_streams import StreamRegistry
+from app.core.assistant import Assistant, load_assistant
+from app.core.background import stop_task
+from app.core.config import VERSION, Settings
+from app.core.limits.idempotency import Idempotency
+from app.core.limits.rate_limit import RateLimits
+from app.core.limits.shared_redis import SharedRedis, opened_redis
+from app.core.observability.health import Health
+from app.core.observability.metrics import Metrics
+from app.core.observability.model_watch import ModelWatch
+from app.core.observability.prices import load_prices
+from app.core.observability.run_metrics import RunMetrics
+from app.core.observability.upstream_metrics import MeasuredUpstream
+from app.core.openai_client import OpenAIClient
+from app.core.security.authenticator import Authenticator, warn_of_open_doors
+from app.core.telemetry import Tracing
+from app.core.upstream.factory import model_name, open_upstream, opened_target
+from app.core.upstream.target import UpstreamTarget
+
+_log = structlog.get_logger("soloist")
+
+
+def lifespan_of(
+    settings: Settings, metrics: Metrics
+) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+    """Return the app's lifespan; raises `ValueError` for an assistant or a price list that cannot be read."""
+    assistant, prices = load_assistant(settings), load_prices(settings.prices_file)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        async with AsyncExitStack() as stack:
+            target = await stack.enter_async_context(opened_target(settings))
+            tracing = Tracing(target)
+            upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
+            meters = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
+            client = OpenAIClient(upstream, assistant, settings, meters)
+            registry = app.state.registry = _open_registry(stack, settings, client)
+            if settings.conversation_pool:
+                await stack.enter_async_context(client.pool.kept_filled(lambda: registry.is_draining))
+            authenticator = Authenticator(settings)
+            stack.push_async_callback(authenticator.aclose)
+            redis = await stack.enter_async_context(opened_redis(settings))
+            health = _health(settings, target, upstream, assistant, redis)
+            metrics.describe(upstream=target.kind, model=health.model)
+            metrics.watch(registry, health)
+            for watch in (metrics.watch_event_loop(), health.watch()):
+                stack.push_async_callback(stop_task, asyncio.create_task(watch))
+            warn_of_open_doors(settings)
+            _log.info("started", version=VERSION, upstream=health.describe(), assistant=assistant.id)
+            yield State(
+                settings=settings,
+                assistant=assistant,
+                client=client,
+                registry=registry,
+                health=health,
+                authenticator=authenticator,
+                rate_limits=RateLimits(settings, redis),
+                idempotency=Idempotency(settings, redis),
+            )
+
+    return lifespan
+
+
+def _open_registry(stack: AsyncExitStack, settings: Settings, client: OpenAIClient) -> StreamRegistry:
+    """Return the registry of streams; at the end the client closes once the streams are drained."""
+    registry = StreamRegistry(
+        max_streams=settings.max_streams,
+        max_per_holder=settings.max_streams_per_owner,
+        keepalive_seconds=settings.sse_keepalive_seconds,
+        slow_reader_seconds=settings.slow_reader_seconds,
+        max_seconds=settings.stream_max_seconds,
+    )
+    grace = settings.shutdown_grace_seconds
+    stack.push_async_callback(lambda: client.aclose(registry.grace_left(grace)))
+    stack.push_async_callback(stop_task, asyncio.create_task(registry.run()))
+    return registry
+
+
+def _health(
+    settings: Settings,
+    target: UpstreamTarget,
+    upstream: MeasuredUpstream,
+    assistant: Assistant,
+    redis: SharedRedis | None,
+) -> Health:
+    responder = settings.embedded_responder if target.kind == "embedded" else None
+    name = model_name(settings, assistant.model)
+    watch = ModelWatch(name, warn_days=settings.model_shutdown_warn_days)
+    return Health(upstream, target, watch, responder, redis)

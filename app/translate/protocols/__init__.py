@@ -1,0 +1,1 @@
+"""Domain events to what clients read: one encoder for each protocol."""

@@ -1,0 +1,144 @@
+"""The AG-UI event stream, as `@ag-ui/client` and CopilotKit read it.
+
+Source: the event schemas and `verifyEvents` of the npm packages `@ag-ui/core` and `@ag-ui/client` 1.0.
+Optional fields are left out rather than null, nothing follows the terminal event, and there is no `[DONE]`.
+"""
+
+from app.translate.events import (
+    DomainEvent,
+    Json,
+    MessageEnded,
+    RunCreated,
+    RunEnded,
+    RunInProgress,
+    RunResumed,
+    StreamFailed,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallReady,
+)
+from app.translate.protocols.encoder import (
+    PARAGRAPH,
+    EventStreamEncoder,
+    data_frame,
+    dump_json,
+    run_error,
+    usage_counts,
+)
+
+
+class AgUiEncoder(EventStreamEncoder):
+    """`RUN_STARTED`, text messages and function calls, then `RUN_FINISHED` or `RUN_ERROR`.
+
+    `RUN_FINISHED` carries our own `{thread_id, run_id, status, usage?}` as its `result`, by which a client
+    can go on with the thread.
+
+    Args:
+        thread_id: the client's own `threadId`, echoed.
+        run_id: the client's own `runId`, echoed.
+
+    """
+
+    def __init__(self, thread_id: str, run_id: str) -> None:
+        self._ids = {"threadId": thread_id, "runId": run_id}
+        self._started = False
+        self._message_id = ""
+        self._index = 0
+        self._prefix = b""
+        self._open_calls: set[str] = set()
+
+    def encode(self, event: DomainEvent) -> bytes:
+        """Return the events that one domain event causes."""
+        if isinstance(event, TextDelta):
+            return self._text(event)
+        match event:
+            case RunCreated() | RunResumed() | RunInProgress():
+                return self._start()
+            case MessageEnded():
+                return self._end_message()
+            case ToolCallDelta(kind="function"):
+                return self._call_delta(event)
+            case ToolCallReady(call={"type": "function"}):
+                return self._call_ready(event.step_id, event.call)
+            case RunEnded(run=run):
+                return self._start() + self._end_message() + self._ending(run)
+            case StreamFailed(error=error):
+                return self._start() + self._end_message() + _error(error)
+        return b""
+
+    def _start(self) -> bytes:
+        if self._started:
+            return b""
+        self._started = True
+        return data_frame({"type": "RUN_STARTED", **self._ids})
+
+    def _text(self, event: TextDelta) -> bytes:
+        # Clients before 1.0 refuse an empty delta.
+        if not event.text:
+            return b""
+        opening, text = b"", event.text
+        if event.message_id != self._message_id:
+            opening = self._start() + self._end_message() + self._start_message(event)
+        elif event.index != self._index:
+            self._index, text = event.index, PARAGRAPH + text
+        return opening + self._prefix + dump_json(text) + b"}\n\n"
+
+    def _start_message(self, event: TextDelta) -> bytes:
+        self._message_id, self._index = event.message_id, event.index
+        self._prefix = b'data: {"type":"TEXT_MESSAGE_CONTENT","messageId":%b,"delta":' % dump_json(
+            event.message_id
+        )
+        return data_frame({"type": "TEXT_MESSAGE_START", "messageId": event.message_id, "role": "assistant"})
+
+    def _end_message(self) -> bytes:
+        if not self._message_id:
+            return b""
+        message_id, self._message_id = self._message_id, ""
+        return data_frame({"type": "TEXT_MESSAGE_END", "messageId": message_id})
+
+    def _call_delta(self, event: ToolCallDelta) -> bytes:
+        opening = b""
+        if event.name and event.call_id not in self._open_calls:
+            opening = self._start() + self._start_call(event.step_id, event.call_id, event.name)
+        if not event.arguments or event.call_id not in self._open_calls:
+            return opening
+        return opening + _arguments(event.call_id, event.arguments)
+
+    def _call_ready(self, step_id: str, call: Json) -> bytes:
+        call_id, function = call["id"], call["function"]
+        opening = b""
+        if call_id not in self._open_calls:
+            opening = self._start() + self._start_call(step_id, call_id, function["name"])
+            opening += _arguments(call_id, function["arguments"]) if function["arguments"] else b""
+        self._open_calls.discard(call_id)
+        return opening + data_frame({"type": "TOOL_CALL_END", "toolCallId": call_id})
+
+    def _start_call(self, step_id: str, call_id: str, name: str) -> bytes:
+        self._open_calls.add(call_id)
+        # The step as parent keeps parallel calls in one message, so that their results follow it together.
+        call = {"toolCallId": call_id, "toolCallName": name, "parentMessageId": step_id}
+        return data_frame({"type": "TOOL_CALL_START", **call})
+
+    def _ending(self, run: Json) -> bytes:
+        status = run["status"]
+        if status in {"failed", "expired"}:
+            return _error(run_error(run))
+        if status == "cancelled":
+            # 1.0 has an outcome for this, which clients just before it refuse; all of them know an error.
+            return _error({"message": "The run was cancelled.", "code": "cancelled"})
+        if self._open_calls:
+            # RUN_FINISHED would have to end these calls: a client would run them with half their arguments.
+            return _error({"message": "The run ended in the middle of a tool call.", "code": status})
+        usage = usage_counts(run)
+        result = {"thread_id": run["thread_id"], "run_id": run["id"], "status": status}
+        result.update({"usage": usage} if usage else {})
+        return data_frame({"type": "RUN_FINISHED", **self._ids, "result": result})
+
+
+def _arguments(call_id: str, fragment: str) -> bytes:
+    return data_frame({"type": "TOOL_CALL_ARGS", "toolCallId": call_id, "delta": fragment})
+
+
+def _error(error: Json) -> bytes:
+    coded = {"code": error["code"]} if error.get("code") else {}
+    return data_frame({"type": "RUN_ERROR", "message": error["message"], **coded})

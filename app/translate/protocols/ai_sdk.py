@@ -1,0 +1,176 @@
+"""The UI message stream of the AI SDK (`ai` 5, 6 and 7), which assistant-ui reads too.
+
+Source: the chunk schema and `processUIMessageStream` of the npm package `ai`. Version 5.0 refuses unknown
+keys, so chunks carry none beyond its own; no frame has a name or an id, on which assistant-ui throws.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from app.translate.events import (
+    AnnotationAdded,
+    DomainEvent,
+    Json,
+    MessageEnded,
+    RunCreated,
+    RunEnded,
+    RunInProgress,
+    RunResumed,
+    StreamFailed,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallReady,
+)
+from app.translate.protocols.encoder import (
+    SSE_HEADERS,
+    EventStreamEncoder,
+    data_frame,
+    dump_json,
+    run_error,
+    usage_counts,
+)
+from app.utils.filenames import media_type_of
+
+_UI_HEADERS: Mapping[str, str] = {**SSE_HEADERS, "x-vercel-ai-ui-message-stream": "v1"}
+_START_STEP = b'data: {"type":"start-step"}\n\n'
+_FINISH_STEP = b'data: {"type":"finish-step"}\n\n'
+_FINISH = b'data: {"type":"finish"}\n\n'
+_ABORT = b'data: {"type":"abort"}\n\n'
+
+
+class AiSdkEncoder(EventStreamEncoder):
+    """Chunks `start`, `start-step`, text, tool and source parts, `finish-step`, `finish`, then `[DONE]`.
+
+    `start` carries `messageMetadata` `{thread_id, run_id}`, `finish` adds `{status, usage}`. Function calls
+    become tool parts that the client answers; calls that the upstream carries out itself are not shown.
+
+    Args:
+        message_id: the id of the assistant message that this stream goes on with, so that the client extends
+            it; without it an id is derived from the run's, which is the same in every round of a run.
+        file_url: where a file's content is served, by its id; with it, generated files become `file` parts.
+
+    """
+
+    headers: Mapping[str, str] = _UI_HEADERS
+
+    def __init__(self, message_id: str | None = None, file_url: Callable[[str], str] | None = None) -> None:
+        self._message_id = message_id
+        self._file_url = file_url
+        self._started = False
+        self._part: tuple[str, int] | None = None
+        self._part_id = self._prefix = b""
+        self._calls: set[str] = set()
+        self._sources: set[str] = set()
+
+    def encode(self, event: DomainEvent) -> bytes:
+        """Return the chunks of one event."""
+        if isinstance(event, TextDelta):
+            return self._text(event)
+        match event:
+            case RunCreated(run=run) | RunResumed(run=run) | RunInProgress(run=run):
+                return self._start(run)
+            case MessageEnded():
+                return self._end_part()
+            case AnnotationAdded(source=source):
+                return self._source(source)
+            case ToolCallDelta(kind="function"):
+                return self._call_delta(event)
+            case ToolCallReady(call={"type": "function"}):
+                return self._call_ready(event.call)
+            case RunEnded(run=run):
+                return self._start(run) + self._end_part() + _ending(run)
+            case StreamFailed(error=error):
+                return self._start() + self._end_part() + _error(error) + _FINISH_STEP + _FINISH
+        return b""
+
+    def close(self) -> bytes:
+        """Return the end mark, without which assistant-ui throws."""
+        return b"data: [DONE]\n\n"
+
+    def _start(self, run: Json | None = None) -> bytes:
+        if self._started:
+            return b""
+        self._started = True
+        chunk: Json = {"type": "start"}
+        message_id = self._message_id or (run and "msg_" + run["id"].removeprefix("run_"))
+        if message_id:
+            chunk["messageId"] = message_id
+        if run:
+            chunk["messageMetadata"] = {"thread_id": run["thread_id"], "run_id": run["id"]}
+        return data_frame(chunk) + _START_STEP
+
+    def _text(self, event: TextDelta) -> bytes:
+        opening = b""
+        if (event.message_id, event.index) != self._part:
+            opening = self._start() + self._end_part() + self._start_part(event)
+        return opening + self._prefix + dump_json(event.text) + b"}\n\n"
+
+    def _start_part(self, event: TextDelta) -> bytes:
+        self._part = (event.message_id, event.index)
+        self._part_id = dump_json(f"{event.message_id}-{event.index}")
+        self._prefix = b'data: {"type":"text-delta","id":%b,"delta":' % self._part_id
+        return b'data: {"type":"text-start","id":%b}\n\n' % self._part_id
+
+    def _end_part(self) -> bytes:
+        if self._part is None:
+            return b""
+        self._part = None
+        return b'data: {"type":"text-end","id":%b}\n\n' % self._part_id
+
+    def _source(self, source: Json) -> bytes:
+        name = source.get("url") or source.get("file_id")
+        if not name or name in self._sources:
+            return b""
+        self._sources.add(name)
+        if self._file_url and source["type"] == "file_path":
+            url, media_type = self._file_url(name), media_type_of(source.get("filename") or "")
+            return self._start() + data_frame({"type": "file", "url": url, "mediaType": media_type})
+        return self._start() + data_frame(_source_chunk(name, source))
+
+    def _call_delta(self, event: ToolCallDelta) -> bytes:
+        opening = b""
+        if event.name and event.call_id not in self._calls:
+            self._calls.add(event.call_id)
+            chunk = {"type": "tool-input-start", "toolCallId": event.call_id, "toolName": event.name}
+            opening = self._start() + data_frame(chunk)
+        if not event.arguments or event.call_id not in self._calls:
+            return opening
+        delta = {"type": "tool-input-delta", "toolCallId": event.call_id, "inputTextDelta": event.arguments}
+        return opening + data_frame(delta)
+
+    def _call_ready(self, call: Json) -> bytes:
+        function = call["function"]
+        chunk = {"type": "tool-input-available", "toolCallId": call["id"], "toolName": function["name"]}
+        return self._start() + data_frame({**chunk, "input": _parsed(function["arguments"])})
+
+
+def _ending(run: Json) -> bytes:
+    status = run["status"]
+    notice = _ABORT if status == "cancelled" else b""
+    if status in {"failed", "expired"}:
+        notice = _error(run_error(run))
+    metadata = {"status": status, "usage": usage_counts(run)}
+    return notice + _FINISH_STEP + data_frame({"type": "finish", "messageMetadata": metadata})
+
+
+def _error(error: Json) -> bytes:
+    return data_frame({"type": "error", "errorText": error["message"]})
+
+
+def _source_chunk(name: str, source: Json) -> Json:
+    if source.get("url"):
+        titled = {"title": source["title"]} if source.get("title") else {}
+        return {"type": "source-url", "sourceId": name, "url": source["url"], **titled}
+    filename = source.get("filename")
+    kind = {"type": "source-document", "sourceId": name, "mediaType": media_type_of(filename or "")}
+    chunk = {**kind, "title": filename or name}
+    return {**chunk, "filename": filename} if filename else chunk
+
+
+def _parsed(arguments: str) -> Any:
+    try:
+        return orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        return arguments

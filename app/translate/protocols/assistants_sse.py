@@ -1,0 +1,142 @@
+"""The Assistants event stream: named events that carry whole objects, as OpenAI's SDKs read them.
+
+Source: OpenAI's Assistants streaming reference, and the state machines of openai-python and openai-node,
+which add up deltas: an id, a name or a number that came twice would be doubled.
+"""
+
+from app.translate.events import (
+    AnnotationAdded,
+    DomainEvent,
+    Json,
+    MessageEnded,
+    MessageStarted,
+    RunCreated,
+    RunEnded,
+    RunInProgress,
+    RunResumed,
+    StepEnded,
+    StepStarted,
+    StreamFailed,
+    TextDelta,
+    ThreadCreated,
+    ToolCallDelta,
+    ToolCallReady,
+)
+from app.translate.protocols.encoder import (
+    EventStreamEncoder,
+    data_frame,
+    dump_json,
+    event_frame,
+    with_event_id,
+)
+
+_MESSAGE_DELTA = (
+    b"event: thread.message.delta\n"
+    b'data: {"id":%b,"object":"thread.message.delta","delta":{"content":[{"index":%d,'
+)
+_TEXT = b'"type":"text","text":{"value":'
+_REFUSAL = b'"type":"refusal","refusal":'
+_TEXT_END = b"}}]}}\n\n"
+_REFUSAL_END = b"}]}}\n\n"
+_FINISHED_STEPS = frozenset({"completed", "failed", "cancelled", "expired"})
+
+
+class AssistantsEncoder(EventStreamEncoder):
+    """Frames of `event: NAME` and `data: JSON`, ended by `done`.
+
+    Args:
+        with_ids: put `id: N` into the last frame of every event that has a sequence number. Only for readers
+            that resume: the SDKs' own streams break on it.
+
+    """
+
+    def __init__(self, *, with_ids: bool = False) -> None:
+        self._with_ids = with_ids
+        self._part: tuple[str, int, str] | None = None
+        self._prefix = self._suffix = b""
+        self._calls: set[str] = set()
+
+    def encode(self, event: DomainEvent) -> bytes:
+        """Return the frames of one event."""
+        frames = self._text(event) if isinstance(event, TextDelta) else self._frames(event)
+        return with_event_id(frames, event.sequence) if self._with_ids else frames
+
+    def close(self) -> bytes:
+        """Return the end mark."""
+        return b"event: done\ndata: [DONE]\n\n"
+
+    def _text(self, event: TextDelta) -> bytes:
+        part = (event.message_id, event.index, event.kind)
+        if part != self._part:
+            self._part = part
+            opening, self._suffix = (_TEXT, _TEXT_END) if event.kind == "text" else (_REFUSAL, _REFUSAL_END)
+            self._prefix = _MESSAGE_DELTA % (dump_json(event.message_id), event.index) + opening
+        return self._prefix + dump_json(event.text) + self._suffix
+
+    def _frames(self, event: DomainEvent) -> bytes:
+        match event:
+            case ThreadCreated(thread=thread):
+                return event_frame(b"thread.created", thread)
+            case RunResumed(run=run):
+                return event_frame(b"thread.run.queued", run)
+            case RunCreated(run=run):
+                return _twice(b"thread.run.created", b"thread.run.queued", run)
+            case RunInProgress(run=run):
+                return event_frame(b"thread.run.in_progress", run)
+            case StepStarted(step=step):
+                return _twice(b"thread.run.step.created", b"thread.run.step.in_progress", step)
+            case ToolCallDelta():
+                return self._tool_call(event)
+            case ToolCallReady(call={"type": "function"}) if self._with_ids and event.sequence is not None:
+                return self._call_mark(event)
+            case StepEnded(step=step):
+                status = step["status"] if step["status"] in _FINISHED_STEPS else "failed"
+                return event_frame(b"thread.run.step." + status.encode(), step)
+            case MessageStarted(message=message):
+                return _twice(b"thread.message.created", b"thread.message.in_progress", message)
+            case AnnotationAdded():
+                return _annotation(event)
+            case MessageEnded(message=message):
+                ending = b"completed" if message["status"] == "completed" else b"incomplete"
+                return event_frame(b"thread.message." + ending, message)
+            case RunEnded(run=run):
+                return event_frame(b"thread.run." + run["status"].encode(), run)
+            case StreamFailed(error=error):
+                return b"event: error\n" + data_frame({"error": error})
+        return b""
+
+    def _tool_call(self, event: ToolCallDelta) -> bytes:
+        call: Json = {"index": event.index}
+        opens = bool(event.name) or not event.arguments
+        if opens and event.call_id not in self._calls:
+            self._calls.add(event.call_id)
+            call["id"] = event.call_id
+        call["type"] = event.kind
+        if event.kind == "function":
+            call["function"] = {**({"name": event.name} if event.name else {}), "arguments": event.arguments}
+        elif event.kind == "code_interpreter":
+            call["code_interpreter"] = {"input": event.arguments}
+        else:
+            call[event.kind] = {}
+        details = {"type": "tool_calls", "tool_calls": [call]}
+        delta = {"id": event.step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
+        return event_frame(b"thread.run.step.delta", delta)
+
+    def _call_mark(self, event: ToolCallReady) -> bytes:
+        # An empty fragment carries the id: else a reader would resume before arguments that it has already.
+        self._calls.add(event.call["id"])
+        return self._tool_call(
+            ToolCallDelta(event.step_id, event.index, event.call["id"], "function", "", "")
+        )
+
+
+def _annotation(event: AnnotationAdded) -> bytes:
+    annotation = {"index": event.annotation_index, **event.annotation}
+    part = {"index": event.index, "type": "text", "text": {"annotations": [annotation]}}
+    delta = {"id": event.message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
+    return event_frame(b"thread.message.delta", delta)
+
+
+def _twice(first: bytes, second: bytes, value: Json) -> bytes:
+    data = b"\n" + data_frame(value)
+    return b"event: " + first + data + b"event: " + second + data

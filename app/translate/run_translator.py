@@ -1,0 +1,159 @@
+"""Upstream stream events to domain events."""
+
+from app.translate.context import RunContext
+from app.translate.events import (
+    DomainEvent,
+    Json,
+    MessageEnded,
+    RunCreated,
+    RunEnded,
+    RunInProgress,
+    RunResumed,
+    TextDelta,
+)
+from app.translate.objects import run_object, run_status
+from app.translate.response_reader import ResponseReader
+from app.translate.step_builder import OpenItems
+from app.translate.upstream_types import (
+    TERMINAL,
+    MalformedEventError,
+    UpstreamEvent,
+    item_of,
+    response_of,
+)
+
+TEXT_DELTA = "response.output_text.delta"
+_DELTAS = {
+    TEXT_DELTA,
+    "response.refusal.delta",
+    "response.function_call_arguments.delta",
+    "response.code_interpreter_call_code.delta",
+}
+_STATES = {"response.created", "response.queued", "response.in_progress"}
+_ITEMS = {"response.output_item.added", "response.output_item.done", "response.output_text.annotation.added"}
+_KNOWN = {name.encode(): name for name in TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}}
+
+
+class RunTranslator(ResponseReader):
+    """Says what happens in a response's stream, in domain events.
+
+    Args:
+        context: how the run is named and shown.
+        resumed: the stream continues a run after tool outputs, so it is requeued and not created.
+        ended_as: how the run is known to have ended, where the upstream may see it in another way.
+
+    """
+
+    kinds = _KNOWN
+
+    def __init__(self, context: RunContext, *, resumed: bool = False, ended_as: str | None = None) -> None:
+        super().__init__(context)
+        self._resumed = resumed
+        self._ended_as = ended_as
+        self._shown: tuple[Json | None, str, Json] = (None, "", {})
+        self._is_announced = False
+        self._is_running = False
+        self._items = OpenItems(context)
+
+    def announce(self, response: Json) -> list[DomainEvent]:
+        """Say that the run exists, from a response that was looked up."""
+        return self._announce(response)
+
+    def retell(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
+        """Tell a whole run from its finished response, as if it had been followed."""
+        events = [*self._announce(response), *self._ensure_running()]
+        return [*events, *self._rest(response), *self._end(response, status)]
+
+    def finish(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
+        """See `ResponseReader.finish`."""
+        if self.is_ended:
+            return []
+        return [*self._announce(response), *self._rest(response), *self._end(response, status)]
+
+    def _translate(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
+        # The one event that comes with every token, where nothing has to be opened for it.
+        if (
+            kind == TEXT_DELTA
+            and self._is_running
+            and (message := self._items.open_message(event.output_index))
+        ):
+            message.grow(event.content_index, event.delta)
+            return [TextDelta(message.message_id, event.content_index, event.delta)]
+        if kind in _DELTAS:
+            return [
+                *self._ensure_running(),
+                *self._items.grow(kind, event.output_index, event.content_index, event.item_id, event.delta),
+            ]
+        if kind in _ITEMS:
+            return [*self._ensure_running(), *self._item_event(kind, event)]
+        if kind == "error":
+            return self._error()
+        response = response_of(event)
+        if kind in TERMINAL:
+            return self._terminal(response)
+        announced = self._announce(response)
+        return announced + (self._ensure_running() if kind == "response.in_progress" else [])
+
+    def _terminal(self, response: Json) -> list[DomainEvent]:
+        announced = self._announce(response)
+        # Some upstreams tell of items, or of their ends, only here.
+        is_whole = response.get("status") in {"completed", "incomplete"}
+        return [*announced, *(self._rest(response) if is_whole else []), *self._end(response, None)]
+
+    def _item_event(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
+        if kind == "response.output_text.annotation.added":
+            return self._items.annotate(
+                event.output_index, event.content_index, event.item_id, event.annotation or {}
+            )
+        item = item_of(event)
+        if kind == "response.output_item.added":
+            return self._items.start(event.output_index, item, self._run("in_progress"))
+        return self._items.end(event.output_index, item, self._run("in_progress"))
+
+    def _announce(self, response: Json) -> list[DomainEvent]:
+        self.response = response
+        if self._is_announced:
+            return []
+        self._is_announced = True
+        run = self._run("queued")
+        self._items.begin(response["id"], run)
+        return [RunResumed(run) if self._resumed else RunCreated(run)]
+
+    def _rest(self, response: Json) -> list[DomainEvent]:
+        """Tell what was not told yet of a whole response's items."""
+        events: list[DomainEvent] = []
+        for number, item in enumerate(response.get("output") or []):
+            index = self._items.index_of(item, number)
+            if not self._items.is_finished(index):
+                events += self._items.catch_up(index, item, self._run("in_progress"))
+        return [*self._ensure_running(), *events] if events else []
+
+    def _ensure_running(self) -> list[DomainEvent]:
+        if self._is_running or self.response is None:
+            return []
+        self._is_running = True
+        return [RunInProgress(self._run("in_progress"))]
+
+    def _end(self, response: Json, status: str | None) -> list[DomainEvent]:
+        whole = response if response.get("output") else {**response, "output": self._items.finished()}
+        self.response = whole
+        status = status or self._ended_as or run_status(whole)
+        run = run_object(whole, self._context, status=status)
+        before = self._ensure_running()
+        closing = self._items.close(run, whole)
+        self.is_ended = True
+        messages, sources = self._answer(whole, run)
+        known = {message["id"] for message in messages}
+        messages += [
+            e.message for e in closing if isinstance(e, MessageEnded) and e.message["id"] not in known
+        ]
+        return [*before, *closing, RunEnded(run, messages, sources)]
+
+    def _run(self, status: str) -> Json:
+        if self.response is None:
+            raise MalformedEventError("an item before its response")
+        response, shown_status, run = self._shown
+        if response is not self.response or shown_status != status:
+            run = run_object({**self.response, "output": []}, self._context, status=status)
+            self._shown = (self.response, status, run)
+        return run

@@ -1,0 +1,170 @@
+"""What the upstream sends, as far as it is read: stream events and objects, with checks of their types.
+
+Only the fields that are needed are parsed, into flat structs: building the SDK's event models costs ten times
+the rest of the work on a token. Unknown kinds of items pass. Source: OpenAI's Responses API.
+"""
+
+from typing import Any
+
+import msgspec
+
+from app.translate.events import Json
+
+TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
+UPSTREAM_FAILED: Json = {
+    "message": "The upstream failed.",
+    "type": "upstream_error",
+    "param": None,
+    "code": "upstream_failed",
+}
+
+
+class UpstreamEvent(msgspec.Struct):
+    """The fields of the upstream's stream events that we need, all optional."""
+
+    type: str = ""
+    sequence_number: int | None = None
+    output_index: int = 0
+    content_index: int = 0
+    item_id: str = ""
+    delta: str = ""
+    annotation: dict[str, Any] | None = None
+    item: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
+
+
+class MalformedEventError(ValueError):
+    """The upstream sent something that is no event of its API, or an error instead of one."""
+
+
+UNREADABLE = (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError, RecursionError)
+"""What reading an event raises when it is not what its name says."""
+
+
+class _Named(msgspec.Struct):
+    """The one field that tells what an event without a name is."""
+
+    type: str
+
+
+class _Numbered(msgspec.Struct):
+    """The one field that tells where in its stream an event stands."""
+
+    sequence_number: int | None = None
+
+
+decode = msgspec.json.Decoder(UpstreamEvent).decode
+_decode_name = msgspec.json.Decoder(_Named).decode
+_decode_number = msgspec.json.Decoder(_Numbered).decode
+
+
+def name_of(data: bytes) -> str:
+    """Return what an event without a name is; raises `MalformedEventError`."""
+    try:
+        return _decode_name(data).type
+    except UNREADABLE as exc:
+        raise MalformedEventError("an event without a type") from exc
+
+
+def item_of(event: UpstreamEvent) -> Json:
+    """Return the item that an event holds; raises `ValueError` where it holds none."""
+    if event.item is None:
+        raise MalformedEventError(event.type)
+    return checked_item(event.item)
+
+
+def response_of(event: UpstreamEvent) -> Json:
+    """Return the response that an event holds; raises `ValueError` where it holds none."""
+    if event.response is None:
+        raise MalformedEventError(event.type)
+    return checked_response(event.response)
+
+
+def sequence_of(data: bytes) -> int | None:
+    """Return an event's number; None for one without, and for what cannot be read."""
+    try:
+        # Of bytes, the decoder looks only at those that it returns.
+        return _decode_number(data.decode()).sequence_number
+    except UNREADABLE:
+        return None
+
+
+class BadShapeError(ValueError):
+    """An upstream object is not what its API says it is."""
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class _Response(msgspec.Struct):
+    id: str
+    created_at: int | float | None = None
+    output: list[dict[str, Any]] | None = None
+    usage: _Usage | None = None
+
+
+class _Conversation(msgspec.Struct):
+    id: str
+    created_at: int | float | None = None
+
+
+class _Part(msgspec.Struct):
+    annotations: list[dict[str, Any]] | None = None
+
+
+class _Message(msgspec.Struct):
+    content: list[_Part] | None = None
+
+
+class _FunctionCall(msgspec.Struct):
+    call_id: str
+    name: str
+    arguments: str | None = None
+
+
+class _CodeCall(msgspec.Struct):
+    code: str | None = None
+    outputs: list[dict[str, Any]] | None = None
+
+
+class _SearchCall(msgspec.Struct):
+    results: list[dict[str, Any]] | None = None
+
+
+_ITEMS: dict[object, type[msgspec.Struct]] = {
+    "message": _Message,
+    "function_call": _FunctionCall,
+    "code_interpreter_call": _CodeCall,
+    "file_search_call": _SearchCall,
+}
+
+
+def checked_response(found: Json) -> Json:
+    """Return a response as it came; raises `BadShapeError`."""
+    _check(found, _Response)
+    for item in found.get("output") or []:
+        checked_item(item)
+    return found
+
+
+def checked_conversation(found: Json) -> Json:
+    """Return a conversation as it came; raises `BadShapeError`."""
+    _check(found, _Conversation)
+    return found
+
+
+def checked_item(found: Json) -> Json:
+    """Return an item of a response or conversation as it came; raises `BadShapeError`."""
+    kind = found.get("type")
+    if isinstance(kind, str) and kind in _ITEMS:
+        _check(found, _ITEMS[kind])
+    return found
+
+
+def _check(found: Json, shape: type[msgspec.Struct]) -> None:
+    try:
+        msgspec.convert(found, shape)
+    except msgspec.ValidationError as exc:
+        raise BadShapeError from exc
