@@ -5,7 +5,6 @@ import json
 import logging
 import socket
 import ssl
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 import uvicorn
 from fastapi import FastAPI
 from pydantic_settings import PydanticBaseSettingsSource
@@ -40,7 +38,6 @@ ASSISTANT = "asst_soloist"
 PATIENCE_SECONDS = 30
 # Reading the certificates of the machine for every client costs more than the rest of a test.
 TLS = ssl.create_default_context()
-with_low_marks = pytest.mark.skipif(sys.platform != "linux", reason="a lull is a low mark of the socket")
 
 
 class HermeticSettings(Settings):

@@ -58,7 +58,7 @@ async def answered(turn: Turn, body: ChatRequest, files: Sequence[Attached]) -> 
     if new_encoder is None:
         return await turn.once.answer(lambda: _whole_answer(turn, body, files, cancels=cancels))
     encoder = cited(new_encoder(), turn.settings)
-    opening = turn.client.chat.open(turn.scope, body, files, wants_deltas=True, cancels=cancels)
+    opening = turn.client.chat.open(turn.scope, body, files, cancels=cancels)
     return await run_once(turn, opening, encoder, cancels=cancels)
 
 
@@ -88,7 +88,7 @@ async def ag_ui(body: AgUiRequest, turn: TurnDep) -> Response:
     chat = turn.client.chat
     before, items = chat.history(body.messages, thread_id)
     cancels = turn.once.cancels(None, turn.settings.on_disconnect_chat)
-    opening = chat.open_turn(turn.scope, thread_id, before, items, wants_deltas=True, cancels=cancels)
+    opening = chat.open_turn(turn.scope, thread_id, before, items, cancels=cancels)
     encoder = cited(AgUiEncoder(body.threadId, body.runId), turn.settings)
     return await run_once(turn, opening, encoder, cancels=cancels)
 
@@ -112,7 +112,7 @@ async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached]
 
     async def follow() -> RunEnded | StreamFailed:
         nonlocal stream
-        stream = await client.chat.open(scope, body, files, wants_deltas=False, cancels=cancels)
+        stream = await client.chat.open(scope, body, files, cancels=cancels)
         ended = await last_event(stream)
         await stream.aclose()
         return ended

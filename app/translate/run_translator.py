@@ -9,17 +9,22 @@ from app.translate.events import (
     RunEnded,
     RunInProgress,
     RunResumed,
+    StreamFailed,
     TextDelta,
 )
-from app.translate.objects import run_object, run_status
-from app.translate.response_reader import ResponseReader
-from app.translate.step_builder import OpenItems
+from app.translate.objects import message_object, message_sources, run_object, run_status
+from app.translate.step_builder import StepBuilder
 from app.translate.upstream_types import (
     TERMINAL,
+    UNREADABLE,
+    UPSTREAM_FAILED,
     MalformedEventError,
     UpstreamEvent,
+    decode,
     item_of,
+    name_of,
     response_of,
+    sequence_of,
 )
 
 TEXT_DELTA = "response.output_text.delta"
@@ -34,7 +39,7 @@ _ITEMS = {"response.output_item.added", "response.output_item.done", "response.o
 _KNOWN = {name.encode(): name for name in TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}}
 
 
-class RunTranslator(ResponseReader):
+class RunTranslator:
     """Says what happens in a response's stream, in domain events.
 
     Args:
@@ -44,16 +49,57 @@ class RunTranslator(ResponseReader):
 
     """
 
-    kinds = _KNOWN
-
     def __init__(self, context: RunContext, *, resumed: bool = False, ended_as: str | None = None) -> None:
-        super().__init__(context)
+        self._context = context
         self._resumed = resumed
         self._ended_as = ended_as
         self._shown: tuple[Json | None, str, Json] = (None, "", {})
         self._is_announced = False
         self._is_running = False
-        self._items = OpenItems(context)
+        self._items = StepBuilder(context)
+        self.response: Json | None = None
+        """The latest snapshot of the response that the upstream sent."""
+        self.last_sequence: int | None = None
+        """The upstream's number of the last event that came, read or not."""
+        self.is_ended = False
+
+    @property
+    def public_ids(self) -> tuple[str, str] | None:
+        """The thread and the run as clients know them, once the run exists."""
+        if self.response is None:
+            return None
+        context = self._context
+        return context.thread_id, context.ids.run(context.first_response_id or self.response["id"])
+
+    def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
+        """Translate one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
+        if self.is_ended:
+            return []
+        kind = _KNOWN.get(name or name_of(data).encode())
+        if kind is None:
+            self._count(sequence_of(data))
+            return []
+        try:
+            event = decode(data)
+            events = self._translate(kind, event)
+        except UNREADABLE as exc:
+            raise MalformedEventError(kind) from exc
+        self._count(event.sequence_number)
+        if events:
+            events[-1].sequence = event.sequence_number
+        return events
+
+    def fail(self, error: Json, *, status: str = "failed") -> list[DomainEvent]:
+        """End the run without the upstream's word: close what is open, then say what is known.
+
+        `error` is the inside of the error envelope, sent as it is when no run ever came about.
+        """
+        if self.is_ended:
+            return []
+        if self.response is None:
+            self.is_ended = True
+            return [StreamFailed(error)]
+        return self._end({**self.response, "output": [], "status": status}, status)
 
     def announce(self, response: Json) -> list[DomainEvent]:
         """Say that the run exists, from a response that was looked up."""
@@ -65,7 +111,7 @@ class RunTranslator(ResponseReader):
         return [*events, *self._rest(response), *self._end(response, status)]
 
     def finish(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
-        """See `ResponseReader.finish`."""
+        """End the run from a looked-up response, after its stream broke off; `status` overrides its own."""
         if self.is_ended:
             return []
         return [*self._announce(response), *self._rest(response), *self._end(response, status)]
@@ -157,3 +203,23 @@ class RunTranslator(ResponseReader):
             run = run_object({**self.response, "output": []}, self._context, status=status)
             self._shown = (self.response, status, run)
         return run
+
+    def _count(self, sequence: int | None) -> None:
+        if sequence is not None:
+            self.last_sequence = sequence
+
+    def _error(self) -> list[DomainEvent]:
+        if self.response is not None:
+            # The stream is over; what became of its response has to be looked up.
+            raise MalformedEventError("error")
+        return self.fail(UPSTREAM_FAILED)
+
+    def _answer(self, response: Json, run: Json) -> tuple[list[Json], list[Json]]:
+        """Return the messages of a response, oldest first, and the flat sources of their texts."""
+        context = self._context
+        items = [item for item in response["output"] if item.get("type") == "message"]
+        named = {"thread_id": context.thread_id, "assistant_id": context.assistant_id, "run_id": run["id"]}
+        messages = [
+            message_object(item, context.ids, created_at=run["created_at"], **named) for item in items
+        ]
+        return messages, [source for item in items for source in message_sources(item, context.ids)]

@@ -75,7 +75,7 @@ class _OpenStep:
         self.grown: dict[int, int] = {}
 
 
-class OpenItems:
+class StepBuilder:
     """Turns the life of output items into steps and messages, at most one of each open at a time."""
 
     def __init__(self, context: RunContext) -> None:

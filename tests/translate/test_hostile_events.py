@@ -6,7 +6,6 @@ import random
 import pytest
 
 from app.translate.events import RunEnded, TextDelta
-from app.translate.run_end import RunEndReader
 from app.translate.run_translator import RunTranslator
 from app.translate.upstream_types import MalformedEventError
 from tests.translate.upstream_events import (
@@ -25,7 +24,6 @@ from tests.translate.upstream_events import (
     text,
 )
 
-READERS = [RunTranslator, RunEndReader]
 HOSTILE = [
     b"",
     b"{",
@@ -54,8 +52,7 @@ HOSTILE = [
 class TestHostile:
     @pytest.mark.parametrize("data", HOSTILE)
     @pytest.mark.parametrize("started", [0, 2, 4])
-    @pytest.mark.parametrize("reader", READERS)
-    def test_garbage_is_malformed_or_nothing_and_never_another_error(self, data, started, reader):
+    def test_garbage_is_malformed_or_nothing_and_never_another_error(self, data, started):
         for name in (
             b"",
             b"response.created",
@@ -64,27 +61,25 @@ class TestHostile:
             b"response.output_item.done",
             b"nonsense",
         ):
-            translator = reader(CONTEXT)
+            translator = RunTranslator(CONTEXT)
             fed(spoken(["a", "b"])[:started], translator)
             try:
                 translator.feed(name, data)
             except MalformedEventError:
                 continue
 
-    @pytest.mark.parametrize("reader", READERS)
-    def test_unknown_events_are_passed_over_unread(self, reader):
-        translator = reader(CONTEXT)
+    def test_unknown_events_are_passed_over_unread(self):
+        translator = RunTranslator(CONTEXT)
         assert translator.feed(b"response.new_thing.added", b"not even JSON") == []
         assert translator.feed(b"", b'{"type": "response.new_thing.added", "x": [1]}') == []
         assert translator.feed(b"", b'{"type": "response.new_thing.added", "item": 1}') == []
 
-    @pytest.mark.parametrize("reader", READERS)
     @pytest.mark.parametrize(
         "data", [b"{}", b'{"item": ' + b'{"a": ' * 100_000, b'{"type": "response.created", "response": 1}']
     )
-    def test_an_event_without_any_name_or_form_is_malformed(self, reader, data):
+    def test_an_event_without_any_name_or_form_is_malformed(self, data):
         with pytest.raises(MalformedEventError):
-            reader(CONTEXT).feed(b"", data)
+            RunTranslator(CONTEXT).feed(b"", data)
 
     def test_ten_megabytes_in_one_event(self):
         big = "x" * 10_000_000
@@ -92,14 +87,13 @@ class TestHostile:
         assert ordered(events) == PLAIN
         assert next(event for event in events if isinstance(event, TextDelta)).text == big
 
-    @pytest.mark.parametrize("reader", READERS)
-    def test_events_with_any_part_replaced(self, reader):
+    def test_events_with_any_part_replaced(self):
         """Every value of every event, replaced by every kind of value, in turn."""
         events = [*spoken(["a"]), added(call()), arguments("{"), done(call(), 1)]
         values = [None, 0, -1, 1.5, True, "x", [], {}, [None], {"a": None}]
         draw = random.Random(7)
         for _ in range(3_000):
-            translator = reader(CONTEXT)
+            translator = RunTranslator(CONTEXT)
             changed = json.loads(json.dumps(events))
             for event in draw.sample(changed, 2):
                 holder, key = draw.choice(list(places(event)))
@@ -111,9 +105,8 @@ class TestHostile:
                 except MalformedEventError:
                     break
 
-    @pytest.mark.parametrize("reader", READERS)
-    def test_at_most_one_end(self, reader):
-        translator = reader(CONTEXT)
+    def test_at_most_one_end(self):
+        translator = RunTranslator(CONTEXT)
         events = fed([*created(), ended(), ended("failed"), ended("incomplete")], translator)
         assert [type(event) for event in events].count(RunEnded) == 1
 

@@ -17,8 +17,6 @@ from app.core.upstream.errors import ToolOutputMissingError, UpstreamError, not_
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json
-from app.translate.response_reader import ResponseReader
-from app.translate.run_end import RunEndReader
 from app.translate.run_metadata import RunHistory
 from app.translate.run_translator import RunTranslator
 
@@ -52,7 +50,7 @@ class RunStarter:
         Where the upstream can, it is created streaming and left at once, so that it can be followed later.
         """
         if self._responses.streams_in_background:
-            stream = await self.open(scope, context, params, wants_deltas=False)
+            stream = await self.open(scope, context, params)
             try:
                 return await stream.settled()
             finally:
@@ -74,7 +72,6 @@ class RunStarter:
         params: Json,
         *,
         before: list[DomainEvent] | None = None,
-        wants_deltas: bool = True,
         log_delay_seconds: float = 0,
         is_first: bool = False,
         cancels: bool = False,
@@ -90,11 +87,7 @@ class RunStarter:
         async def begin() -> RunStream:
             opening = self._repaired(scope, conversation_id, lambda: self._responses.open_stream(params))
             meter, (upstream, in_background) = await self._meters.begin(params, opening)
-            translator: ResponseReader = (
-                RunTranslator(context, resumed=context.first_response_id is not None)
-                if wants_deltas
-                else RunEndReader(context)
-            )
+            translator = RunTranslator(context, resumed=context.first_response_id is not None)
             stream = RunStream(
                 self._responses,
                 translator,

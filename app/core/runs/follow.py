@@ -16,8 +16,8 @@ from app.core.upstream.responses import Responses
 from app.core.upstream.retries import retry_when_busy
 from app.translate.events import DomainEvent, Json, StreamFailed, TextDelta
 from app.translate.objects import LIVE
-from app.translate.response_reader import ResponseReader
-from app.translate.upstream_types import MalformedEventError, sequence_of
+from app.translate.run_translator import RunTranslator
+from app.translate.upstream_types import MalformedEventError
 from app.utils.sse import SSEDecoder
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class RunStream:
     def __init__(
         self,
         responses: Responses,
-        translator: ResponseReader,
+        translator: RunTranslator,
         stream: UpstreamStream,
         *,
         meter: RunMeasurement,
@@ -62,7 +62,6 @@ class RunStream:
         self._is_ours = is_ours
         self._reconnects = Reconnects()
         self._first: list[DomainEvent] = []
-        self._end_bytes = 0
         self._attach(stream)
 
     @property
@@ -141,12 +140,9 @@ class RunStream:
         self._stream = stream
         self._reads = aiter(stream)
         self._reading: asyncio.Future[bytes] | None = None
-        self._decoder = SSEDecoder(self._translator.wanted, self._translator.middle)
-        self._last_dropped = b""
+        self._decoder = SSEDecoder()
         self._failure: UpstreamError | None = None
         self._is_garbled = False
-        if self._translator.wanted is not None:
-            stream.pass_over(self._awaited_after)
 
     async def _detach(self) -> None:
         if self._reading is not None:
@@ -165,32 +161,16 @@ class RunStream:
             return await self._expire()
         except UpstreamError as exc:
             return await self._recover(exc)
-        if events := self._translator.end_of(chunk):
-            return events
+        events: list[DomainEvent] = []
         try:
-            frames = self._decoder.feed(chunk)
-            for name, data in frames:
+            for name, data in self._decoder.feed(chunk):
                 events += self._translator.feed(name, data)
-            self._last_dropped = self._decoder.last_dropped
-            if frames and not self._end_bytes:
-                # The first event shows the response, the last one shows it again.
-                self._end_bytes = len(frames[0][1])
         except (MalformedEventError, ValueError):
             # What came before it is not kept waiting for what comes of it.
             self._is_garbled = True
         if self._meter.awaits_text and any(isinstance(event, TextDelta) for event in events):
             self._meter.first_text()
         return events
-
-    def _awaited_after(self, chunk: bytes) -> int:
-        """See `UpstreamStream.pass_over`."""
-        # What was read before this is still to be looked at, or nothing behind it can be trusted.
-        if self._is_garbled or (self._reading is not None and self._reading.done()):
-            return 0
-        if not self._decoder.passes(chunk):
-            return 0
-        self._last_dropped = self._decoder.last_dropped
-        return 1 if self._decoder.holds_part else max(1, self._end_bytes)
 
     async def _read(self) -> bytes:
         if self._in_background:
@@ -209,10 +189,6 @@ class RunStream:
         translator = self._translator
         if translator.is_ended:
             return []
-        # An event that nobody reads is progress, too.
-        unread = map(sequence_of, (translator.last_unread, self._last_dropped))
-        seen = [number for number in (translator.last_sequence, *unread) if number is not None]
-        translator.last_sequence = max(seen, default=None)
         if self.response_id is None:
             return translator.fail(failure.detail())
         try:

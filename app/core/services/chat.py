@@ -52,7 +52,6 @@ class Chat:
         body: ChatRequest,
         files: Sequence[Attached] = (),
         *,
-        wants_deltas: bool,
         cancels: bool,
     ) -> RunStream:
         """Start a turn, with files that came along, and return its stream.
@@ -68,9 +67,7 @@ class Chat:
         before, items = self._input(body, files)
         if files:
             items[-1] = with_files(items[-1], files, scope.ids)
-        return await self.open_turn(
-            scope, body.thread_id, before, items, wants_deltas=wants_deltas, cancels=cancels
-        )
+        return await self.open_turn(scope, body.thread_id, before, items, cancels=cancels)
 
     async def open_turn(
         self,
@@ -79,11 +76,10 @@ class Chat:
         before: list[Json],
         items: list[Json],
         *,
-        wants_deltas: bool,
         cancels: bool,
     ) -> RunStream:
         """Start a turn with ready input items; `before` are what a new thread begins with."""
-        start = partial(self._start, scope, items, wants_deltas=wants_deltas, cancels=cancels)
+        start = partial(self._start, scope, items, cancels=cancels)
         if thread_id is not None:
             return await start(thread_id, scope.conversation(thread_id))
         scope.check_new_thread()
@@ -101,7 +97,6 @@ class Chat:
         thread_id: str,
         conversation_id: str,
         *,
-        wants_deltas: bool,
         cancels: bool,
         is_first: bool = False,
     ) -> RunStream:
@@ -114,7 +109,6 @@ class Chat:
                 scope,
                 self._reader.context(scope, thread_id),
                 turn_body(params, conversation_id, items),
-                wants_deltas=wants_deltas,
                 log_delay_seconds=_LOG_DELAY_SECONDS,
                 cancels=cancels,
                 is_first=is_first,

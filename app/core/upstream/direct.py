@@ -1,7 +1,7 @@
 """The upstream without the SDK: the lean way for the many calls, same contract as `sdk.py`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -39,11 +39,6 @@ class DirectStream:
         if connection is None or not (chunk := await connection.read()):
             raise StopAsyncIteration
         return chunk
-
-    def pass_over(self, awaited_after: Callable[[bytes], int]) -> None:
-        """See `UpstreamStream.pass_over`."""
-        if self._connection is not None:
-            self._connection.awaited_after = awaited_after
 
     async def aclose(self) -> None:
         """Close the connection, unless it was read to its end and can serve again."""

@@ -4,7 +4,7 @@ Both sides deal in bytes: adapters know connections, authentication and failures
 conversations. Every failure leaves an adapter as one of the `Upstream*` errors of `failures.py`.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 Query = Mapping[str, str | int]
@@ -18,13 +18,6 @@ class UpstreamStream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield network reads as they come; raises `UpstreamBroken` or `UpstreamTimeout`."""
-
-    def pass_over(self, awaited_after: Callable[[bytes], int]) -> None:
-        """Ask this of every read from now on, in their order, where nothing unread stands before it.
-
-        It returns 0 for a read that is wanted. Any other is dropped and wakes nobody; then it says
-        how many bytes what is wanted has at least, so that reads up to there may come together.
-        """
 
     async def aclose(self) -> None:
         """Give the connection up."""

@@ -5,7 +5,7 @@ the documented way costs, and a shim has no use for them. Retries are off, since
 key and a retried POST could run a turn twice; `retries.py` repeats reads.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
@@ -63,21 +63,14 @@ class SdkStream:
         self._response = response
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self._awaited_after: Callable[[bytes], int] | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with translated():
             async for chunk in self._response.aiter_bytes():
-                if self._awaited_after is None or not self._awaited_after(chunk):
-                    yield chunk
-
-    def pass_over(self, awaited_after: Callable[[bytes], int]) -> None:
-        """See `UpstreamStream.pass_over`; reads come as the SDK makes them."""
-        self._awaited_after = awaited_after
+                yield chunk
 
     async def aclose(self) -> None:
         """Close the connection; an unread rest is dropped."""
-        self._awaited_after = None
         await self._response.aclose()
 
 
