@@ -11,12 +11,10 @@ from app.api.description import AG_UI_STREAM, CHAT_STREAM, event_stream
 from app.api.file_links import cited, cited_end, file_url
 from app.api.lean_route import LeanRoute
 from app.api.responses import errors
-from app.api.run_responses import opened, run_once
+from app.api.run_responses import opened, run_once, watched
 from app.api.turns import Turn, TurnDep
-from app.core.config import Settings
-from app.core.errors import BadRequestError, ClientGoneError, ServiceError
-from app.core.runs.follow import RunStream
-from app.core.services.chat import last_event
+from app.core.config import OnDisconnect, Settings
+from app.core.errors import BadRequestError, ServiceError
 from app.core.upstream.errors import UpstreamError
 from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
 from app.translate.attachments import Attached
@@ -53,13 +51,13 @@ async def chat(body: ChatRequest, turn: TurnDep) -> Response:
 
 async def answered(turn: Turn, body: ChatRequest, files: Sequence[Attached]) -> Response:
     """Carry a chat turn out, with files that came along, and answer in the protocol of the request."""
-    cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_chat)
+    on_disconnect = turn.once.on_disconnect(body.on_disconnect, turn.settings.on_disconnect_chat)
     new_encoder = _protocol(turn.request, body, turn.settings)
     if new_encoder is None:
-        return await turn.once.answer(lambda: _whole_answer(turn, body, files, cancels=cancels))
+        return await turn.once.answer(lambda: _whole_answer(turn, body, files, on_disconnect=on_disconnect))
     encoder = cited(new_encoder(), turn.settings)
-    opening = turn.client.chat.open(turn.scope, body, files, cancels=cancels)
-    return await run_once(turn, opening, encoder, cancels=cancels)
+    opening = turn.client.chat.open(turn.scope, body, files, on_disconnect=on_disconnect)
+    return await run_once(turn, opening, encoder, on_disconnect=on_disconnect)
 
 
 @router.get(
@@ -87,10 +85,10 @@ async def ag_ui(body: AgUiRequest, turn: TurnDep) -> Response:
         )
     chat = turn.client.chat
     before, items = chat.history(body.messages, thread_id)
-    cancels = turn.once.cancels(None, turn.settings.on_disconnect_chat)
-    opening = chat.open_turn(turn.scope, thread_id, before, items, cancels=cancels)
+    on_disconnect = turn.once.on_disconnect(None, turn.settings.on_disconnect_chat)
+    opening = chat.open_turn(turn.scope, thread_id, before, items, on_disconnect=on_disconnect)
     encoder = cited(AgUiEncoder(body.threadId, body.runId), turn.settings)
-    return await run_once(turn, opening, encoder, cancels=cancels)
+    return await run_once(turn, opening, encoder, on_disconnect=on_disconnect)
 
 
 def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callable[[], Encoder] | None:
@@ -104,32 +102,16 @@ def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callab
     return ChatEncoder if body.stream else None
 
 
-async def _whole_answer(turn: Turn, body: ChatRequest, files: Sequence[Attached], *, cancels: bool) -> Json:
-    """Return the answer as JSON, unless the client leaves first; with a key, whether it leaves or not."""
-    client, scope, registry = turn.client, turn.scope, turn.registry
-    watches = turn.once.key is None or cancels
-    stream: RunStream | None = None
-
-    async def follow() -> RunEnded | StreamFailed:
-        nonlocal stream
-        stream = await client.chat.open(scope, body, files, cancels=cancels)
-        ended = await last_event(stream)
-        await stream.aclose()
-        return ended
-
+async def _whole_answer(
+    turn: Turn, body: ChatRequest, files: Sequence[Attached], *, on_disconnect: OnDisconnect
+) -> Json:
+    """Return the answer as JSON, with a place taken for it."""
+    answering = turn.client.chat.answer(turn.scope, body, files, on_disconnect=on_disconnect)
+    watches = watched(turn, on_disconnect)
     try:
-        ended = await opened(turn.request, registry, follow(), watches=watches)
-    except ClientGoneError:
-        if stream is not None:
-            leaving = client.starter.cancel_and_close if cancels else client.starter.leave_and_close
-            client.background.spawn(leaving(stream))
-        raise
-    except Exception:
-        if stream is not None:
-            await stream.aclose()
-        raise
+        ended = await opened(turn.request, turn.registry, answering, watches=watches)
     finally:
-        registry.leave(turn.request.scope)
+        turn.registry.leave(turn.request.scope)
     return _answer_of(ended, turn.settings)
 
 

@@ -7,7 +7,6 @@ from typing import TypeVar
 from starlette.types import Receive
 
 from app.core.errors import ClientGoneError
-from app.core.interruption import interrupt
 
 T = TypeVar("T")
 _LOOKS_AFTER_SECONDS = 0.2
@@ -18,7 +17,7 @@ class ClientWatch:
     """Cancels the code inside its block when the client goes away, and says so by `ClientGoneError`.
 
     The request's body must have been read: what `receive` gives after that is only the disconnect. `on_gone`
-    is called at once, even where the code first comes to the end of what must be whole.
+    is called at once, before the code has come to its end.
     """
 
     def __init__(self, receive: Receive, on_gone: Callable[[], None] | None = None) -> None:
@@ -50,7 +49,7 @@ class ClientWatch:
         if self._on_gone:
             self._on_gone()
         if self._task:
-            interrupt(self._task)
+            self._task.cancel()
 
 
 async def while_there(receive: Receive, work: Awaitable[T], on_gone: Callable[[], None]) -> T:

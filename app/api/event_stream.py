@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import nullcontext, suppress
 from typing import Protocol
 
 import structlog
@@ -47,6 +48,7 @@ class EventStreamResponse(Response):
         source: the events; its run exists already, so every earlier failure had its own status.
         encoder: the protocol.
         registry: where the stream is kept; its place was taken before.
+        watches: whether the client's leaving ends the stream; else the source is read to its end.
         on_gone: what happens to the run when the client leaves before its end.
         on_end: always awaited last; gives the upstream connection up.
         headers: added to the encoder's.
@@ -59,6 +61,7 @@ class EventStreamResponse(Response):
         encoder: Encoder,
         registry: StreamRegistry,
         *,
+        watches: bool,
         on_gone: Callable[[], Awaitable[None]],
         on_end: Callable[[], Awaitable[None]],
         headers: Mapping[str, str],
@@ -68,6 +71,7 @@ class EventStreamResponse(Response):
         self._source = source
         self._encoder = encoder
         self._registry = registry
+        self._watches = watches
         self._on_gone = on_gone
         self._on_end = on_end
         self._interruption: Json | None = None
@@ -86,7 +90,7 @@ class EventStreamResponse(Response):
         self._is_for_a_page = any(name == b"origin" for name, _ in scope["headers"])
         self._registry.add(self)
         try:
-            async with ClientWatch(receive):
+            async with ClientWatch(receive) if self._watches else nullcontext():
                 await send(
                     {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 )
@@ -161,10 +165,17 @@ class EventStreamResponse(Response):
 
     async def _cut_short(self) -> None:
         if self._interruption is None:
-            await self._on_gone()
+            await (self._on_gone() if self._watches else self._read_on())
             return
         events = self._source.fail(self._interruption)
         await self._finish(b"".join(map(self._encoder.encode, events)), events[-1])
+
+    async def _read_on(self) -> None:
+        """Read the source to its end for nobody: its run ends with it. A shutdown ends that too."""
+        self._sending_since = None
+        with suppress(asyncio.CancelledError):
+            async for _ in self._source:
+                continue
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
         loop = asyncio.get_running_loop()

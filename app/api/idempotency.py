@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from app.api.dependencies import ScopeDep
 from app.api.responses import JsonResponse, answer
 from app.core.caller import RequestScope
+from app.core.config import OnDisconnect
 from app.core.errors import ServiceError
 from app.core.limits.idempotency import Claim, Idempotency
 from app.core.limits.idempotency_stores import Answer, StartedRun
@@ -28,9 +29,9 @@ class Once:
         self._claim: Claim | None = None
         self.key = key
 
-    def cancels(self, asked: str | None, default: str) -> bool:
-        """Tell whether the client's leaving stops its run: who sends a key means to come back."""
-        return (asked or ("detach" if self.key is not None else default)) == "cancel"
+    def on_disconnect(self, asked: OnDisconnect | None, default: OnDisconnect) -> OnDisconnect:
+        """Return what the client's leaving means for its run: who sends a key means to come back."""
+        return asked or ("detach" if self.key is not None else default)
 
     async def earlier(self) -> Answer | StartedRun | None:
         """Return what came of the request's first time; None where this is it."""

@@ -11,7 +11,6 @@ from starlette.types import Scope
 from app.api.disconnect import uncancel
 from app.core.caller import Caller
 from app.core.errors import OverloadedError, RateLimitedError, ShuttingDownError
-from app.core.interruption import interrupt
 from app.translate.events import Json
 
 T = TypeVar("T")
@@ -130,7 +129,7 @@ class StreamRegistry:
             stream.interrupt(ShuttingDownError().detail())
         self._is_over = True
         for task in self._waiting:
-            interrupt(task)
+            task.cancel()
         if self._waiting:
             # What is not over yet belongs to clients that left, and still has the rest of the grace period.
             left = self._grace_ends - asyncio.get_running_loop().time()

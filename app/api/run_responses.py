@@ -13,6 +13,7 @@ from app.api.idempotency import REPLAYED, replayed
 from app.api.open_streams import StreamRegistry, holder_of
 from app.api.turns import Turn
 from app.core.caller import RequestScope
+from app.core.config import OnDisconnect
 from app.core.limits.idempotency_stores import Answer
 from app.core.runs.follow import RunStream
 from app.core.runs.resume import ResumedRun
@@ -58,7 +59,9 @@ def _unstarted(opening: Awaitable[object]) -> None:
         opening.close()
 
 
-async def run_once(turn: Turn, opening: Awaitable[RunStream], encoder: Encoder, *, cancels: bool) -> Response:
+async def run_once(
+    turn: Turn, opening: Awaitable[RunStream], encoder: Encoder, *, on_disconnect: OnDisconnect
+) -> Response:
     """Answer with the stream of a run that starts now; a repeated request gets the run of its first time."""
     once, scope = turn.once, turn.scope
     try:
@@ -67,37 +70,48 @@ async def run_once(turn: Turn, opening: Awaitable[RunStream], encoder: Encoder, 
         _unstarted(opening)
         raise
     if earlier is None:
-        watches = once.key is None or cancels
+        watches = watched(turn, on_disconnect)
         stream = await once.started(opened(turn.request, turn.registry, opening, watches=watches))
-        return run_response(turn, stream, encoder, cancels=cancels)
+        return run_response(turn, stream, encoder, on_disconnect=on_disconnect)
     _unstarted(opening)
     if isinstance(earlier, Answer):
         return replayed(earlier)
-    following = turn.client.run_events.open(scope, earlier.thread_id, earlier.run_id, None)
+    following = turn.client.resume.open(scope, earlier.thread_id, earlier.run_id, None)
     scope.headers.update(REPLAYED)
     return await _followed(turn.request, scope, turn.registry, following, encoder)
 
 
-def run_response(turn: Turn, stream: RunStream, encoder: Encoder, *, cancels: bool) -> EventStreamResponse:
+def run_response(
+    turn: Turn, stream: RunStream, encoder: Encoder, *, on_disconnect: OnDisconnect
+) -> EventStreamResponse:
     """Return the response that sends an opened run stream."""
     client = turn.client
 
     async def on_gone() -> None:
-        leaving = client.starter.cancel_and_close if cancels else client.starter.leave_and_close
-        client.background.spawn(leaving(stream))
-
-    async def on_end() -> None:
-        if stream.is_ended:
-            await stream.aclose()
+        client.creator.leave_soon(stream, on_disconnect)
 
     return EventStreamResponse(
-        stream, encoder, turn.registry, on_gone=on_gone, on_end=on_end, headers=turn.scope.headers
+        stream,
+        encoder,
+        turn.registry,
+        # The only reader of a foreground run is this request: it goes on, unless leaving stops it.
+        watches=stream.in_background or on_disconnect == "cancel",
+        on_gone=on_gone,
+        on_end=stream.aclose,
+        headers=turn.scope.headers,
     )
 
 
-async def assistants_stream(turn: Turn, opening: Awaitable[RunStream], *, cancels: bool) -> Response:
+def watched(turn: Turn, on_disconnect: OnDisconnect) -> bool:
+    """Tell whether to notice that the client leaves before its answer has begun."""
+    return on_disconnect == "cancel" or (on_disconnect == "detach" and turn.once.key is None)
+
+
+async def assistants_stream(
+    turn: Turn, opening: Awaitable[RunStream], *, on_disconnect: OnDisconnect
+) -> Response:
     """Answer with the Assistants event stream of a run that starts now."""
-    return await run_once(turn, opening, AssistantsEncoder(), cancels=cancels)
+    return await run_once(turn, opening, AssistantsEncoder(), on_disconnect=on_disconnect)
 
 
 async def followed_stream(
@@ -120,5 +134,5 @@ async def _followed(
         """Leave the run alone: this client only watched it."""
 
     return EventStreamResponse(
-        source, encoder, registry, on_gone=on_gone, on_end=source.aclose, headers=scope.headers
+        source, encoder, registry, watches=True, on_gone=on_gone, on_end=source.aclose, headers=scope.headers
     )

@@ -40,9 +40,9 @@ async def create_thread_and_run(body: ThreadRunCreate, turn: TurnDep) -> Respons
     runs, scope = turn.client.runs, turn.scope
     if not body.stream:
         return await turn.once.answer(lambda: placed(turn, lambda: runs.create_with_thread(scope, body)))
-    cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_runs)
-    opening = runs.stream_with_thread(scope, body, cancels=cancels)
-    return await assistants_stream(turn, opening, cancels=cancels)
+    on_disconnect = turn.once.on_disconnect(body.on_disconnect, turn.settings.on_disconnect_runs)
+    opening = runs.stream_with_thread(scope, body, on_disconnect=on_disconnect)
+    return await assistants_stream(turn, opening, on_disconnect=on_disconnect)
 
 
 @router.post(
@@ -55,9 +55,9 @@ async def create_run(thread_id: str, body: RunCreate, turn: TurnDep) -> Response
     runs, scope = turn.client.runs, turn.scope
     if not body.stream:
         return await turn.once.answer(lambda: placed(turn, lambda: runs.create(scope, thread_id, body)))
-    cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_runs)
-    opening = runs.create_stream(scope, thread_id, body, cancels=cancels)
-    return await assistants_stream(turn, opening, cancels=cancels)
+    on_disconnect = turn.once.on_disconnect(body.on_disconnect, turn.settings.on_disconnect_runs)
+    opening = runs.create_stream(scope, thread_id, body, on_disconnect=on_disconnect)
+    return await assistants_stream(turn, opening, on_disconnect=on_disconnect)
 
 
 @router.get(
@@ -124,9 +124,9 @@ async def submit_tool_outputs(
         return await turn.once.answer(
             lambda: placed(turn, lambda: turn.client.runs.submit(turn.scope, thread_id, run_id, body))
         )
-    cancels = turn.once.cancels(body.on_disconnect, turn.settings.on_disconnect_runs)
-    opening = turn.client.runs.submit_stream(turn.scope, thread_id, run_id, body, cancels=cancels)
-    return await assistants_stream(turn, opening, cancels=cancels)
+    on_disconnect = turn.once.on_disconnect(body.on_disconnect, turn.settings.on_disconnect_runs)
+    opening = turn.client.runs.submit_stream(turn.scope, thread_id, run_id, body, on_disconnect=on_disconnect)
+    return await assistants_stream(turn, opening, on_disconnect=on_disconnect)
 
 
 @router.get(
@@ -172,7 +172,7 @@ async def follow_run(
     ] = None,
 ) -> Response:
     after = starting_after if starting_after is not None else _event_number(last_event_id)
-    opening = client.run_events.open(scope, thread_id, run_id, after)
+    opening = client.resume.open(scope, thread_id, run_id, after)
     return await followed_stream(request, scope, registry, opening)
 
 

@@ -11,8 +11,13 @@ from app.core.config_checks import check_settings, checked_rate_limit
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 VERSION = "0.1.0"
 
+OnDisconnect = Literal["cancel", "finish", "detach"]
+"""What becomes of a run whose client leaves: stopped, read to its end by this replica, or left to go on."""
+
+BackgroundSetting = Literal["auto", "always", "never", "poll", "stream", "off"]
+"""Values of `UPSTREAM_BACKGROUND`; `stream` and `off` are the former names of `always` and `never`."""
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-OnDisconnect = Literal["cancel", "detach"]
 
 # fmt: off
 DEFAULT_UPLOAD_TYPES = [
@@ -115,8 +120,10 @@ class Settings(BaseSettings):
         "direct", description="How calls travel: own connections or openai SDK."
     )
     upstream_max_connections: int = Field(12_000, ge=1, description="Connections to the upstream at most.")
-    upstream_background: Literal["auto", "stream", "poll", "off"] = Field(
-        "auto", description="Background mode of the upstream; auto finds out from its answers."
+    upstream_background: BackgroundSetting = Field(
+        "auto",
+        description="Which runs the upstream works on in the background: auto (those that detach), always, "
+        "never (for zero data retention), poll (as auto, without streams).",
     )
     lock_wait_seconds: float = Field(
         5, ge=0, le=120, description="Longest wait for a busy thread before giving up."
@@ -126,9 +133,6 @@ class Settings(BaseSettings):
     )
     poll_after_ms: int = Field(
         500, ge=50, le=5_000, description="What openai-poll-after-ms tells pollers of a live run."
-    )
-    conversation_pool: int = Field(
-        0, ge=0, le=1_000, description="Empty conversations made ahead, so that new chats start sooner."
     )
 
     # Embedded upstream
@@ -151,11 +155,9 @@ class Settings(BaseSettings):
         20, ge=1, description="The same for one user; more answer 429. API keys acting for nobody are exempt."
     )
     on_disconnect_chat: OnDisconnect = Field(
-        "cancel", description="What a chat does when its client goes away."
+        "cancel", description="What a chat does when its client goes away: cancel, finish or detach."
     )
-    on_disconnect_runs: OnDisconnect = Field(
-        "detach", description="What a run does when its client goes away."
-    )
+    on_disconnect_runs: OnDisconnect = Field("detach", description="The same for runs.")
 
     # Files
     max_upload_bytes: int = Field(536_870_912, ge=1, description="Largest file taken, in bytes.")

@@ -3,25 +3,28 @@
 from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
 from app.core.config import Settings
-from app.core.conversation_pool import ConversationPool
 from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.service import Files
+from app.core.limits.shared_redis import SharedRedis
 from app.core.observability.run_metrics import RunMetrics
-from app.core.runs.create import RunStarter
+from app.core.runs.create import RunCreator
+from app.core.runs.held_runs import HeldRuns
 from app.core.runs.lookup import RunLookup
 from app.core.runs.params import RunParams
 from app.core.runs.resume import ResumeService
+from app.core.runs.stopped_turns import StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
 from app.core.services.chat import Chat
 from app.core.services.messages import Messages
 from app.core.services.runs import Runs
 from app.core.services.threads import Threads
 from app.core.services.transcripts import Transcripts
+from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.port import Upstream
-from app.core.upstream.responses import BackgroundSupport, Responses
+from app.core.upstream.responses import Responses
 
 
 class OpenAIClient:
@@ -31,57 +34,60 @@ class OpenAIClient:
     """
 
     def __init__(
-        self, upstream: Upstream, assistant: Assistant, settings: Settings, meters: RunMetrics
+        self,
+        upstream: Upstream,
+        assistant: Assistant,
+        settings: Settings,
+        metrics: RunMetrics,
+        redis: SharedRedis | None = None,
     ) -> None:
         wait = settings.lock_wait_seconds
         deadline = settings.run_expires_seconds
         self.background = BackgroundTasks()
         self._upstream = upstream
-        lock_waited = meters.metrics.lock_waited
-        self.pool = ConversationPool(
-            Conversations(upstream, lock_wait_seconds=wait), settings.conversation_pool
-        )
-        conversations = Conversations(
-            upstream, lock_wait_seconds=wait, lock_waited=lock_waited, take_spare=self.pool.take
-        )
-        self._run_log = ConversationMetadata(conversations)
-        responses = Responses(
-            upstream,
-            BackgroundSupport(settings.upstream_background),
-            lock_wait_seconds=wait,
-            deadline_seconds=deadline,
-            meters=meters,
-        )
+        conversations = Conversations(upstream, lock_wait_seconds=wait, lock_waited=metrics.lock_waited)
+        self._metadata = ConversationMetadata(conversations)
+        responses = Responses(upstream, lock_wait_seconds=wait, deadline_seconds=deadline, observer=metrics)
         params = RunParams(assistant, settings)
-        reader = RunLookup(conversations, responses, self._run_log, assistant.id, settings)
-        rounds = ToolRounds(conversations, self._run_log)
-        self.starter = RunStarter(
-            responses, self._run_log, rounds, self.background, meters, deadline_seconds=deadline
+        lookup = RunLookup(conversations, responses, self._metadata, assistant.id, settings)
+        rounds = ToolRounds(conversations, self._metadata)
+        self.held_runs = HeldRuns(self.background, redis)
+        self.creator = RunCreator(
+            responses,
+            BackgroundMode(settings.upstream_background),
+            self._metadata,
+            rounds,
+            self.background,
+            StoppedTurns(conversations, self._metadata, self.background, redis),
+            self.held_runs,
+            metrics,
+            deadline_seconds=deadline,
         )
         self.knowledge = KnowledgeStore(upstream, assistant, settings)
         self.files = Files(upstream, self.knowledge, self.background, settings)
         attachments = Attachments(
-            upstream, self.files, self.knowledge, self._run_log, self.background, settings
+            upstream, self.files, self.knowledge, self._metadata, self.background, settings
         )
-        self.messages = Messages(conversations, self._run_log, attachments, params, settings)
-        self.threads = Threads(conversations, self._run_log, self.messages, attachments, params)
+        self.messages = Messages(conversations, self._metadata, attachments, params, settings)
+        self.threads = Threads(conversations, self._metadata, self.messages, attachments, params)
         self.runs = Runs(
             conversations,
             responses,
-            self.starter,
-            reader,
+            self.creator,
+            self.held_runs,
+            lookup,
             rounds,
             self.threads,
             self.messages,
             attachments,
             params,
         )
-        self.run_events = ResumeService(responses, self.runs, self.starter, meters, deadline_seconds=deadline)
-        self.transcripts = Transcripts(conversations, self._run_log, self.files, assistant, settings)
-        self.chat = Chat(conversations, self.starter, reader, self.runs, params, settings)
+        self.resume = ResumeService(responses, self.runs, self.creator, metrics, deadline_seconds=deadline)
+        self.transcripts = Transcripts(conversations, self._metadata, self.files, assistant, settings)
+        self.chat = Chat(conversations, self.creator, lookup, self.runs, params, settings)
 
     async def aclose(self, grace_seconds: float) -> None:
         """Finish what is left over from requests, then close the upstream."""
         await self.background.drain(grace_seconds)
-        await self._run_log.drain()
+        await self._metadata.drain()
         await self._upstream.aclose()

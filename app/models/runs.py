@@ -21,8 +21,11 @@ RunStatus = Literal[
 ]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 OnDisconnect = Annotated[
-    Literal["cancel", "detach"] | None,
-    Field(description="What happens to the run when the client goes away before its end."),
+    Literal["cancel", "finish", "detach"] | None,
+    Field(
+        description="What happens to the run when the client goes away: it is stopped, read to its end here, or "
+        "goes on in the background.",
+    ),
 ]
 
 

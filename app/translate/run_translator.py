@@ -101,6 +101,10 @@ class RunTranslator:
             return [StreamFailed(error)]
         return self._end({**self.response, "output": [], "status": status}, status)
 
+    def said(self) -> list[Json]:
+        """Return the assistant's messages so far, in the upstream's form; begun ones are `incomplete`."""
+        return self._items.messages()
+
     def announce(self, response: Json) -> list[DomainEvent]:
         """Say that the run exists, from a response that was looked up."""
         return self._announce(response)
@@ -188,7 +192,7 @@ class RunTranslator:
         before = self._ensure_running()
         closing = self._items.close(run, whole)
         self.is_ended = True
-        messages, sources = self._answer(whole, run)
+        messages, sources = _answer(whole, run, self._context)
         known = {message["id"] for message in messages}
         messages += [
             e.message for e in closing if isinstance(e, MessageEnded) and e.message["id"] not in known
@@ -214,12 +218,17 @@ class RunTranslator:
             raise MalformedEventError("error")
         return self.fail(UPSTREAM_FAILED)
 
-    def _answer(self, response: Json, run: Json) -> tuple[list[Json], list[Json]]:
-        """Return the messages of a response, oldest first, and the flat sources of their texts."""
-        context = self._context
-        items = [item for item in response["output"] if item.get("type") == "message"]
-        named = {"thread_id": context.thread_id, "assistant_id": context.assistant_id, "run_id": run["id"]}
-        messages = [
-            message_object(item, context.ids, created_at=run["created_at"], **named) for item in items
-        ]
-        return messages, [source for item in items for source in message_sources(item, context.ids)]
+
+def run_ended(response: Json, context: RunContext) -> RunEnded:
+    """Return the end of a run whose response was asked for whole."""
+    whole = response if response.get("output") else {**response, "output": []}
+    run = run_object(whole, context)
+    return RunEnded(run, *_answer(whole, run, context))
+
+
+def _answer(response: Json, run: Json, context: RunContext) -> tuple[list[Json], list[Json]]:
+    """Return the messages of a response, oldest first, and the flat sources of their texts."""
+    items = [item for item in response["output"] if item.get("type") == "message"]
+    named = {"thread_id": context.thread_id, "assistant_id": context.assistant_id, "run_id": run["id"]}
+    messages = [message_object(item, context.ids, created_at=run["created_at"], **named) for item in items]
+    return messages, [source for item in items for source in message_sources(item, context.ids)]

@@ -95,6 +95,12 @@ class StepBuilder:
         """Return the whole items seen so far, in output order, for upstreams whose last event holds none."""
         return [item for _, item in sorted(self._finished.items())]
 
+    def messages(self) -> list[Json]:
+        """Return the assistant's messages so far in the upstream's form; begun ones are `incomplete`."""
+        found = {index: item for index, item in self._finished.items() if item.get("type") == "message"}
+        found |= {index: message.item("incomplete") for index, message in self._messages.items()}
+        return [item for _, item in sorted(found.items())]
+
     def is_finished(self, index: int) -> bool:
         """Tell whether the item at an output index is whole."""
         return index in self._finished
@@ -184,6 +190,7 @@ class StepBuilder:
         for index, message in list(self._messages.items()):
             is_whole = index < len(output) and output[index].get("type") == "message"
             whole = {**output[index], "status": status} if is_whole else message.item(status)
+            self._finished[index] = whole
             events += self._end_message(index, whole)
         waits = run["status"] == "requires_action" and self._step is not None and self._step.is_function
         return events if waits else [*events, *self._close_step(_step_status(run["status"]), run["usage"])]

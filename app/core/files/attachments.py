@@ -45,14 +45,14 @@ class Attachments:
         upstream: Upstream,
         files: Files,
         knowledge: KnowledgeStore,
-        run_log: ConversationMetadata,
+        metadata: ConversationMetadata,
         background: BackgroundTasks,
         settings: Settings,
     ) -> None:
         self._upstream = upstream
         self._files = files
         self._knowledge = knowledge
-        self._run_log = run_log
+        self._metadata = metadata
         self._background = background
         self._max_files = settings.max_files
         self._store_days = settings.thread_store_days
@@ -99,12 +99,12 @@ class Attachments:
         """Give files to the tools of a thread that exists, and keep that in its metadata."""
         if not any(file.tools for file in attached):
             return
-        async with self._run_log.changing(conversation_id):
-            conversation = await self._run_log.current(conversation_id)
+        async with self._metadata.changing(conversation_id):
+            conversation = await self._metadata.current(conversation_id)
             before = resources_of(conversation.get("metadata"))
             after = await self.provide(before, attached)
             if after != before:
-                await self._run_log.set_private(conversation, resources_metadata(after))
+                await self._metadata.set_private(conversation, resources_metadata(after))
 
     async def requested(self, scope: RequestScope, asked: Json, before: Json | None = None) -> Json:
         """Return the resources that a client's `tool_resources` ask for; only trusted callers may."""

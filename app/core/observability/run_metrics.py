@@ -37,17 +37,25 @@ class RunMetrics:
     async def begin(self, params: Json, call: Awaitable[T]) -> tuple["RunMeasurement", T]:
         """Measure a run that `call` creates with these parameters."""
         span = self._tracing.chat(params)
-        meter = RunMeasurement(self, span, awaits_text=True)
+        measurement = RunMeasurement(self, span, awaits_text=True)
         with inside(span):
             try:
-                return meter, await call
+                return measurement, await call
             except BaseException as exc:
-                meter.failed(getattr(exc, "code", None) or type(exc).__name__)
+                measurement.failed(getattr(exc, "code", None) or type(exc).__name__)
                 raise
 
     def watch(self) -> "RunMeasurement":
         """Measure a run that was started before and is followed again: its end alone counts."""
         return RunMeasurement(self, None, awaits_text=False)
+
+    def lock_waited(self, seconds: float) -> None:
+        """Note a pause for a busy conversation."""
+        self.metrics.lock_waited(seconds)
+
+    def run_cancelled(self) -> None:
+        """Count a run that was stopped here."""
+        self.metrics.run_cancelled()
 
     def saw(self, response: Json) -> None:
         """Count a response's end and tokens, unless it lives, was counted, or is history."""
@@ -81,10 +89,10 @@ class RunMetrics:
 class RunMeasurement:
     """Measures one run's stream."""
 
-    __slots__ = ("_meters", "_span", "_started", "awaits_text")
+    __slots__ = ("_metrics", "_span", "_started", "awaits_text")
 
-    def __init__(self, meters: RunMetrics, span: Span | None, *, awaits_text: bool) -> None:
-        self._meters = meters
+    def __init__(self, metrics: RunMetrics, span: Span | None, *, awaits_text: bool) -> None:
+        self._metrics = metrics
         self._span = span
         self._started = time.perf_counter()
         self.awaits_text = awaits_text
@@ -92,19 +100,19 @@ class RunMeasurement:
 
     def created(self) -> None:
         """Note that the upstream took the run."""
-        self._meters.metrics.run_started()
+        self._metrics.metrics.run_started()
 
     def first_text(self) -> None:
         """Note the first text."""
         self.awaits_text = False
         seconds = time.perf_counter() - self._started
-        self._meters.metrics.first_text(seconds)
+        self._metrics.metrics.first_text(seconds)
         if self._span is not None:
             self._span.set_attribute("gen_ai.response.time_to_first_chunk", seconds)
 
     def broke(self, code: str | None) -> None:
         """Note that the stream broke off before its end."""
-        self._meters.metrics.upstream_failed("stream", code)
+        self._metrics.metrics.upstream_failed("stream", code)
 
     def failed(self, code: str | None) -> None:
         """Note that the run never came about."""
@@ -115,7 +123,7 @@ class RunMeasurement:
     def left(self, response: Json | None) -> None:
         """Note how the run stands when its stream is given up, for good or because it has ended."""
         if response is not None:
-            self._meters.saw(response)
+            self._metrics.saw(response)
         if self._span is not None:
             _describe(self._span, response or {})
             self._close()

@@ -3,67 +3,85 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from app.core.background import BackgroundTasks
 from app.core.caller import RequestScope
-from app.core.interruption import Unbroken
+from app.core.config import OnDisconnect
+from app.core.errors import ServiceError
 from app.core.logging import note
-from app.core.observability.run_metrics import RunMetrics
-from app.core.runs.follow import RunStream
+from app.core.observability.run_metrics import RunMeasurement, RunMetrics
+from app.core.runs.follow import BackgroundStream, ForegroundStream, RunStream
+from app.core.runs.held_runs import HeldRun, HeldRuns
+from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
+from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.errors import ToolOutputMissingError, UpstreamError, not_found_as
+from app.core.upstream.errors import BackgroundRefusedError, ToolOutputMissingError, not_found_as
+from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
-from app.translate.events import DomainEvent, Json
+from app.translate.events import DomainEvent, Json, RunEnded
+from app.translate.objects import run_object
 from app.translate.run_metadata import RunHistory
-from app.translate.run_translator import RunTranslator
+from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
 UNANSWERED_HEADER = "x-unanswered-tool-calls"
 
 
-class RunStarter:
-    """Creates responses, as a JSON object or as a stream, and sees to it that nothing is left half done."""
+class RunCreator:
+    """Creates responses: answered whole, followed as a stream, or left to go on in the background."""
 
     def __init__(
         self,
         responses: Responses,
-        run_log: ConversationMetadata,
+        mode: BackgroundMode,
+        metadata: ConversationMetadata,
         rounds: ToolRounds,
         background: BackgroundTasks,
-        meters: RunMetrics,
+        stopped_turns: StoppedTurns,
+        held_runs: HeldRuns,
+        metrics: RunMetrics,
         *,
         deadline_seconds: float,
     ) -> None:
         self._responses = responses
-        self._run_log = run_log
+        self._mode = mode
+        self._metadata = metadata
         self._rounds = rounds
         self._background = background
-        self._meters = meters
+        self._stopped_turns = stopped_turns
+        self._held_runs = held_runs
+        self._metrics = metrics
         self._deadline_seconds = deadline_seconds
 
+    def outlives_client(self, on_disconnect: OnDisconnect) -> bool:
+        """Whether a run that is followed now would go on without its stream."""
+        return self._mode.streams(on_disconnect)
+
     async def start(self, scope: RequestScope, context: RunContext, params: Json) -> Json:
-        """Create a response and return it, whatever becomes of the client meanwhile.
+        """Create a response that its client polls, and return it as it is now.
 
         Where the upstream can, it is created streaming and left at once, so that it can be followed later.
         """
-        if self._responses.streams_in_background:
-            stream = await self.open(scope, context, params)
-            try:
-                return await stream.settled()
-            finally:
-                await stream.aclose()
-        conversation_id = params["conversation"]
-
-        async def begin() -> Json:
-            response = await self._repaired(scope, conversation_id, lambda: self._responses.start(params))
-            await self._remember(context, conversation_id, response)
-            return response
-
+        if self._mode.streams("detach"):
+            stream = await self.open(scope, context, params, on_disconnect="detach")
+            await self.leave(stream, "detach")
+            return stream.response or {}
         with not_found_as("thread"):
-            return await self._unbroken(begin(), _forget)
+            response = await self._started(scope, params)
+        await self._remember(context, params["conversation"], response, is_listed=True)
+        return response
+
+    async def complete(self, scope: RequestScope, context: RunContext, params: Json) -> RunEnded:
+        """Create a response in the foreground and return the end of its run, which no list shows."""
+        with not_found_as("thread"):
+            response = await self._whole(scope, params)
+        await self._remember(context, params["conversation"], response, is_listed=False)
+        return run_ended(response, context)
 
     async def open(
         self,
@@ -71,77 +89,159 @@ class RunStarter:
         context: RunContext,
         params: Json,
         *,
+        on_disconnect: OnDisconnect,
         before: list[DomainEvent] | None = None,
-        log_delay_seconds: float = 0,
-        is_first: bool = False,
-        cancels: bool = False,
+        is_listed: bool = True,
     ) -> RunStream:
         """Create a response and return its stream, read until the run exists.
 
-        `before` are events that go ahead of the run's. With `cancels`, a client that leaves while the
-        upstream has not answered yet stops the run as soon as it has. `is_first` says that the conversation
-        was made for this run, without metadata.
+        `before` are events that go ahead of the run's. Runs in the background are always listed.
         """
-        conversation_id = params["conversation"]
-
-        async def begin() -> RunStream:
-            opening = self._repaired(scope, conversation_id, lambda: self._responses.open_stream(params))
-            meter, (upstream, in_background) = await self._meters.begin(params, opening)
-            translator = RunTranslator(context, resumed=context.first_response_id is not None)
-            stream = RunStream(
-                self._responses,
-                translator,
-                upstream,
-                meter=meter,
-                in_background=in_background,
-                deadline=asyncio.get_running_loop().time() + self._deadline_seconds,
-                on_expired=lambda response_id: self.note_expired(conversation_id, context, response_id),
-            )
-            try:
-                await stream.prime(before or [])
-                if translator.response:
-                    await self._remember(
-                        context, conversation_id, translator.response, log_delay_seconds, is_first=is_first
-                    )
-            except BaseException:
-                await stream.aclose()
-                raise
-            return stream
-
+        opening = self._opened(scope, context, params, on_disconnect, is_listed=is_listed)
         with not_found_as("thread"):
-            return await self._unbroken(begin(), self.cancel_and_close if cancels else self.leave_and_close)
+            if self._mode.streams(on_disconnect):
+                stream = await self._uncut(opening, on_disconnect)
+            else:
+                stream = await opening
+        stream.put_first(before or [])
+        return stream
 
-    async def cancel_and_close(self, stream: RunStream) -> None:
-        """Stop the run of a client that is gone; its connection first, where many leave at once."""
-        try:
-            await stream.aclose()
-        finally:
+    async def leave(self, stream: RunStream, on_disconnect: OnDisconnect) -> None:
+        """See to a run whose client is gone: stop it, let it go on, or read it to its end."""
+        if on_disconnect == "cancel":
             await stream.cancel()
-
-    async def leave_and_close(self, stream: RunStream) -> None:
-        """Let the run of a client that is gone come to its end."""
+            return
         try:
-            await stream.leave()
+            if not stream.in_background:
+                async for _ in stream:
+                    continue
         finally:
             await stream.aclose()
 
-    async def _unbroken(self, work: Awaitable[T], abandon: Callable[[T], Coroutine[Any, Any, None]]) -> T:
-        """Await work that must not be cut in the middle; of a client that leaves, finish and abandon it."""
-        with Unbroken() as block:
-            try:
-                result = await work
-            except UpstreamError:
-                if block.is_interrupted:
-                    raise asyncio.CancelledError from None
-                raise
-        if block.is_interrupted:
-            self._background.spawn(abandon(result))
-            raise asyncio.CancelledError
-        return result
+    def leave_soon(self, stream: RunStream, on_disconnect: OnDisconnect) -> None:
+        """See to a run whose client is gone, beside the request."""
+        self._background.spawn(self.leave(stream, on_disconnect))
 
-    async def _repaired(
-        self, scope: RequestScope, conversation_id: str, call: Callable[[], Awaitable[T]]
-    ) -> T:
+    async def _opened(
+        self,
+        scope: RequestScope,
+        context: RunContext,
+        params: Json,
+        on_disconnect: OnDisconnect,
+        *,
+        is_listed: bool,
+    ) -> RunStream:
+        conversation_id = params["conversation"]
+        call = partial(self._upstream_stream, params, on_disconnect)
+        measurement, (upstream, in_background) = await self._measured(scope, params, call)
+        make = self._background_stream if in_background else self._foreground_stream
+        stream = make(context, params, upstream, measurement)
+        try:
+            await stream.prime()
+            measurement.created()
+            if stream.response is None:
+                return stream
+            if not in_background:
+                held = HeldRun(conversation_id, partial(self._stop, context, conversation_id, stream))
+                self._held_runs.add(_run_id(context, stream.response), held)
+            await self._remember(
+                context, conversation_id, stream.response, is_listed=is_listed or in_background
+            )
+        except BaseException:
+            await stream.aclose()
+            raise
+        return stream
+
+    async def _upstream_stream(
+        self, params: Json, on_disconnect: OnDisconnect
+    ) -> tuple[UpstreamStream, bool]:
+        """Return the stream of a new response, and whether that lives on without it."""
+        background = self._mode.streams(on_disconnect)
+        try:
+            return await self._responses.open_stream(params, background=background), background
+        except BackgroundRefusedError:
+            if not background:
+                raise
+        self._mode.refuse_streams()
+        return await self._upstream_stream(params, on_disconnect)
+
+    def _background_stream(
+        self, context: RunContext, params: Json, upstream: UpstreamStream, measurement: RunMeasurement
+    ) -> RunStream:
+        return BackgroundStream(
+            _translator(context),
+            upstream,
+            self._responses,
+            measurement=measurement,
+            deadline=self._deadline(),
+            on_expired=partial(self.note_expired, params["conversation"], context),
+        )
+
+    def _foreground_stream(
+        self, context: RunContext, params: Json, upstream: UpstreamStream, measurement: RunMeasurement
+    ) -> RunStream:
+        return ForegroundStream(
+            _translator(context),
+            upstream,
+            measurement=measurement,
+            deadline=self._deadline(),
+            on_closed=partial(self._closed, context, params, time.time()),
+        )
+
+    def _closed(
+        self, context: RunContext, params: Json, began_at: float, stream: ForegroundStream, status: str | None
+    ) -> None:
+        """Hold a foreground run no more; keep its turn if it ended as `status` before its response did."""
+        run_id = _run_id(context, stream.response)
+        self._held_runs.discard(run_id)
+        if status is None:
+            return
+        if status == "cancelled":
+            self._metrics.run_cancelled()
+        turn = StoppedTurn(
+            params["conversation"], began_at, _messages(params), stream.said(), (run_id, status)
+        )
+        self._stopped_turns.keep(turn)
+
+    async def _stop(self, context: RunContext, conversation_id: str, stream: RunStream) -> Json | None:
+        """Stop a held run and keep its turn; None if it has just ended by itself."""
+        if stream.is_ended or stream.response is None:
+            return None
+        await stream.cancel()
+        await self._stopped_turns.wait(conversation_id)
+        return run_object(stream.response, context, status="cancelled")
+
+    async def _started(self, scope: RequestScope, params: Json) -> Json:
+        if self._mode.runs():
+            try:
+                return await self._repaired(
+                    scope, params, lambda: self._responses.create_in_background(params)
+                )
+            except BackgroundRefusedError:
+                self._mode.refuse_runs()
+        return await self._whole(scope, params)
+
+    async def _whole(self, scope: RequestScope, params: Json) -> Json:
+        measurement, response = await self._measured(scope, params, lambda: self._responses.create(params))
+        measurement.created()
+        measurement.left(response)
+        return response
+
+    async def _measured(
+        self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]
+    ) -> tuple[RunMeasurement, T]:
+        """Make the call that creates a response; one that is cut off keeps at least the question."""
+        began_at = time.time()
+        try:
+            return await self._metrics.begin(params, self._repaired(scope, params, call))
+        except asyncio.CancelledError:
+            self._stopped_turns.keep(StoppedTurn(params["conversation"], began_at, _messages(params), []))
+            raise
+
+    async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call again after answering the tool calls that an earlier turn left open."""
+        conversation_id = params["conversation"]
+        await self._stopped_turns.wait(conversation_id)
         try:
             return await call()
         except ToolOutputMissingError:
@@ -151,27 +251,32 @@ class RunStarter:
         scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
         return await call()
 
+    async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:
+        """Await an opening that nothing cuts off: a background run of unknown id could not be stopped."""
+        task = asyncio.create_task(opening)
+
+        async def abandon() -> None:
+            with suppress(ServiceError):
+                await self.leave(await task, on_disconnect)
+
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._background.spawn(abandon())
+            raise
+
     async def _remember(
-        self,
-        context: RunContext,
-        conversation_id: str,
-        response: Json,
-        delay_seconds: float = 0,
-        *,
-        is_first: bool = False,
+        self, context: RunContext, conversation_id: str, response: Json, *, is_listed: bool
     ) -> None:
         response_id = response["id"]
-        note(thread_id=context.thread_id, run_id=context.ids.run(context.first_response_id or response_id))
+        note(thread_id=context.thread_id, run_id=context.ids.run(_run_id(context, response)))
         if (first_id := context.first_response_id) is not None:
-            await self._run_log.note(
+            await self._metadata.note(
                 conversation_id, lambda history: history.set_round(first_id, response_id)
             )
-            return
-        created_at = int(response.get("created_at") or time.time())
-        if is_first:
-            self._run_log.note_first_run(conversation_id, response_id, created_at)
-        else:
-            self._run_log.note_run(conversation_id, response_id, created_at, delay_seconds=delay_seconds)
+        elif is_listed:
+            created_at = int(response.get("created_at") or time.time())
+            self._metadata.note_run(conversation_id, response_id, created_at)
 
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
         """Remember soon that a run expired: upstream it is only cancelled."""
@@ -180,8 +285,21 @@ class RunStarter:
         def change(history: RunHistory) -> None:
             history.set_ended(first_id, "expired")
 
-        self._background.spawn(self._run_log.note(conversation_id, change))
+        self._background.spawn(self._metadata.note(conversation_id, change))
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._deadline_seconds
 
 
-async def _forget(_response: Json) -> None:
-    """Leave a run that was started to itself: its id can be found in the thread's list."""
+def _translator(context: RunContext) -> RunTranslator:
+    return RunTranslator(context, resumed=context.first_response_id is not None)
+
+
+def _run_id(context: RunContext, response: Json | None) -> str:
+    """Return the first response of a run; empty while there is none."""
+    return context.first_response_id or (str(response["id"]) if response else "")
+
+
+def _messages(params: Json) -> list[Json]:
+    """Return the messages of a request's input."""
+    return [item for item in params.get("input") or [] if item.get("type") == "message"]

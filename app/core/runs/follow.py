@@ -1,19 +1,26 @@
 """One run's upstream stream, followed to its end whatever happens to the connection."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from typing import ClassVar
 
 import structlog
 
 from app.core.errors import ServiceError
 from app.core.observability.run_metrics import RunMeasurement
-from app.core.runs.deadline import Deadline
-from app.core.runs.reconnects import Reconnects
-from app.core.upstream.errors import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
+from app.core.upstream.errors import (
+    UpstreamBrokenError,
+    UpstreamBusyError,
+    UpstreamError,
+    UpstreamMissingError,
+    UpstreamRefusedError,
+    UpstreamServerError,
+    UpstreamTimeoutError,
+    UpstreamUnreachableError,
+)
 from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
-from app.core.upstream.retries import retry_when_busy
 from app.translate.events import DomainEvent, Json, StreamFailed, TextDelta
 from app.translate.objects import LIVE
 from app.translate.run_translator import RunTranslator
@@ -21,53 +28,60 @@ from app.translate.upstream_types import MalformedEventError
 from app.utils.sse import SSEDecoder
 
 _log = structlog.get_logger(__name__)
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+_LONGEST_OUTAGE_SECONDS = 60.0
+"""How long a background run waits for an upstream that answers nothing of use."""
+
+_PASSING = (
+    UpstreamUnreachableError,
+    UpstreamBrokenError,
+    UpstreamTimeoutError,
+    UpstreamServerError,
+    UpstreamBusyError,
+)
+"""Failures of an upstream that is away for a while, or overloaded."""
 
 
-class RunStream:
+OnClosed = Callable[["ForegroundStream", str | None], None]
+
+
+class RunStream(ABC):
     """Batches of domain events, one batch for what one upstream read brought.
 
-    A background response lives on when its stream breaks, so the stream is opened again after the last event
-    seen; a foreground one is looked up once. Whatever happens, the last is `RunEnded` or `StreamFailed`.
+    Whatever happens, the last event is `RunEnded` or `StreamFailed`.
 
     Args:
-        responses: to look the response up, follow it again, and cancel it.
         translator: makes events of what the upstream sends.
         stream: the open upstream stream.
-        meter: what the run leaves behind for its operator.
-        in_background: the response goes on without its stream.
+        measurement: counts and traces the run.
         deadline: when the run expires, on the loop's clock.
-        on_expired: told the response that expired.
-        is_ours: the run was started here; else it is only watched, and a broken stream does not stop it.
 
     """
 
+    in_background: ClassVar[bool]
+    """Whether the run goes on without this stream."""
+
     def __init__(
         self,
-        responses: Responses,
         translator: RunTranslator,
         stream: UpstreamStream,
         *,
-        meter: RunMeasurement,
-        in_background: bool,
+        measurement: RunMeasurement,
         deadline: float,
-        on_expired: Callable[[str], None] | None = None,
-        is_ours: bool = True,
     ) -> None:
-        self._responses = responses
         self._translator = translator
-        self._meter = meter
-        self._in_background = in_background
-        self._deadline = Deadline(deadline)
-        self._on_expired = on_expired
-        self._is_ours = is_ours
-        self._reconnects = Reconnects()
+        self._measurement = measurement
+        self._deadline = deadline
+        self._timeout: asyncio.Timeout | None = None
         self._first: list[DomainEvent] = []
+        self._failure: UpstreamError | None = None
         self._attach(stream)
 
     @property
-    def response_id(self) -> str | None:
-        """The upstream response, once the upstream named it."""
-        return self._translator.response["id"] if self._translator.response else None
+    def response(self) -> Json | None:
+        """The upstream response as it was shown last; None until it exists."""
+        return self._translator.response
 
     @property
     def public_ids(self) -> tuple[str, str] | None:
@@ -79,18 +93,16 @@ class RunStream:
         """Whether the terminal event was produced."""
         return self._translator.is_ended
 
-    async def prime(self, before: list[DomainEvent]) -> None:
-        """Read on until the run exists; raises the failure that kept it from existing.
-
-        `before` are events that go ahead of the upstream's.
-        """
+    async def prime(self) -> None:
+        """Read on until the run exists; raises the failure that kept it from existing."""
         while not self._first and self._translator.response is None:
             self._first = await self._next()
         if self._first and isinstance(failed := self._first[0], StreamFailed):
             raise self._failure or _restored(failed.error)
-        if self._is_ours:
-            self._meter.created()
-        self._first = before + self._first
+
+    def put_first(self, events: list[DomainEvent]) -> None:
+        """Let events go ahead of the upstream's."""
+        self._first = events + self._first
 
     def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
         return self
@@ -104,63 +116,43 @@ class RunStream:
         return events
 
     def fail(self, error: Json) -> list[DomainEvent]:
-        """End the stream from this side with an error; the run itself is not touched."""
+        """End the stream from this side with an error event."""
         self._translator.is_ended = True
         return [StreamFailed(error)]
 
-    async def settled(self) -> Json:
-        """Return the response: as it stands where it goes on in the background, else when it has ended."""
-        if not self._in_background:
-            await self.leave()
-        if self._translator.response is None:
-            raise UpstreamBrokenError
-        return self._translator.response
-
+    @abstractmethod
     async def cancel(self) -> None:
-        """Stop the run upstream; closing a foreground stream is all that can be done for one."""
-        if self.response_id and self._in_background and not self.is_ended:
-            try:
-                await self._responses.cancel(self.response_id)
-            except UpstreamError as exc:
-                _log.warning("run_not_cancelled", code=exc.code)
-
-    async def leave(self) -> None:
-        """Let the run go on unread: a foreground response is read to its end here, or its turn is lost."""
-        if not self._in_background:
-            async for _ in self:
-                continue
+        """Stop the run, and follow it no more."""
 
     async def aclose(self) -> None:
-        """Give the upstream connection up."""
-        self._meter.left(self._translator.response)
-        self._deadline.cancel()
-        await self._detach()
+        """Give the upstream connection up; closing twice is harmless."""
+        self._measurement.left(self.response)
+        await self._stream.aclose()
 
     def _attach(self, stream: UpstreamStream) -> None:
         self._stream = stream
         self._reads = aiter(stream)
-        self._reading: asyncio.Future[bytes] | None = None
         self._decoder = SSEDecoder()
-        self._failure: UpstreamError | None = None
         self._is_garbled = False
 
-    async def _detach(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-        await self._stream.aclose()
-
     async def _next(self) -> list[DomainEvent]:
+        """Return the events of the next upstream read, none where it completed none."""
         if self._is_garbled:
-            return await self._recover(UpstreamBrokenError())
+            return await self._broken(UpstreamBrokenError())
         try:
-            chunk = await self._deadline.within(self._read)
+            async with asyncio.timeout_at(self._deadline) as self._timeout:
+                chunk = await anext(self._reads)
         except StopAsyncIteration:
-            return await self._recover(UpstreamBrokenError())
+            return await self._broken(UpstreamBrokenError())
         except TimeoutError:
-            return await self._expire()
+            return await self._timed_out()
         except UpstreamError as exc:
-            return await self._recover(exc)
+            return await self._broken(exc)
+        finally:
+            self._timeout = None
+        return self._translated(chunk)
+
+    def _translated(self, chunk: bytes) -> list[DomainEvent]:
         events: list[DomainEvent] = []
         try:
             for name, data in self._decoder.feed(chunk):
@@ -168,78 +160,203 @@ class RunStream:
         except (MalformedEventError, ValueError):
             # What came before it is not kept waiting for what comes of it.
             self._is_garbled = True
-        if self._meter.awaits_text and any(isinstance(event, TextDelta) for event in events):
-            self._meter.first_text()
+        if self._measurement.awaits_text and any(isinstance(event, TextDelta) for event in events):
+            self._measurement.first_text()
         return events
 
-    async def _read(self) -> bytes:
-        if self._in_background:
-            return await anext(self._reads)
-        # A reader who goes away must not break the read off: `leave` still needs the rest of the stream.
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(anext(self._reads))
-        chunk = await asyncio.shield(self._reading)
-        self._reading = None
-        return chunk
+    @abstractmethod
+    async def _broken(self, failure: UpstreamError) -> list[DomainEvent]:
+        """Return what follows a stream that broke off before its end."""
 
-    async def _recover(self, failure: UpstreamError) -> list[DomainEvent]:
-        await self._detach()
-        self._meter.broke(failure.code)
+    @abstractmethod
+    async def _timed_out(self) -> list[DomainEvent]:
+        """Return what follows the run's deadline."""
+
+
+class ForegroundStream(RunStream):
+    """The stream of a response that ends with it: closing the connection is how it is cancelled.
+
+    Args:
+        on_closed: called once, with the stream and, if the upstream did not end it, the status of its run.
+
+    """
+
+    in_background = False
+
+    def __init__(
+        self,
+        translator: RunTranslator,
+        stream: UpstreamStream,
+        *,
+        measurement: RunMeasurement,
+        deadline: float,
+        on_closed: OnClosed,
+    ) -> None:
+        super().__init__(translator, stream, measurement=measurement, deadline=deadline)
+        self._on_closed: OnClosed | None = on_closed
+        self._status_if_closed: str | None = "cancelled"
+        self._is_stopped = False
+        self._closed = asyncio.Event()
+
+    async def cancel(self) -> None:
+        """Stop the run; whoever reads the stream gets its end as a cancelled run."""
+        self._is_stopped = True
+        if self._timeout is None:
+            await self.aclose()
+        else:
+            # The reader's wait for the upstream is over, and it closes the stream.
+            self._timeout.reschedule(asyncio.get_running_loop().time())
+            await self._closed.wait()
+
+    async def aclose(self) -> None:
+        """Close the upstream's connection; an unfinished response stops there."""
+        on_closed, self._on_closed = self._on_closed, None
+        await super().aclose()
+        if on_closed is not None:
+            on_closed(self, self._status_if_closed)
+        self._closed.set()
+
+    def said(self) -> list[Json]:
+        """Return the assistant's messages so far, in the upstream's form."""
+        return self._translator.said()
+
+    async def _next(self) -> list[DomainEvent]:
+        return await (self._stopped() if self._is_stopped else super()._next())
+
+    async def _stopped(self) -> list[DomainEvent]:
+        await self.aclose()
+        return self._translator.fail({}, status="cancelled")
+
+    def _translated(self, chunk: bytes) -> list[DomainEvent]:
+        events = super()._translated(chunk)
+        if self._translator.is_ended:
+            self._status_if_closed = None
+        return events
+
+    async def _broken(self, failure: UpstreamError) -> list[DomainEvent]:
+        self._measurement.broke(failure.code)
         self._failure = failure
-        translator = self._translator
-        if translator.is_ended:
-            return []
-        if self.response_id is None:
-            return translator.fail(failure.detail())
+        self._status_if_closed = "failed"
+        await self.aclose()
+        _log.warning("run_failed_by_upstream", code=failure.code)
+        return self._translator.fail(failure.detail())
+
+    async def _timed_out(self) -> list[DomainEvent]:
+        if self._is_stopped:
+            return await self._stopped()
+        self._failure = UpstreamTimeoutError()
+        self._status_if_closed = "expired"
+        await self.aclose()
+        return self._translator.fail(self._failure.detail(), status="expired")
+
+
+class BackgroundStream(RunStream):
+    """The stream of a response that lives on without it: when it breaks, it is opened again or polled.
+
+    Args:
+        responses: to look the response up, follow it again, and cancel it.
+        on_expired: told the id of a response that expired.
+
+    """
+
+    in_background = True
+
+    def __init__(
+        self,
+        translator: RunTranslator,
+        stream: UpstreamStream,
+        responses: Responses,
+        *,
+        measurement: RunMeasurement,
+        deadline: float,
+        on_expired: Callable[[str], None],
+    ) -> None:
+        super().__init__(translator, stream, measurement=measurement, deadline=deadline)
+        self._responses = responses
+        self._on_expired = on_expired
+        self._can_reopen = True
+        self._reopened_after: int | None = None
+        self._pause_seconds = 0.0
+
+    async def cancel(self) -> None:
+        """Stop the run upstream, unless it has ended."""
+        # The connection goes first, where many clients leave at once.
+        await self.aclose()
+        if self.response is not None and not self.is_ended:
+            try:
+                await self._responses.cancel(self.response["id"])
+            except UpstreamError as exc:
+                _log.warning("run_not_cancelled", code=exc.code)
+
+    async def _broken(self, failure: UpstreamError) -> list[DomainEvent]:
+        await self._stream.aclose()
+        self._measurement.broke(failure.code)
+        self._failure = failure
+        if self.response is None or self.is_ended:
+            return self._translator.fail(failure.detail())
         try:
-            response = await self._deadline.within(partial(self._resumed, self.response_id))
-            if response is None:
-                return []
-            if response.get("status") not in LIVE:
-                return translator.finish(response)
+            async with asyncio.timeout_at(self._deadline):
+                return await self._rejoined(self.response["id"])
         except TimeoutError:
-            return await self._expire()
+            return await self._timed_out()
         except UpstreamError as exc:
             _log.warning("stream_not_recovered", code=exc.code)
-        if not self._is_ours:
             return self.fail(failure.detail())
-        await self.cancel()
-        _log.warning("run_failed_by_upstream", code=failure.code)
-        return translator.fail(failure.detail())
 
-    async def _resumed(self, response_id: str) -> Json | None:
-        """Go on after the last event, also where the response has ended: only there the rest has numbers.
+    async def _rejoined(self, response_id: str) -> list[DomainEvent]:
+        """Go on after the last event: with the stream opened again, else with the response once it has ended.
 
-        Returns the response where it is not to be followed any more, else None.
+        Raises the upstream's failure when it lasts too long, or says that the response is gone.
         """
+        loop = asyncio.get_running_loop()
+        away_since: float | None = None
+        if self._translator.last_sequence != self._reopened_after:
+            self._pause_seconds = 0.0
         while True:
-            response = await retry_when_busy(partial(self._responses.get, response_id))
-            status, seen = response.get("status"), self._translator.last_sequence
-            # Only in the background is there more to come, and the stream of a cancelled response just ends.
-            is_over = not self._in_background or status == "cancelled"
-            if is_over or not self._reconnects.allow(status, seen, self._failure):
-                return response
+            await asyncio.sleep(self._pause_seconds)
+            self._pause_seconds = min(
+                max(self._pause_seconds * 2, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS
+            )
             try:
-                self._attach(
-                    await retry_when_busy(partial(self._responses.follow, response_id, starting_after=seen))
-                )
-            except UpstreamTimeoutError as exc:
-                self._failure = exc
-            except UpstreamError as exc:
-                _log.warning("stream_not_reopened", code=exc.code)
-                return response
-            else:
-                return None
+                response = await self._responses.get(response_id)
+            except _PASSING:
+                away_since = away_since or loop.time()
+                if loop.time() - away_since > _LONGEST_OUTAGE_SECONDS:
+                    raise
+                continue
+            away_since = None
+            if await self._reopened(response):
+                return []
+            if response.get("status") not in LIVE:
+                return self._translator.finish(response)
 
-    async def _expire(self) -> list[DomainEvent]:
-        response_id = self.response_id
-        await self._detach()
+    async def _reopened(self, response: Json) -> bool:
+        """Open the stream again after the last event, unless the upstream refuses or events have no numbers.
+
+        A response that has ended is followed too: only its stream numbers the events that are left.
+        """
+        seen = self._translator.last_sequence
+        is_over = response.get("status") not in LIVE and seen == self._reopened_after
+        if not self._can_reopen or seen is None or is_over or response.get("status") == "cancelled":
+            return False
+        try:
+            self._attach(await self._responses.follow(response["id"], starting_after=seen))
+        except (UpstreamRefusedError, UpstreamMissingError) as exc:
+            self._can_reopen = False
+            _log.info("stream_not_reopened", code=exc.code, now="polling")
+            return False
+        except _PASSING:
+            return False
+        self._reopened_after = seen
+        return True
+
+    async def _timed_out(self) -> list[DomainEvent]:
+        response = self.response
         await self.cancel()
-        if response_id is None:
+        if response is None:
             self._failure = UpstreamTimeoutError()
             return self._translator.fail(self._failure.detail())
-        if self._on_expired:
-            self._on_expired(response_id)
+        self._on_expired(response["id"])
         return self._translator.fail({}, status="expired")
 
 

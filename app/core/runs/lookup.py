@@ -48,13 +48,13 @@ class RunLookup:
         self,
         conversations: Conversations,
         responses: Responses,
-        run_log: ConversationMetadata,
+        metadata: ConversationMetadata,
         assistant_id: str,
         settings: Settings,
     ) -> None:
         self._conversations = conversations
         self._responses = responses
-        self._run_log = run_log
+        self._metadata = metadata
         self._assistant_id = assistant_id
         self._lifetime_seconds = int(settings.run_expires_seconds)
         self._exposes = settings.expose_instructions
@@ -83,7 +83,7 @@ class RunLookup:
         """Look up every remembered run of a thread, newest first; those gone upstream are left out."""
         conversation_id = scope.conversation(thread_id)
         with not_found_as("thread"):
-            _, history = await self._run_log.read(conversation_id)
+            _, history = await self._metadata.read(conversation_id)
 
         async def look(first_id: str) -> RunView | None:
             try:
@@ -117,10 +117,10 @@ class RunLookup:
     ) -> RunView:
         first_id = response["id"]
         status, ended = run_status(response), None
-        if status in {"requires_action", "cancelled"}:
+        if status in {"requires_action", "cancelled"} or _was_in_foreground(response, status):
             if history is None:
                 with not_found_as("thread"):
-                    _, history = await self._run_log.read(conversation_id)
+                    _, history = await self._metadata.read(conversation_id)
             ended = history.ended_as(first_id)
             if (current_id := history.current_of(first_id)) != first_id:
                 response = await self._responses.get(current_id)
@@ -138,7 +138,7 @@ class RunLookup:
         if status in LIVE:
             await self._stop(response["id"])
             first_id = context.first_response_id or response["id"]
-            await self._run_log.note(conversation_id, lambda history: history.set_ended(first_id, "expired"))
+            await self._metadata.note(conversation_id, lambda history: history.set_ended(first_id, "expired"))
         return "expired"
 
     async def _stop(self, response_id: str) -> None:
@@ -162,6 +162,11 @@ class RunLookup:
             if len(outputs) == len(wanted) or seen >= _OUTPUT_SCAN_ITEMS:
                 break
         return outputs
+
+
+def _was_in_foreground(response: Json, status: str) -> bool:
+    """Tell whether only our own note may say that the run was stopped: its upstream response looks alive."""
+    return status in LIVE and response.get("background") is not True
 
 
 def _conversation_of(response: Json) -> str | None:

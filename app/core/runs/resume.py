@@ -3,12 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from app.core.caller import RequestScope
 from app.core.errors import ServiceError
 from app.core.observability.run_metrics import RunMetrics
-from app.core.runs.create import RunStarter
-from app.core.runs.follow import RunStream
+from app.core.runs.create import RunCreator
+from app.core.runs.follow import BackgroundStream, RunStream
 from app.core.runs.lookup import RunView
 from app.core.services.runs import Runs
 from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError
@@ -113,15 +114,15 @@ class ResumeService:
         self,
         responses: Responses,
         runs: Runs,
-        starter: RunStarter,
-        meters: RunMetrics,
+        creator: RunCreator,
+        metrics: RunMetrics,
         *,
         deadline_seconds: float,
     ) -> None:
         self._responses = responses
         self._runs = runs
-        self._starter = starter
-        self._meters = meters
+        self._creator = creator
+        self._metrics = metrics
         self._deadline_seconds = deadline_seconds
 
     async def open(
@@ -142,20 +143,16 @@ class ResumeService:
         except (UpstreamRefusedError, UpstreamMissingError):
             polled = PolledRun(translator, view, lambda: self._runs.view(scope, thread_id, run_id))
             return ResumedRun(polled, starting_after)
-        stream = RunStream(
-            self._responses,
+        stream = BackgroundStream(
             translator,
             upstream,
-            meter=self._meters.watch(),
-            in_background=True,
+            self._responses,
+            measurement=self._metrics.watch(),
             deadline=self._deadline(view),
-            on_expired=lambda response_id: self._starter.note_expired(
-                view.conversation_id, view.context, response_id
-            ),
-            is_ours=False,
+            on_expired=partial(self._creator.note_expired, view.conversation_id, view.context),
         )
         try:
-            await stream.prime([])
+            await stream.prime()
         except BaseException:
             await stream.aclose()
             raise

@@ -22,15 +22,15 @@ _CALL_ID = re.compile(r"[A-Za-z0-9_.-]{1,80}\Z")
 class ToolRounds:
     """Keeps a conversation's function calls answered: an open one makes every later turn fail upstream."""
 
-    def __init__(self, conversations: Conversations, run_log: ConversationMetadata) -> None:
+    def __init__(self, conversations: Conversations, metadata: ConversationMetadata) -> None:
         self._conversations = conversations
-        self._run_log = run_log
+        self._metadata = metadata
 
     async def give_up(self, view: RunView) -> None:
         """Answer the calls of a run that is cancelled while it waits."""
         items = [output_item(call["id"], CANCELLED) for call in pending_calls(view.response)]
         await self._conversations.add_items(view.conversation_id, items)
-        await self._run_log.note(
+        await self._metadata.note(
             view.conversation_id, lambda history: history.set_ended(view.first_id, "cancelled")
         )
 
@@ -47,7 +47,7 @@ class ToolRounds:
                 if first_id := history.run_of_message(item_id):
                     history.set_ended(first_id, "expired")
 
-        await self._run_log.note(conversation_id, expire)
+        await self._metadata.note(conversation_id, expire)
         return [call_id for call_id in open_calls if _CALL_ID.match(call_id)]
 
     async def _open_calls(self, conversation_id: str) -> dict[str, str]:

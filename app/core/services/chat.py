@@ -1,13 +1,13 @@
 """The chat surface: a thread, a message and a run in one call."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import partial
+from contextlib import contextmanager
 
 from app.core.caller import RequestScope
-from app.core.config import Settings
-from app.core.errors import BadRequestError, ConflictError, NotFoundError
-from app.core.runs.create import RunStarter
+from app.core.config import OnDisconnect, Settings
+from app.core.errors import BadRequestError, ConflictError
+from app.core.runs.create import RunCreator
 from app.core.runs.follow import RunStream
 from app.core.runs.lookup import RunLookup
 from app.core.runs.params import RunParams, turn_body
@@ -18,10 +18,8 @@ from app.models.chat import ChatRequest
 from app.models.runs import ToolOutputsSubmit
 from app.translate.attachments import Attached, with_files
 from app.translate.chat_input import history_items, last_user_items
+from app.translate.context import RunContext
 from app.translate.events import Json, RunEnded, StreamFailed
-
-_LOG_DELAY_SECONDS = 2.0
-"""Chats of one thread within this time share one write of its run history; see `ConversationMetadata`."""
 
 FILES_ALONE: Json = {"role": "user", "text": ""}
 """The one message of a turn that consists of files."""
@@ -33,18 +31,48 @@ class Chat:
     def __init__(
         self,
         conversations: Conversations,
-        starter: RunStarter,
-        reader: RunLookup,
+        creator: RunCreator,
+        lookup: RunLookup,
         runs: Runs,
         params: RunParams,
         settings: Settings,
     ) -> None:
         self._conversations = conversations
-        self._starter = starter
-        self._reader = reader
+        self._creator = creator
+        self._lookup = lookup
         self._runs = runs
         self._params = params
         self._max_chars = settings.max_message_chars
+
+    async def answer(
+        self,
+        scope: RequestScope,
+        body: ChatRequest,
+        files: Sequence[Attached] = (),
+        *,
+        on_disconnect: OnDisconnect,
+    ) -> RunEnded | StreamFailed:
+        """Carry out a turn, with files that came along, and return its end.
+
+        Upstream: POST conversations for a new thread, and POST responses: a plain one where the run may end
+        with its client, else a stream in the background.
+        """
+        if body.tool_outputs is None and not self._creator.outlives_client(on_disconnect):
+            before, items = self._turn(scope, body, files)
+            context, params = await self._prepared(scope, body.thread_id, before, items)
+            with _locked_as_busy():
+                return await self._creator.complete(scope, context, params)
+        stream = await self.open(scope, body, files, on_disconnect=on_disconnect)
+        try:
+            ended = await _last_event(stream)
+        except asyncio.CancelledError:
+            self._creator.leave_soon(stream, on_disconnect)
+            raise
+        except BaseException:
+            await stream.aclose()
+            raise
+        await stream.aclose()
+        return ended
 
     async def open(
         self,
@@ -52,7 +80,7 @@ class Chat:
         body: ChatRequest,
         files: Sequence[Attached] = (),
         *,
-        cancels: bool,
+        on_disconnect: OnDisconnect,
     ) -> RunStream:
         """Start a turn, with files that came along, and return its stream.
 
@@ -62,12 +90,10 @@ class Chat:
             outputs = ToolOutputsSubmit.model_construct(tool_outputs=body.tool_outputs)
             with _locked_as_busy():
                 return await self._runs.submit_stream(
-                    scope, body.thread_id, body.run_id, outputs, cancels=cancels
+                    scope, body.thread_id, body.run_id, outputs, on_disconnect=on_disconnect
                 )
-        before, items = self._input(body, files)
-        if files:
-            items[-1] = with_files(items[-1], files, scope.ids)
-        return await self.open_turn(scope, body.thread_id, before, items, cancels=cancels)
+        before, items = self._turn(scope, body, files)
+        return await self.open_turn(scope, body.thread_id, before, items, on_disconnect=on_disconnect)
 
     async def open_turn(
         self,
@@ -76,43 +102,30 @@ class Chat:
         before: list[Json],
         items: list[Json],
         *,
-        cancels: bool,
+        on_disconnect: OnDisconnect,
     ) -> RunStream:
         """Start a turn with ready input items; `before` are what a new thread begins with."""
-        start = partial(self._start, scope, items, cancels=cancels)
-        if thread_id is not None:
-            return await start(thread_id, scope.conversation(thread_id))
-        scope.check_new_thread()
-        if not before and (spare := self._conversations.take_spare()):
-            # One that the upstream has lost meanwhile is not worth a word: another is as good.
-            with suppress(NotFoundError):
-                return await start(scope.ids.thread(spare["id"]), spare["id"], is_first=True)
-        created = await self._conversations.create(before, {})
-        return await start(scope.ids.thread(created["id"]), created["id"], is_first=True)
+        context, params = await self._prepared(scope, thread_id, before, items)
+        with _locked_as_busy():
+            return await self._creator.open(
+                scope, context, params, on_disconnect=on_disconnect, is_listed=False
+            )
 
-    async def _start(
-        self,
-        scope: RequestScope,
-        items: list[Json],
-        thread_id: str,
-        conversation_id: str,
-        *,
-        cancels: bool,
-        is_first: bool = False,
-    ) -> RunStream:
+    async def _prepared(
+        self, scope: RequestScope, thread_id: str | None, before: list[Json], items: list[Json]
+    ) -> tuple[RunContext, Json]:
+        """Return how the turn's run is shown, and the parameters of its response."""
+        if thread_id is None:
+            scope.check_new_thread()
+            conversation_id = (await self._conversations.create(before, {}))["id"]
+            thread_id = scope.ids.thread(conversation_id)
+        else:
+            conversation_id = scope.conversation(thread_id)
         scope.headers["x-thread-id"] = thread_id
         params = self._params.for_chat(scope, {})
         if resources := await self._runs.resources(conversation_id, scope, params.get("tools") or []):
             params = self._params.for_chat(scope, resources)
-        with _locked_as_busy():
-            return await self._starter.open(
-                scope,
-                self._reader.context(scope, thread_id),
-                turn_body(params, conversation_id, items),
-                log_delay_seconds=_LOG_DELAY_SECONDS,
-                cancels=cancels,
-                is_first=is_first,
-            )
+        return self._lookup.context(scope, thread_id), turn_body(params, conversation_id, items)
 
     def history(self, messages: list[Json], thread_id: str | None) -> tuple[list[Json], list[Json]]:
         """Split a frontend's history into what a new thread begins with and this turn's input.
@@ -124,6 +137,15 @@ class Chat:
         if thread_id or items[-1].get("role") != "user":
             return [], items
         return items[:-1], items[-1:]
+
+    def _turn(
+        self, scope: RequestScope, body: ChatRequest, files: Sequence[Attached]
+    ) -> tuple[list[Json], list[Json]]:
+        """Return what a new thread begins with, and the turn's input items with the files that came along."""
+        before, items = self._input(body, files)
+        if files:
+            items[-1] = with_files(items[-1], files, scope.ids)
+        return before, items
 
     def _input(self, body: ChatRequest, files: Sequence[Attached]) -> tuple[list[Json], list[Json]]:
         if files and body.messages == [FILES_ALONE]:
@@ -143,7 +165,7 @@ class Chat:
             )
 
 
-async def last_event(stream: RunStream) -> RunEnded | StreamFailed:
+async def _last_event(stream: RunStream) -> RunEnded | StreamFailed:
     """Follow a stream to its terminal event."""
     async for events in stream:
         if isinstance(last := events[-1], RunEnded | StreamFailed):

@@ -38,13 +38,13 @@ class Messages:
     def __init__(
         self,
         conversations: Conversations,
-        run_log: ConversationMetadata,
+        metadata: ConversationMetadata,
         attachments: Attachments,
         params: RunParams,
         settings: Settings,
     ) -> None:
         self._conversations = conversations
-        self._run_log = run_log
+        self._metadata = metadata
         self._attachments = attachments
         self._params = params
         self._max_chars = settings.max_message_chars
@@ -66,7 +66,7 @@ class Messages:
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
             (conversation, history), item = await gather_pair(
-                self._run_log.read(conversation_id), self._conversations.get_item(conversation_id, item_id)
+                self._metadata.read(conversation_id), self._conversations.get_item(conversation_id, item_id)
             )
         if item.get("type") != "message":
             raise not_found("message")
@@ -89,7 +89,7 @@ class Messages:
         """
         conversation_id = scope.conversation(thread_id)
         response_id = scope.response(run_id) if run_id else None
-        reading = self._run_log.read(conversation_id)
+        reading = self._metadata.read(conversation_id)
         with not_found_as("thread"):
             if response_id is None:
                 window = self._window(scope, conversation_id, cursor)

@@ -5,10 +5,12 @@ import itertools
 from weakref import WeakValueDictionary
 
 from app.core.caller import RequestScope
+from app.core.config import OnDisconnect
 from app.core.errors import BadRequestError, not_found
 from app.core.files.attachments import Attachments
-from app.core.runs.create import RunStarter
+from app.core.runs.create import RunCreator
 from app.core.runs.follow import RunStream
+from app.core.runs.held_runs import HeldRuns
 from app.core.runs.lookup import RunLookup, RunView
 from app.core.runs.params import RunParams, turn_body
 from app.core.runs.tool_outputs import ToolRounds, answered_step, output_items
@@ -34,8 +36,9 @@ class Runs:
         self,
         conversations: Conversations,
         responses: Responses,
-        starter: RunStarter,
-        reader: RunLookup,
+        creator: RunCreator,
+        held_runs: HeldRuns,
+        lookup: RunLookup,
         rounds: ToolRounds,
         threads: Threads,
         messages: Messages,
@@ -44,8 +47,9 @@ class Runs:
     ) -> None:
         self._conversations = conversations
         self._responses = responses
-        self._starter = starter
-        self._reader = reader
+        self._creator = creator
+        self._held_runs = held_runs
+        self._lookup = lookup
         self._rounds = rounds
         self._threads = threads
         self._messages = messages
@@ -56,27 +60,27 @@ class Runs:
     async def create(self, scope: RequestScope, thread_id: str, body: RunCreate) -> Json:
         """Start a run. Upstream: POST responses with `background` and `store`."""
         context, params = await self._prepared(scope, thread_id, body)
-        return run_object(await self._starter.start(scope, context, params), context)
+        return run_object(await self._creator.start(scope, context, params), context)
 
     async def create_stream(
-        self, scope: RequestScope, thread_id: str, body: RunCreate, *, cancels: bool
+        self, scope: RequestScope, thread_id: str, body: RunCreate, *, on_disconnect: OnDisconnect
     ) -> RunStream:
         """Start a run and follow it. Upstream: POST responses with `stream`."""
         context, params = await self._prepared(scope, thread_id, body)
-        return await self._starter.open(scope, context, params, cancels=cancels)
+        return await self._creator.open(scope, context, params, on_disconnect=on_disconnect)
 
     async def create_with_thread(self, scope: RequestScope, body: ThreadRunCreate) -> Json:
         """Create a thread and start a run on it."""
         _, context, params = await self._prepared_with_thread(scope, body)
-        return run_object(await self._starter.start(scope, context, params), context)
+        return run_object(await self._creator.start(scope, context, params), context)
 
     async def stream_with_thread(
-        self, scope: RequestScope, body: ThreadRunCreate, *, cancels: bool
+        self, scope: RequestScope, body: ThreadRunCreate, *, on_disconnect: OnDisconnect
     ) -> RunStream:
         """Create a thread, start a run on it, and follow it."""
         thread, context, params = await self._prepared_with_thread(scope, body)
-        return await self._starter.open(
-            scope, context, params, before=[ThreadCreated(thread)], cancels=cancels
+        return await self._creator.open(
+            scope, context, params, before=[ThreadCreated(thread)], on_disconnect=on_disconnect
         )
 
     async def view(self, scope: RequestScope, thread_id: str, run_id: str) -> RunView:
@@ -84,28 +88,34 @@ class Runs:
 
         Upstream: GET responses/{r}, and the conversation where tool calls or deadlines matter.
         """
-        return await self._reader.view(scope, thread_id, run_id)
+        return await self._lookup.view(scope, thread_id, run_id)
 
     async def list_page(self, scope: RequestScope, thread_id: str, cursor: Cursor) -> Json:
         """List the runs that the thread remembers, the last ten."""
-        runs = [view.run() for view in await self._reader.views(scope, thread_id)]
+        runs = [view.run() for view in await self._lookup.views(scope, thread_id)]
         return _page(runs, cursor, "run")
 
     async def list_steps(self, scope: RequestScope, thread_id: str, run_id: str, cursor: Cursor) -> Json:
         """List the steps of a run over all its rounds."""
-        steps = await self._reader.steps(await self.view(scope, thread_id, run_id))
+        steps = await self._lookup.steps(await self.view(scope, thread_id, run_id))
         return _page(steps[::-1], cursor, "run step")
 
     async def get_step(self, scope: RequestScope, thread_id: str, run_id: str, step_id: str) -> Json:
         """Read one step."""
-        steps = await self._reader.steps(await self.view(scope, thread_id, run_id))
+        steps = await self._lookup.steps(await self.view(scope, thread_id, run_id))
         found = next((step for step in steps if step["id"] == step_id), None)
         if found is None:
             raise not_found("step")
         return found
 
     async def cancel(self, scope: RequestScope, thread_id: str, run_id: str) -> Json:
-        """Cancel a run: `cancelling` until the upstream says `cancelled`; 400 for one that has ended."""
+        """Cancel a run: `cancelling` until the upstream says `cancelled`; 400 for one that has ended.
+
+        Runs that a replica in reach streams in the foreground are stopped there; no upstream call is made.
+        """
+        held = await self._held_runs.stop(scope.response(run_id), scope.conversation(thread_id, of="run"))
+        if held is not None:
+            return held
         view = await self.view(scope, thread_id, run_id)
         if view.status == "requires_action":
             await self._rounds.give_up(view)
@@ -116,7 +126,7 @@ class Runs:
             response = await self._responses.cancel(view.response["id"])
         except UpstreamRefusedError as exc:
             view = await self.view(scope, thread_id, run_id)
-            raise _not_cancellable(view.status) from exc
+            raise (_held_elsewhere() if view.is_live else _not_cancellable(view.status)) from exc
         status = run_status(response)
         return run_object(response, view.context, status=status if status == "cancelled" else "cancelling")
 
@@ -125,17 +135,25 @@ class Runs:
         async with self._answering(run_id):
             view = await self.view(scope, thread_id, run_id)
             params = await self._next_round(scope, view, body)
-            return run_object(await self._starter.start(scope, view.context, params), view.context)
+            return run_object(await self._creator.start(scope, view.context, params), view.context)
 
     async def submit_stream(
-        self, scope: RequestScope, thread_id: str, run_id: str, body: ToolOutputsSubmit, *, cancels: bool
+        self,
+        scope: RequestScope,
+        thread_id: str,
+        run_id: str,
+        body: ToolOutputsSubmit,
+        *,
+        on_disconnect: OnDisconnect,
     ) -> RunStream:
         """Answer the tool calls and follow the run on."""
         async with self._answering(run_id):
             view = await self.view(scope, thread_id, run_id)
             params = await self._next_round(scope, view, body)
             before: list[DomainEvent] = answered_step(view, body.tool_outputs)
-            return await self._starter.open(scope, view.context, params, before=before, cancels=cancels)
+            return await self._creator.open(
+                scope, view.context, params, before=before, on_disconnect=on_disconnect
+            )
 
     def _answering(self, run_id: str) -> asyncio.Lock:
         """Return the lock under which a run's calls are answered: a second answer finds it not waiting."""
@@ -164,7 +182,7 @@ class Runs:
         resources = await self.resources(conversation_id, scope, params.get("tools") or [])
         if resources:
             params = self._params.for_run(body, scope, resources)
-        return self._reader.context(scope, thread_id), turn_body(params, conversation_id, items)
+        return self._lookup.context(scope, thread_id), turn_body(params, conversation_id, items)
 
     async def _prepared_with_thread(
         self, scope: RequestScope, body: ThreadRunCreate
@@ -180,7 +198,7 @@ class Runs:
         if thread["tool_resources"]:
             resources = await self.resources(conversation_id, scope, params.get("tools") or [])
             params = self._params.for_run(body, scope, resources)
-        return thread, self._reader.context(scope, thread["id"]), turn_body(params, conversation_id, [])
+        return thread, self._lookup.context(scope, thread["id"]), turn_body(params, conversation_id, [])
 
     async def _next_round(self, scope: RequestScope, view: RunView, body: ToolOutputsSubmit) -> Json:
         self._params.check_unsupported(body, scope)
@@ -211,4 +229,13 @@ def _page(newest_first: list[Json], cursor: Cursor, what: str) -> Json:
 def _not_cancellable(status: str) -> BadRequestError:
     return BadRequestError(
         f"The run is {status} and cannot be cancelled.", param="run_id", code="run_not_cancellable"
+    )
+
+
+def _held_elsewhere() -> BadRequestError:
+    return BadRequestError(
+        "The run ends with the request that streams it, which another replica serves: close that request. "
+        "Replicas that share a Redis (RATE_LIMIT_STORAGE) cancel each other's runs.",
+        param="run_id",
+        code="run_not_cancellable",
     )

@@ -27,13 +27,13 @@ class Threads:
     def __init__(
         self,
         conversations: Conversations,
-        run_log: ConversationMetadata,
+        metadata: ConversationMetadata,
         messages: Messages,
         attachments: Attachments,
         params: RunParams,
     ) -> None:
         self._conversations = conversations
-        self._run_log = run_log
+        self._metadata = metadata
         self._messages = messages
         self._attachments = attachments
         self._params = params
@@ -48,7 +48,7 @@ class Threads:
         resources = await self._attachments.provide(asked, itertools.chain.from_iterable(attached))
         metadata = (body.metadata or {}) | (resources_metadata(resources) if resources else {})
         try:
-            conversation = await self._conversations.obtain(items, metadata)
+            conversation = await self._conversations.create(items, metadata)
         except BaseException:
             self._attachments.discard(resources)
             raise
@@ -74,7 +74,7 @@ class Threads:
                 resources = await self._attachments.requested(scope, body.tool_resources, before)
                 self._attachments.discard(before, kept=resources)
                 ours = resources_metadata(resources)
-            conversation = await self._run_log.set_public_metadata(conversation_id, body.metadata, ours)
+            conversation = await self._metadata.set_public_metadata(conversation_id, body.metadata, ours)
         return self._object(scope, conversation, thread_id)
 
     async def delete(self, scope: RequestScope, thread_id: str) -> Json:

@@ -35,13 +35,13 @@ class Transcripts:
     def __init__(
         self,
         conversations: Conversations,
-        run_log: ConversationMetadata,
+        metadata: ConversationMetadata,
         files: Files,
         assistant: Assistant,
         settings: Settings,
     ) -> None:
         self._conversations = conversations
-        self._run_log = run_log
+        self._metadata = metadata
         self._files = files
         self._assistant = assistant
         self._max_chars = settings.max_message_chars
@@ -84,7 +84,7 @@ class Transcripts:
         conversation_id = scope.conversation(thread_id)
         items: list[Json] = []
         with not_found_as("thread"):
-            conversation, history = await self._run_log.read(conversation_id)
+            conversation, history = await self._metadata.read(conversation_id)
             async for item in self._conversations.items(conversation_id, order="asc"):
                 items.append({**item, "type": str(item.get("type"))})
                 if len(items) > _MAX_ITEMS:

@@ -1,22 +1,19 @@
-"""Keeps `RunHistory` in the conversation's metadata, off the critical path where that can wait.
+"""Reads and writes what a conversation's metadata remembers of its runs: see `RunHistory`.
 
 Writers of one conversation in this process take turns; a read waits for what this process still has to write,
-so that a client reads its own writes. Another replica's concurrent write can drop an entry: the history is a
-convenience of lists, no run depends on it for being read.
+so that a client reads its own writes. A concurrent write of another replica can drop an entry: the history is
+for lists, and no run depends on it for being read.
 """
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 import structlog
 
-from app.core.background import wait_at_most
 from app.core.errors import ServiceError
 from app.core.upstream.conversations import Conversations
-from app.core.upstream.errors import UpstreamError
 from app.translate.context import public_metadata
 from app.translate.events import Json
 from app.translate.run_metadata import RunHistory, private_metadata, without_history
@@ -27,17 +24,16 @@ Change = Callable[[RunHistory], None]
 
 @dataclass(slots=True)
 class _Pending:
+    """Changes of one conversation that are still to be written, and the task that writes them."""
+
     changes: list[Change] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
-    metadata: Json | None = None
-    """The conversation's metadata, where it need not be asked for."""
     written: Json | None = None
     """The conversation after the last write; None if that failed."""
 
 
 class ConversationMetadata:
-    """Reads and writes the run history of conversations."""
+    """The metadata of conversations, each changed by one writer of this process at a time."""
 
     def __init__(self, conversations: Conversations) -> None:
         self._conversations = conversations
@@ -63,26 +59,13 @@ class ConversationMetadata:
         conversation = written or await self._conversations.get(conversation_id)
         return conversation, RunHistory.read(conversation.get("metadata"))
 
-    def note_run(
-        self, conversation_id: str, response_id: str, created_at: int, *, delay_seconds: float = 0
-    ) -> None:
-        """Remember a new run soon; notes that come within the delay share one write."""
-        self._schedule(
-            conversation_id, lambda history: history.add_run(response_id, created_at), delay_seconds
-        )
-
-    def note_first_run(self, conversation_id: str, response_id: str, created_at: int) -> None:
-        """Remember the run that a conversation without metadata begins with: at once, and without reading it.
-
-        Only while its client has not heard of the thread can nobody else have written there.
-        """
-        self._schedule(
-            conversation_id, lambda history: history.add_run(response_id, created_at), 0, metadata={}
-        )
+    def note_run(self, conversation_id: str, response_id: str, created_at: int) -> None:
+        """Remember a new run, beside the request."""
+        self._schedule(conversation_id, lambda history: history.add_run(response_id, created_at))
 
     async def note(self, conversation_id: str, change: Change) -> None:
-        """Change the history now: for what later calls depend on."""
-        self._schedule(conversation_id, change, 0)
+        """Change the history and wait until it is written: for what later calls depend on."""
+        self._schedule(conversation_id, change)
         await self.settle(conversation_id)
 
     async def set_public_metadata(
@@ -100,7 +83,6 @@ class ConversationMetadata:
         """Wait until what this process noted of the conversation is written; return it, if anything was."""
         written = None
         while pending := self._pending.get(conversation_id):
-            pending.hurry.set()
             if pending.task is not None:
                 await asyncio.shield(pending.task)
             written = pending.written
@@ -111,51 +93,31 @@ class ConversationMetadata:
         for conversation_id in list(self._pending):
             await self.settle(conversation_id)
 
-    def _schedule(
-        self, conversation_id: str, change: Change, delay_seconds: float, *, metadata: Json | None = None
-    ) -> None:
+    def _schedule(self, conversation_id: str, change: Change) -> None:
         pending = self._pending.get(conversation_id)
         if pending is None:
-            pending = self._pending[conversation_id] = _Pending(metadata=metadata)
-            pending.task = asyncio.create_task(self._write(conversation_id, pending, delay_seconds))
+            pending = self._pending[conversation_id] = _Pending()
+            pending.task = asyncio.create_task(self._write(conversation_id, pending))
         pending.changes.append(change)
-        if not delay_seconds:
-            pending.hurry.set()
 
-    async def _write(self, conversation_id: str, pending: _Pending, delay_seconds: float) -> None:
+    async def _write(self, conversation_id: str, pending: _Pending) -> None:
         try:
             while pending.changes:
-                if delay_seconds:
-                    await wait_at_most(pending.hurry, delay_seconds)
                 changes, pending.changes = pending.changes, []
-                known, pending.metadata = pending.metadata, None
                 pending.written = None
-                pending.written = await self._apply(conversation_id, changes, known)
+                pending.written = await self._apply(conversation_id, changes)
         except ServiceError as exc:
             _log.warning("run_history_not_written", code=exc.code)
         finally:
             del self._pending[conversation_id]
 
-    async def _apply(self, conversation_id: str, changes: list[Change], known: Json | None) -> Json:
-        async with self.changing(conversation_id):
-            if known is not None:
-                with suppress(UpstreamError):
-                    # But once: a repeat might come after somebody else's change.
-                    return await self._write_over(conversation_id, known, changes, repeats=False)
-            metadata = (await self._conversations.get(conversation_id)).get("metadata")
-            return await self._write_over(conversation_id, metadata, changes)
-
-    async def _write_over(
-        self, conversation_id: str, metadata: object, changes: list[Change], *, repeats: bool = True
-    ) -> Json:
+    async def _apply(self, conversation_id: str, changes: list[Change]) -> Json:
         """Return the conversation as it is then; not every upstream repeats the metadata in its answer."""
-        changed = _changed(metadata, changes)
-        written = await self._conversations.set_metadata(conversation_id, changed, repeats=repeats)
-        return written | {"metadata": changed}
-
-
-def _changed(metadata: object, changes: list[Change]) -> dict[str, str]:
-    history = RunHistory.read(metadata)
-    for change in changes:
-        change(history)
-    return without_history(metadata) | history.metadata()
+        async with self.changing(conversation_id):
+            metadata = (await self._conversations.get(conversation_id)).get("metadata")
+            history = RunHistory.read(metadata)
+            for change in changes:
+                change(history)
+            changed = without_history(metadata) | history.metadata()
+            written = await self._conversations.set_metadata(conversation_id, changed)
+            return written | {"metadata": changed}

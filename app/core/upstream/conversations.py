@@ -1,6 +1,7 @@
 """Upstream conversations and their items. Source: OpenAI's Conversations API."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from app.core.upstream.errors import UpstreamBrokenError
@@ -24,13 +25,10 @@ class Conversations:
         *,
         lock_wait_seconds: float,
         lock_waited: Callable[[float], None] | None = None,
-        take_spare: Callable[[], Json | None] = lambda: None,
     ) -> None:
         self._upstream = upstream
         self._lock_wait_seconds = lock_wait_seconds
         self._lock_waited = lock_waited
-        self.take_spare = take_spare
-        """Returns an empty conversation made ahead, minutes old perhaps, or None; never waits."""
 
     async def create(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
         """Create a conversation that holds `items`, however many."""
@@ -42,11 +40,6 @@ class Conversations:
         if len(items) > ITEMS_PER_CALL:
             await self.add_items(conversation["id"], items[ITEMS_PER_CALL:])
         return conversation
-
-    async def obtain(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
-        """Take a conversation made ahead where it is to be empty and there is one, else create it."""
-        spare = None if items or metadata else self.take_spare()
-        return spare or await self.create(items, metadata)
 
     async def get(self, conversation_id: str) -> Json:
         """Read a conversation."""
@@ -73,17 +66,14 @@ class Conversations:
         """Append items, twenty a call, and return them as stored; waits while the conversation is busy."""
         stored: list[Json] = []
         for start in range(0, len(items), ITEMS_PER_CALL):
-            body = {"items": items[start : start + ITEMS_PER_CALL]}
-            stored += await self._add_some(conversation_id, body)
+            post = partial(self.append, conversation_id, items[start : start + ITEMS_PER_CALL])
+            stored += await when_unlocked(post, self._lock_wait_seconds, self._lock_waited)
         return stored
 
-    async def _add_some(self, conversation_id: str, body: Json) -> list[Json]:
+    async def append(self, conversation_id: str, items: list[Json]) -> list[Json]:
+        """Append at most twenty items, once; raises `ConversationLockedError` while somebody else writes."""
         path = f"/conversations/{conversation_id}/items"
-
-        async def post() -> bytes:
-            return await self._upstream.request("POST", path, body=body)
-
-        return _data(parsed(await when_unlocked(post, self._lock_wait_seconds, self._lock_waited)))
+        return _data(parsed(await self._upstream.request("POST", path, body={"items": items})))
 
     async def get_item(self, conversation_id: str, item_id: str) -> Json:
         """Read one item."""

@@ -1,39 +1,30 @@
-"""Upstream responses: starting, reading, following and cancelling them. Source: OpenAI's Responses API."""
+"""Upstream responses: creating, reading, following and cancelling them. Source: OpenAI's Responses API."""
 
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
-import structlog
-
-from app.core.observability.run_metrics import RunMetrics
-from app.core.upstream.errors import BackgroundRefusedError, UpstreamBrokenError
+from app.core.upstream.errors import UpstreamBrokenError
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import parsed, read, retry_twice, when_unlocked
 from app.translate.events import Json
+from app.translate.objects import LIVE
 from app.translate.upstream_types import BadShapeError, checked_response
 
-_log = structlog.get_logger(__name__)
 _PATH = "/responses"
+T = TypeVar("T")
 
 
-class BackgroundSupport:
-    """What the upstream can do in the background: the one place where that is known.
+class ResponseObserver(Protocol):
+    """What is told of responses while they are created, read and cancelled."""
 
-    Found out from the upstream's own refusals, or set. Lost with the process and found out again.
-    """
+    def lock_waited(self, seconds: float) -> None:
+        """Note a pause for a busy conversation."""
 
-    def __init__(self, mode: Literal["auto", "stream", "poll", "off"]) -> None:
-        self.streams = mode in {"auto", "stream"}
-        self.runs = mode != "off"
+    def saw(self, response: Json) -> None:
+        """Note how a response stands."""
 
-    def refuse_streams(self) -> None:
-        """The upstream streams in the foreground only."""
-        self.streams = False
-        _log.warning("upstream_background_refused", what="stream", now="foreground streams")
-
-    def refuse_runs(self) -> None:
-        """The upstream has no background mode at all."""
-        self.runs = False
-        _log.warning("upstream_background_refused", what="run", now="runs finish inside their request")
+    def run_cancelled(self) -> None:
+        """Note that a response was cancelled."""
 
 
 class Responses:
@@ -42,62 +33,36 @@ class Responses:
     def __init__(
         self,
         upstream: Upstream,
-        support: BackgroundSupport,
         *,
         lock_wait_seconds: float,
         deadline_seconds: float,
-        meters: RunMetrics,
+        observer: ResponseObserver,
     ) -> None:
         self._upstream = upstream
-        self._support = support
         self._lock_wait_seconds = lock_wait_seconds
-        self._meters = meters
+        self._observer = observer
         self._deadline_seconds = deadline_seconds
 
-    @property
-    def streams_in_background(self) -> bool:
-        """Whether a response, as far as is known, can be created streaming and outlives its stream."""
-        return self._support.streams
+    async def create(self, params: Json) -> Json:
+        """Create a response in the foreground and return it when it has ended, within the run's deadline."""
+        response = await self._create(params | {"store": True}, timeout=self._deadline_seconds)
+        if response.get("status") in LIVE:
+            raise UpstreamBrokenError("The upstream answered before its response had ended.")
+        return response
 
-    async def start(self, params: Json) -> Json:
-        """Create a response: returned queued where the upstream works in the background, else finished."""
-        background = self._support.runs
-        try:
-            return await when_unlocked(
-                lambda: self._start(params, background=background),
-                self._lock_wait_seconds,
-                self._meters.metrics.lock_waited,
-            )
-        except BackgroundRefusedError:
-            if not background:
-                raise
-        self._support.refuse_runs()
-        return await self.start(params)
+    async def create_in_background(self, params: Json) -> Json:
+        """Create a response that goes on by itself and return it as it is now."""
+        return await self._create(params | {"store": True, "background": True}, timeout=None)
 
-    async def open_stream(self, params: Json) -> tuple[UpstreamStream, bool]:
-        """Create a response and return its stream, and whether it lives on when the stream is closed."""
-        background = self._support.streams
-        body = {**params, "stream": True, "store": True, "background": background}
-        if not background:
-            del body["background"]
-        try:
-            stream = await when_unlocked(
-                lambda: self._upstream.stream("POST", _PATH, body=body),
-                self._lock_wait_seconds,
-                self._meters.metrics.lock_waited,
-            )
-        except BackgroundRefusedError:
-            if not background:
-                raise
-        else:
-            return stream, background
-        self._support.refuse_streams()
-        return await self.open_stream(params)
+    async def open_stream(self, params: Json, *, background: bool) -> UpstreamStream:
+        """Create a response and return its stream; one in the background goes on without it."""
+        body = params | {"stream": True, "store": True} | ({"background": True} if background else {})
+        return await self._when_unlocked(lambda: self._upstream.stream("POST", _PATH, body=body))
 
     async def get(self, response_id: str) -> Json:
         """Read a response."""
         response = _response(await read(self._upstream, f"{_PATH}/{response_id}"))
-        self._meters.saw(response)
+        self._observer.saw(response)
         return response
 
     async def follow(self, response_id: str, *, starting_after: int | None = None) -> UpstreamStream:
@@ -105,7 +70,8 @@ class Responses:
         query: dict[str, str | int] = {"stream": "true"}
         if starting_after is not None:
             query["starting_after"] = starting_after
-        return await retry_twice(lambda: self._upstream.stream("GET", f"{_PATH}/{response_id}", query=query))
+        path = f"{_PATH}/{response_id}"
+        return await retry_twice(lambda: self._upstream.stream("GET", path, query=query))
 
     async def cancel(self, response_id: str) -> Json:
         """Cancel a background response and return what became of it; cancelling twice does no harm."""
@@ -114,14 +80,18 @@ class Responses:
             return _response(parsed(await self._upstream.request("POST", f"{_PATH}/{response_id}/cancel")))
 
         response = await retry_twice(post)
-        self._meters.metrics.run_cancelled()
-        self._meters.saw(response)
+        self._observer.run_cancelled()
+        self._observer.saw(response)
         return response
 
-    async def _start(self, params: Json, *, background: bool) -> Json:
-        body = {**params, "store": True} | ({"background": True} if background else {})
-        timeout = None if background else self._deadline_seconds
-        return _response(parsed(await self._upstream.request("POST", _PATH, body=body, timeout=timeout)))
+    async def _create(self, body: Json, *, timeout: float | None) -> Json:
+        async def post() -> bytes:
+            return await self._upstream.request("POST", _PATH, body=body, timeout=timeout)
+
+        return _response(parsed(await self._when_unlocked(post)))
+
+    async def _when_unlocked(self, call: Callable[[], Awaitable[T]]) -> T:
+        return await when_unlocked(call, self._lock_wait_seconds, self._observer.lock_waited)
 
 
 def _response(found: Json) -> Json:

@@ -1,0 +1,123 @@
+"""Foreground runs under way: only the replica that holds a run's stream can stop it."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import orjson
+import structlog
+from redis.exceptions import RedisError
+
+from app.core.background import BackgroundTasks, stop_task
+from app.core.limits.shared_redis import RedisAwayError, SharedRedis
+from app.translate.events import Json
+
+_log = structlog.get_logger(__name__)
+_CHANNEL = "soloist:stop"
+_ANSWERS_PREFIX = "soloist:stop:"
+_NOT_HERE = b""
+_ANSWER_SECONDS = 20.0
+"""How long a replica may take to stop a run and to keep its turn."""
+
+_POLL_SECONDS = 0.05
+_LISTEN_SECONDS = 0.5
+_LISTEN_AGAIN_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRun:
+    """A run whose stream this replica holds.
+
+    Args:
+        conversation_id: the upstream conversation of its thread.
+        stop: stops it, keeps its turn, and returns the cancelled Run; None if it has just ended by itself.
+
+    """
+
+    conversation_id: str
+    stop: Callable[[], Awaitable[Json | None]]
+
+
+class HeldRuns:
+    """The foreground runs of this replica by their first response; with Redis, those of all replicas."""
+
+    def __init__(self, background: BackgroundTasks, redis: SharedRedis | None) -> None:
+        self._background = background
+        self._redis = redis
+        self._held: dict[str, HeldRun] = {}
+
+    def add(self, response_id: str, run: HeldRun) -> None:
+        """Hold a run until `discard`."""
+        self._held[response_id] = run
+
+    def discard(self, response_id: str) -> None:
+        """Hold a run no more."""
+        self._held.pop(response_id, None)
+
+    async def stop(self, response_id: str, conversation_id: str) -> Json | None:
+        """Stop a run of a conversation and return the cancelled Run; None if no replica in reach holds it."""
+        run = await self._stop_here(response_id, conversation_id)
+        if run is None and self._redis is not None:
+            with suppress(RedisAwayError):
+                run = await self._stop_elsewhere(self._redis, response_id, conversation_id)
+        return run
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Stop runs that other replicas ask for, while the block lasts."""
+        if self._redis is None:
+            yield
+            return
+        listener = asyncio.create_task(self._listen(self._redis))
+        try:
+            yield
+        finally:
+            await stop_task(listener)
+
+    async def _stop_here(self, response_id: str, conversation_id: str) -> Json | None:
+        held = self._held.get(response_id)
+        if held is None or held.conversation_id != conversation_id:
+            return None
+        return await held.stop()
+
+    async def _stop_elsewhere(
+        self, redis: SharedRedis, response_id: str, conversation_id: str
+    ) -> Json | None:
+        """Ask every replica, and wait until one has stopped the run or all have said that they lack it."""
+        answers = _ANSWERS_PREFIX + secrets.token_hex(16)
+        message = orjson.dumps([answers, response_id, conversation_id])
+        asked = await redis.call(lambda: redis.client.publish(_CHANNEL, message))
+        deadline = asyncio.get_running_loop().time() + _ANSWER_SECONDS
+        while asked > 0 and asyncio.get_running_loop().time() < deadline:
+            answer = await redis.call(lambda: redis.client.lpop(answers))
+            if answer is None:
+                await asyncio.sleep(_POLL_SECONDS)
+            elif isinstance(answer, bytes) and answer != _NOT_HERE:
+                run: Json = orjson.loads(answer)
+                return run
+            else:
+                asked -= 1
+        return None
+
+    async def _listen(self, redis: SharedRedis) -> None:
+        while True:
+            try:
+                async with redis.client.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(_CHANNEL)
+                    while True:
+                        message = await channel.get_message(timeout=_LISTEN_SECONDS)
+                        if message is not None:
+                            self._background.spawn(self._answer(redis, message["data"]))
+            except (RedisError, OSError):
+                await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
+
+    async def _answer(self, redis: SharedRedis, message: bytes) -> None:
+        answers, response_id, conversation_id = orjson.loads(message)
+        run = await self._stop_here(response_id, conversation_id)
+        answer = _NOT_HERE if run is None else orjson.dumps(run)
+
+        with suppress(RedisAwayError):
+            await redis.call(lambda: redis.client.rpush(answers, answer))
+            await redis.call(lambda: redis.client.expire(answers, int(_ANSWER_SECONDS)))

@@ -1,0 +1,209 @@
+"""Keeping what a stopped turn said: upstreams add a foreground turn to its conversation when it completes."""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from app.core.background import BackgroundTasks
+from app.core.errors import ServiceError
+from app.core.limits.shared_redis import RedisAwayError, SharedRedis
+from app.core.upstream.conversation_metadata import ConversationMetadata
+from app.core.upstream.conversations import ITEMS_PER_CALL, Conversations
+from app.core.upstream.errors import ConversationLockedError, UpstreamRefusedError
+from app.translate.events import Json
+from app.utils.ids import created_at_of
+
+_log = structlog.get_logger(__name__)
+_LOCKED_SECONDS = 15.0
+"""How long the upstream may keep the conversation locked after the turn was stopped."""
+
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
+_NEWEST_ITEMS = 20
+_CLOCK_SKEW_SECONDS = 5
+_REDIS_PREFIX = "soloist:stopped:"
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedTurn:
+    """A foreground turn that ended before its response did.
+
+    Args:
+        conversation_id: where the turn belongs.
+        began_at: unix time of its request.
+        question: the input messages it was asked with, in the upstream's form.
+        answer: the assistant's messages so far, with the ids that the upstream gave them.
+        run: the first response of its run and the status that the run has now; None where no run is known.
+
+    """
+
+    conversation_id: str
+    began_at: float
+    question: list[Json]
+    answer: list[Json]
+    run: tuple[str, str] | None = None
+
+
+class StoppedTurns:
+    """Appends to conversations what stopped turns would lose; the next turn on such a thread waits for it.
+
+    With Redis, turns on other replicas wait too. Without, another writer may be faster: then the
+    conversation is left as it is.
+    """
+
+    def __init__(
+        self,
+        conversations: Conversations,
+        metadata: ConversationMetadata,
+        background: BackgroundTasks,
+        redis: SharedRedis | None,
+    ) -> None:
+        self._conversations = conversations
+        self._metadata = metadata
+        self._background = background
+        self._redis = redis
+        self._keeping: dict[str, asyncio.Task[None]] = {}
+
+    def keep(self, turn: StoppedTurn) -> "asyncio.Task[None]":
+        """Append what is missing of a turn, beside the request; never fails."""
+        before = self._keeping.get(turn.conversation_id)
+        task = self._background.spawn(self._keep(turn, before))
+        self._keeping[turn.conversation_id] = task
+        task.add_done_callback(lambda _: self._forget(turn.conversation_id, task))
+        return task
+
+    async def wait(self, conversation_id: str) -> None:
+        """Return when no stopped turn of the conversation is left to be kept."""
+        while (task := self._keeping.get(conversation_id)) is not None:
+            await asyncio.wait([task])
+        if self._redis is not None:
+            await self._wait_for_others(self._redis, conversation_id)
+
+    async def _wait_for_others(self, redis: SharedRedis, conversation_id: str) -> None:
+        name = _REDIS_PREFIX + conversation_id
+        pause = _FIRST_PAUSE_SECONDS
+        with suppress(RedisAwayError):
+            # The key expires by itself, should its replica die.
+            while await redis.call(lambda: redis.client.exists(name)):
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _forget(self, conversation_id: str, task: "asyncio.Task[None]") -> None:
+        if self._keeping.get(conversation_id) is task:
+            del self._keeping[conversation_id]
+
+    async def _keep(self, turn: StoppedTurn, before: "asyncio.Task[None] | None") -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        await self._announce(turn.conversation_id, is_over=False)
+        try:
+            await self._append_missing(turn)
+            if turn.run is not None:
+                first_id, status = turn.run
+                await self._metadata.note(
+                    turn.conversation_id, lambda history: history.set_ended(first_id, status)
+                )
+        except ServiceError as exc:
+            _log.warning("stopped_turn_not_kept", code=exc.code)
+        finally:
+            await self._announce(turn.conversation_id, is_over=True)
+
+    async def _announce(self, conversation_id: str, *, is_over: bool) -> None:
+        redis, name = self._redis, _REDIS_PREFIX + conversation_id
+        if redis is None:
+            return
+        with suppress(RedisAwayError):
+            if is_over:
+                await redis.call(lambda: redis.client.delete(name))
+            else:
+                await redis.call(lambda: redis.client.set(name, 1, ex=int(_LOCKED_SECONDS) + 5))
+
+    async def _append_missing(self, turn: StoppedTurn) -> None:
+        """Append, while the newest item is still the one that the turn began after."""
+        if not turn.question and not turn.answer:
+            return
+        deadline = asyncio.get_running_loop().time() + _LOCKED_SECONDS
+        pause = _FIRST_PAUSE_SECONDS
+        newest = await self._newest(turn.conversation_id)
+        began_after = _first_id(newest)
+        while missing := missing_items(turn, newest):
+            if _first_id(newest) != began_after:
+                _log.warning("stopped_turn_not_kept", code="thread_went_on")
+                return
+            try:
+                await self._append(turn.conversation_id, missing)
+            except ConversationLockedError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+            else:
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            newest = await self._newest(turn.conversation_id)
+
+    async def _append(self, conversation_id: str, items: list[Json]) -> None:
+        for start in range(0, len(items), ITEMS_PER_CALL):
+            some = items[start : start + ITEMS_PER_CALL]
+            try:
+                await self._conversations.append(conversation_id, some)
+            except ConversationLockedError:
+                raise
+            except UpstreamRefusedError:
+                # Not every upstream takes the status of a message that it is given.
+                plain = [{key: value for key, value in item.items() if key != "status"} for item in some]
+                await self._conversations.append(conversation_id, plain)
+
+    async def _newest(self, conversation_id: str) -> list[Json]:
+        """Return the newest items, newest first."""
+        found: list[Json] = []
+        async for item in self._conversations.items(conversation_id, page_items=_NEWEST_ITEMS):
+            found.append(item)
+            if len(found) == _NEWEST_ITEMS:
+                break
+        return found
+
+
+def missing_items(turn: StoppedTurn, newest: list[Json]) -> list[Json]:
+    """Return the messages of a stopped turn that are not among a conversation's `newest` items."""
+    known = {item.get("id") for item in newest}
+    if any(item.get("id") in known for item in turn.answer):
+        # The upstream completed the turn after all.
+        return []
+    question = [] if _holds_question(turn, newest) else turn.question
+    return [*question, *(_as_input(item) for item in turn.answer if _text_of(item))]
+
+
+def _holds_question(turn: StoppedTurn, newest: list[Json]) -> bool:
+    """Tell whether the turn's last question is there: the same words may have been said before.
+
+    The time in its id tells, where there is one; else it counts only with nothing after it.
+    """
+    messages = [item for item in newest if item.get("type") == "message"]
+    at = next((at for at, item in enumerate(messages) if item.get("role") == "user"), None)
+    if not turn.question or at is None or _text_of(messages[at]) != _text_of(turn.question[-1]):
+        return False
+    moment = created_at_of(str(messages[at].get("id")))
+    return at == 0 if moment is None else moment >= turn.began_at - _CLOCK_SKEW_SECONDS
+
+
+def _as_input(item: Json) -> Json:
+    text = {"type": "output_text", "text": _text_of(item), "annotations": []}
+    return {
+        "type": "message",
+        "role": "assistant",
+        "status": item.get("status") or "incomplete",
+        "content": [text],
+    }
+
+
+def _text_of(item: Json) -> str:
+    content = item.get("content")
+    parts: Iterable[object] = content if isinstance(content, list) else ()
+    return "".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
+
+
+def _first_id(items: list[Json]) -> object:
+    return items[0].get("id") if items else None
