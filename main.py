@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from app.api import (
     assistants,
     chat,
-    chat_uploads,
     files,
     health,
     messages,
@@ -19,40 +18,34 @@ from app.api import (
     runs,
     sessions,
     threads,
-    transcripts,
     vector_stores,
 )
-from app.api.description import TAGS, operation_id
 from app.api.errors import add_exception_handlers
-from app.api.lean_route import LeanMiddleware
-from app.api.metrics import metrics_router
 from app.api.middleware.access import API_PREFIX, AccessMiddleware, HostMiddleware
 from app.api.middleware.cors import SdkCorsMiddleware
 from app.api.middleware.request import RequestMiddleware
-from app.api.openapi import describe_access
+from app.api.openapi import TAGS, describe_access, operation_id
 from app.core.config import VERSION, Settings
 from app.core.logging import configure_logging
 from app.core.observability.metrics import Metrics
-from app.core.telemetry import fastapi_telemetry, is_wanted
+from app.core.telemetry import fastapi_telemetry
 from app.server.commands.check import Finding, check_service
 from app.server.lifespan import lifespan_of
 from app.server.uvicorn_server import raise_file_limit, serve
 from app.workers import serve_workers
 
-# The form of /chat goes first: it takes multipart bodies only and leaves the rest to the route behind it.
 # What is called often comes first: a request is compared with one route after the other.
 _ROUTERS = (
-    chat_uploads,
-    chat,
-    runs,
-    transcripts,
-    threads,
-    messages,
-    health,
-    assistants,
-    files,
-    vector_stores,
-    sessions,
+    chat.router,
+    runs.router,
+    threads.transcripts_router,
+    threads.router,
+    messages.router,
+    health.router,
+    assistants.router,
+    files.router,
+    vector_stores.router,
+    sessions.router,
 )
 
 
@@ -82,15 +75,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Add the middleware, innermost first: browsers must be able to read why they were not let in."""
-    # Spans of a request's parts are FastAPI's own.
-    if not is_wanted():
-        app.add_middleware(
-            LeanMiddleware,
-            prefix=API_PREFIX,
-            routes=[route for module in _ROUTERS for route in module.router.routes],
-            handlers=app.exception_handlers,
-            max_body_bytes=settings.max_body_bytes,
-        )
     app.add_middleware(AccessMiddleware, trusted_proxies=settings.trusted_proxies)
     if settings.cors_origins:
         app.add_middleware(SdkCorsMiddleware, origins=settings.cors_origins)
@@ -101,11 +85,11 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
 
 def _include_routers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     """Add every route; the body limit is set here, inside our middleware, so that 413 keeps the envelope."""
-    for module in _ROUTERS:
-        app.include_router(module.router, prefix=API_PREFIX, max_body_size=settings.max_body_bytes)
+    for router in _ROUTERS:
+        app.include_router(router, prefix=API_PREFIX, max_body_size=settings.max_body_bytes)
     app.include_router(health.root_router)
     if settings.metrics_enabled:
-        app.include_router(metrics_router(metrics, settings))
+        app.include_router(health.metrics_router(metrics, settings))
     app.include_router(pages.build_router(settings))
 
 

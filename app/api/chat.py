@@ -1,32 +1,47 @@
-"""The chat surface: one call for a turn, in the protocol that the request speaks."""
+"""The chat surface: one call for a turn, as JSON or a form, answered in the protocol that it speaks."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from starlette.datastructures import Headers
+from starlette.routing import Match
+from starlette.types import Scope
 
 from app.api.dependencies import ScopeDep
-from app.api.description import AG_UI_STREAM, CHAT_STREAM, event_stream
-from app.api.file_links import cited, cited_end, file_url
-from app.api.lean_route import LeanRoute
+from app.api.files import NO_BODY_LIMIT, file_url
+from app.api.idempotency import KEY_HEADER, TAKES_KEY
+from app.api.json_route import JsonRoute
+from app.api.openapi import AG_UI_STREAM, CHAT_STREAM, event_stream
 from app.api.responses import errors
-from app.api.run_responses import opened, run_once, watched
-from app.api.turns import Turn, TurnDep
+from app.api.run_responses import RunRequest, opened, run_once, run_request
 from app.core.config import OnDisconnect, Settings
 from app.core.errors import BadRequestError, ServiceError
+from app.core.files.multipart_reader import FormReader
+from app.core.files.service import Files
+from app.core.services.chat import FILES_ALONE
 from app.core.upstream.errors import UpstreamError
 from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
 from app.translate.attachments import Attached
 from app.translate.chat_input import continued_message_id
+from app.translate.citations import CitationStage, CitingEncoder
 from app.translate.events import Json, RunEnded, StreamFailed
 from app.translate.protocols.ag_ui import AgUiEncoder
 from app.translate.protocols.ai_sdk import AiSdkEncoder
 from app.translate.protocols.chat_sse import ChatEncoder, chat_answer
 from app.translate.protocols.encoder import Encoder, run_error
 from app.translate.protocols.plain_text import TextEncoder
+from app.utils.filenames import is_image
 
-router = APIRouter(tags=["chat"], route_class=LeanRoute)
+router = APIRouter(tags=["chat"], route_class=JsonRoute)
+_MESSAGE = "message"
+_FLAGS = {"true": True, "false": False}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The answer, or with `stream: true` or `messages` an event stream, "
@@ -39,25 +54,52 @@ _STREAMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class _FormRoute(APIRoute):
+    """A route that only takes multipart forms; other requests go on to the next route of the path."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        kind = Headers(scope=scope).get("content-type", "")
+        if not kind.lower().startswith("multipart/form-data"):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+async def chat_with_files(request: Request) -> Response:
+    """Carry out a turn that brings files along: deep-chat's uploads, or `curl -F`."""
+    # A form's body is not kept, so two of them cannot be told apart.
+    run = await run_request(request, is_repeatable=False)
+    headers, service = request.headers, run.client.files
+    if KEY_HEADER in headers:
+        run.scope.ignore([KEY_HEADER])
+    form = FormReader(headers["content-type"], request.stream(), service.uploads.limits)
+    files = await _uploaded(form, service, run.settings.max_files)
+    try:
+        return await _answered(run, _chat_request(form, has_files=bool(files)), files)
+    except BaseException:
+        service.forget([file.file_id for file in files])
+        raise
+
+
+# Before the route for JSON, which takes the path whatever the body is.
+router.add_api_route(
+    "/chat",
+    chat_with_files,
+    methods=["POST"],
+    include_in_schema=False,
+    max_body_size=NO_BODY_LIMIT,
+    route_class_override=_FormRoute,
+)
+
+
 @router.post(
     "/chat",
     summary="Say something",
     response_model=ChatAnswer,
     responses=_ANSWERS | errors(404, 409, 429, 502, 503, 504),
+    openapi_extra=TAKES_KEY,
 )
-async def chat(body: ChatRequest, turn: TurnDep) -> Response:
-    return await answered(turn, body, [])
-
-
-async def answered(turn: Turn, body: ChatRequest, files: Sequence[Attached]) -> Response:
-    """Carry a chat turn out, with files that came along, and answer in the protocol of the request."""
-    on_disconnect = turn.once.on_disconnect(body.on_disconnect, turn.settings.on_disconnect_chat)
-    new_encoder = _protocol(turn.request, body, turn.settings)
-    if new_encoder is None:
-        return await turn.once.answer(lambda: _whole_answer(turn, body, files, on_disconnect=on_disconnect))
-    encoder = cited(new_encoder(), turn.settings)
-    opening = turn.client.chat.open(turn.scope, body, files, on_disconnect=on_disconnect)
-    return await run_once(turn, opening, encoder, on_disconnect=on_disconnect)
+async def chat(body: ChatRequest, request: Request) -> Response:
+    return await _answered(await run_request(request), body, [])
 
 
 @router.get(
@@ -76,19 +118,32 @@ async def resume_chat(chat_id: str, _scope: ScopeDep) -> Response:
     summary="A chat turn for AG-UI clients",
     response_class=Response,
     responses=_STREAMS | errors(404, 409, 429, 502, 503, 504),
+    openapi_extra=TAKES_KEY,
 )
-async def ag_ui(body: AgUiRequest, turn: TurnDep) -> Response:
+async def ag_ui(body: AgUiRequest, request: Request) -> Response:
+    run = await run_request(request)
     thread_id = (body.forwardedProps or {}).get("thread_id")
     if thread_id is not None and not isinstance(thread_id, str):
         raise BadRequestError(
             "'forwardedProps.thread_id' must be a string.", param="forwardedProps.thread_id"
         )
-    chat = turn.client.chat
+    chat = run.client.chat
     before, items = chat.history(body.messages, thread_id)
-    on_disconnect = turn.once.on_disconnect(None, turn.settings.on_disconnect_chat)
-    opening = chat.open_turn(turn.scope, thread_id, before, items, on_disconnect=on_disconnect)
-    encoder = cited(AgUiEncoder(body.threadId, body.runId), turn.settings)
-    return await run_once(turn, opening, encoder, on_disconnect=on_disconnect)
+    on_disconnect = run.once.on_disconnect(None, run.settings.on_disconnect_chat)
+    start = partial(chat.open_turn, run.scope, thread_id, before, items, on_disconnect=on_disconnect)
+    encoder = _cited(AgUiEncoder(body.threadId, body.runId), run.settings)
+    return await run_once(run, start, encoder, on_disconnect=on_disconnect)
+
+
+async def _answered(run: RunRequest, body: ChatRequest, files: Sequence[Attached]) -> Response:
+    """Carry a chat turn out, with files that came along, and answer in the protocol of the request."""
+    on_disconnect = run.once.on_disconnect(body.on_disconnect, run.settings.on_disconnect_chat)
+    new_encoder = _protocol(run.request, body, run.settings)
+    if new_encoder is None:
+        return await run.once.answer(partial(_whole_answer, run, body, files, on_disconnect=on_disconnect))
+    encoder = _cited(new_encoder(), run.settings)
+    start = partial(run.client.chat.open, run.scope, body, files, on_disconnect=on_disconnect)
+    return await run_once(run, start, encoder, on_disconnect=on_disconnect)
 
 
 def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callable[[], Encoder] | None:
@@ -103,25 +158,85 @@ def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callab
 
 
 async def _whole_answer(
-    turn: Turn, body: ChatRequest, files: Sequence[Attached], *, on_disconnect: OnDisconnect
+    run: RunRequest, body: ChatRequest, files: Sequence[Attached], *, on_disconnect: OnDisconnect
 ) -> Json:
     """Return the answer as JSON, with a place taken for it."""
-    answering = turn.client.chat.answer(turn.scope, body, files, on_disconnect=on_disconnect)
-    watches = watched(turn, on_disconnect)
+    work = partial(run.client.chat.answer, run.scope, body, files, on_disconnect=on_disconnect)
     try:
-        ended = await opened(turn.request, turn.registry, answering, watches=watches)
+        ended = await opened(run.request, run.registry, work, watches=run.is_watched(on_disconnect))
     finally:
-        turn.registry.leave(turn.request.scope)
-    return _answer_of(ended, turn.settings)
+        run.registry.leave(run.request.scope)
+    return _answer_of(ended, run.settings)
 
 
 def _answer_of(ended: RunEnded | StreamFailed, settings: Settings) -> Json:
     """Return the JSON answer; a run that failed or expired is an error with a status."""
     if isinstance(ended, RunEnded) and ended.run["status"] not in {"failed", "expired"}:
-        return chat_answer(cited_end(ended, settings))
+        return chat_answer(_cited_end(ended, settings))
     error = run_error(ended.run) if isinstance(ended, RunEnded) else ended.error
     raise _failure(error)
 
 
 def _failure(error: Json) -> ServiceError:
     return UpstreamError(error["message"], code=error["code"], headers={"x-should-retry": "false"})
+
+
+def _cited(encoder: Encoder, settings: Settings) -> Encoder:
+    """Return the encoder, behind what renders citations unless they stay raw."""
+    mode = settings.citations
+    return encoder if mode == "raw" else CitingEncoder(encoder, CitationStage(mode, file_url(settings)))
+
+
+def _cited_end(ended: RunEnded, settings: Settings) -> RunEnded:
+    """Return the end of a run that was not streamed, its texts rendered."""
+    mode = settings.citations
+    return ended if mode == "raw" else CitationStage(mode, file_url(settings)).ended(ended)
+
+
+async def _uploaded(form: FormReader, service: Files, max_files: int) -> list[Attached]:
+    found: list[Attached] = []
+    try:
+        while (file := await form.next_file()) is not None:
+            if len(found) >= max_files:
+                raise BadRequestError(
+                    f"At most {max_files} files a message.", param=file.field, code="too_many_files"
+                )
+            purpose = "vision" if is_image(file.filename) else "user_data"
+            made = await service.uploads.add(form, file, purpose)
+            found.append(Attached(str(made["id"]), file.filename))
+    except ServiceError:
+        service.forget([file.file_id for file in found])
+        raise
+    return found
+
+
+def _chat_request(form: FormReader, *, has_files: bool) -> ChatRequest:
+    """Return the request that the fields make: deep-chat's `message1`…, or the names of the JSON."""
+    fields: dict[str, Any] = {}
+    numbered: dict[int, Any] = {}
+    for name, value in form.fields:
+        number = name.removeprefix(_MESSAGE)
+        if name.startswith(_MESSAGE) and number.isascii() and number.isdecimal():
+            numbered[int(number[:9])] = _parsed(name, value)
+        elif name == "messages":
+            fields[name] = _parsed(name, value)
+        else:
+            fields[name] = _FLAGS.get(value, value) if name == "stream" else value
+    if numbered:
+        fields["messages"] = [numbered[number] for number in sorted(numbered)]
+    if has_files and not fields.get(_MESSAGE) and not fields.get("messages"):
+        fields.pop(_MESSAGE, None)
+        fields["messages"] = [FILES_ALONE]
+    try:
+        return ChatRequest.model_validate(fields)
+    except ValidationError as exc:
+        raise RequestValidationError(exc.errors()) from exc
+
+
+def _parsed(name: str, value: str) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise BadRequestError(
+            f"The field '{name}' is no valid JSON.", param=name, code="invalid_json"
+        ) from None

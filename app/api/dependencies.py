@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypedDict, cast
 import orjson
 from fastapi import Depends, Query, Request
 
+from app.api.middleware.access import admit
 from app.api.open_streams import StreamRegistry
 from app.core.assistant import Assistant
 from app.core.caller import Caller, RequestScope
@@ -60,22 +61,21 @@ async def _authenticator(request: Request) -> Authenticator:
 
 
 async def current_scope(request: Request) -> RequestScope:
-    """Return who calls and whose ids these are; counts the request against the caller's limits.
+    """Return who calls and whose ids these are.
 
-    The caller was found before the route, see `AccessMiddleware`; where that did not happen, nobody gets in.
+    `AccessMiddleware` found the caller and counted the request, unless the body may name who it is for: then
+    that is read here and the request counted, once however often this is called. Raises `RateLimitedError`,
+    and `UnauthorizedError` where nobody was asked for a credential.
     """
     state = request.scope["state"]
-    caller: Caller | None = state.get("caller")
-    if caller is None:
-        raise UnauthorizedError("No credential was asked for on this path.", code="missing_credential")
-    if caller.kind == "api_key" and (user := await _named_user(request)) is not None:
-        caller = _acting(caller, user, state)
-    state["caller"] = caller
-    state["limit_headers"] = await state["rate_limits"].admit(request.scope, caller)
-    authenticator: Authenticator = state["authenticator"]
-    scope = authenticator.scope_of(caller)
-    if caller.kind != "api_key" and state.get("asked_user") is not None:
-        scope.ignore(["x-user-id"])
+    scope: RequestScope | None = state.get("request_scope")
+    if scope is None:
+        caller: Caller | None = state.get("caller")
+        if caller is None:
+            raise UnauthorizedError("No credential was asked for on this path.", code="missing_credential")
+        if (user := await _named_user(request)) is not None:
+            caller = _acting(caller, user, state)
+        scope = await admit(request.scope, caller)
     return scope
 
 
@@ -89,8 +89,8 @@ def _acting(caller: Caller, user: str, state: dict[str, Any]) -> Caller:
 
 
 async def _named_user(request: Request) -> str | None:
-    """Return the `user` of a JSON body; bodies that cannot hold one are not looked at twice."""
-    if request.method != "POST" or not _is_json(request.headers.get("content-type", "")):
+    """Return the `user` of a JSON body; bodies that cannot hold one are not parsed."""
+    if not _is_json(request.headers.get("content-type", "")):
         return None
     body = await request.body()
     if not _USER_KEY.search(body):

@@ -1,14 +1,22 @@
-"""Files: up, and down again."""
+"""Files: up, and down again at the pace of the client that reads them."""
 
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from app.api.dependencies import ClientDep, ScopeDep, SettingsDep
-from app.api.file_streams import DownloadResponse
+from app.api.disconnect import ClientWatch
+from app.api.event_stream import StreamBrokenOffError
 from app.api.responses import answer, errors
+from app.core.config import Settings
+from app.core.errors import ClientGoneError
 from app.core.files.multipart_reader import FormReader
+from app.core.files.service import Download
+from app.core.upstream.errors import UpstreamError
 from app.models.common import Deleted
 from app.models.files import File, FilePage
 
@@ -103,3 +111,38 @@ async def get_file_content(
 )
 async def delete_file(file_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.files.delete(scope, file_id))
+
+
+class DownloadResponse(Response):
+    """Sends a download; what breaks it later breaks the connection, as its length was promised."""
+
+    def __init__(self, download: Download, headers: Mapping[str, str], *, stall_seconds: float) -> None:
+        super().__init__(status_code=download.status, headers=dict(headers) | dict(download.headers))
+        if "content-length" not in download.headers:
+            del self.headers["content-length"]
+        self._stream = download.stream
+        self._stall_seconds = stall_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send everything, and close the upstream's connection whatever happens."""
+        try:
+            async with ClientWatch(receive):
+                await send(
+                    {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+                )
+                async for chunk in self._stream:
+                    async with asyncio.timeout(self._stall_seconds):
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except ClientGoneError:
+            return
+        except (UpstreamError, TimeoutError) as exc:
+            raise StreamBrokenOffError from exc
+        finally:
+            await self._stream.aclose()
+
+
+def file_url(settings: Settings) -> Callable[[str], str]:
+    """Return the function from a file id to where browsers get its content; relative without `PUBLIC_URL`."""
+    base = (settings.public_url or "").rstrip("/")
+    return lambda file_id: f"{base}/api/v1/files/{file_id}/content"

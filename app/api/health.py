@@ -1,17 +1,22 @@
-"""What the service is, whether it lives, and whether it can work."""
+"""What the service is, whether it lives, whether it can work, and how much it is used."""
 
+import hmac
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
 from app.api.dependencies import AssistantDep, HealthDep, RegistryDep, SettingsDep
 from app.api.responses import JsonResponse
-from app.core.config import VERSION
+from app.core.config import VERSION, Settings
+from app.core.config_checks import is_loopback
+from app.core.errors import ForbiddenError, UnauthorizedError
+from app.core.observability.metrics import CONTENT_TYPE, Metrics
 
 root_router = APIRouter(tags=["health"])
 router = APIRouter(tags=["health"])
+_FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 
 class Root(BaseModel):
@@ -86,3 +91,37 @@ async def read_ready(health: HealthDep, registry: RegistryDep) -> Response:
         "redis": health.describe_redis(),
     }
     return JsonResponse(body, status_code=200 if is_ready else 503)
+
+
+def metrics_router(metrics: Metrics, settings: Settings) -> APIRouter:
+    """Return the route of `/metrics`, which tells how much the service is used and so is not for strangers.
+
+    With `METRICS_TOKEN` it is for the bearer of that, else for programs on this machine alone.
+    """
+    router = APIRouter()
+    token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
+
+    @router.get("/metrics", include_in_schema=False)
+    async def read_metrics(request: Request) -> Response:
+        if token is not None:
+            _check_token(request, token)
+        elif not _is_local(request):
+            raise ForbiddenError(
+                "Metrics are for this machine alone. Set METRICS_TOKEN to read them from elsewhere.",
+                code="metrics_not_public",
+            )
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
+
+    return router
+
+
+def _check_token(request: Request, token: str) -> None:
+    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(sent.encode(), token.encode()):
+        raise UnauthorizedError("Send METRICS_TOKEN as a bearer token.")
+
+
+def _is_local(request: Request) -> bool:
+    """Tell whether a program on this machine asks, and not a proxy on it for somebody else."""
+    is_forwarded = any(name in request.headers for name in _FORWARDED)
+    return request.client is not None and is_loopback(request.client.host) and not is_forwarded

@@ -1,12 +1,13 @@
 """`Idempotency-Key` at the routes: see `app/core/limits/idempotency.py` for what it promises."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from fastapi import Depends, Header, Request
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import Field, TypeAdapter, ValidationError
 
-from app.api.dependencies import ScopeDep
 from app.api.responses import JsonResponse, answer
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
@@ -18,6 +19,22 @@ from app.translate.events import Json
 
 KEY_HEADER = "idempotency-key"
 REPLAYED = {"idempotent-replayed": "true"}
+_HINT = "A repeat under the same key is answered once; see docs/security.md."
+_KEY = TypeAdapter[str | None](
+    Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[ -~]+$")] | None
+)
+TAKES_KEY: Json = {
+    "parameters": [
+        {
+            "name": KEY_HEADER,
+            "in": "header",
+            "required": False,
+            "schema": _KEY.json_schema() | {"description": _HINT, "title": "Idempotency-Key"},
+            "description": _HINT,
+        }
+    ]
+}
+"""What a route that answers once says of it in the OpenAPI document."""
 
 
 class Once:
@@ -28,6 +45,16 @@ class Once:
         self._scope = scope
         self._claim: Claim | None = None
         self.key = key
+
+    @classmethod
+    def of(cls, request: Request, scope: RequestScope) -> Self:
+        """Return the request with its key; raises `RequestValidationError` for a key that is none."""
+        key = request.headers.get(KEY_HEADER)
+        try:
+            return cls(request, scope, _KEY.validate_python(key) if key is not None else None)
+        except ValidationError as exc:
+            found = [error | {"loc": ("header", KEY_HEADER)} for error in exc.errors()]
+            raise RequestValidationError(found) from exc
 
     def on_disconnect(self, asked: OnDisconnect | None, default: OnDisconnect) -> OnDisconnect:
         """Return what the client's leaving means for its run: who sends a key means to come back."""
@@ -82,23 +109,3 @@ class Once:
 def replayed(earlier: Answer) -> Response:
     """Return an answer once more."""
     return JsonResponse(earlier.body, status_code=earlier.status, headers=earlier.headers | REPLAYED)
-
-
-async def _once(
-    request: Request,
-    scope: ScopeDep,
-    key: Annotated[
-        str | None,
-        Header(
-            alias=KEY_HEADER,
-            min_length=1,
-            max_length=255,
-            pattern=r"^[ -~]+$",
-            description="A repeat under the same key is answered once; see docs/security.md.",
-        ),
-    ] = None,
-) -> Once:
-    return Once(request, scope, key)
-
-
-OnceDep = Annotated[Once, Depends(_once)]

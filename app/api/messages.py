@@ -2,36 +2,41 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from app.api.dependencies import ClientDep, CursorDep, ScopeDep
-from app.api.idempotency import OnceDep
-from app.api.lean_route import LeanRoute
+from app.api.dependencies import ClientDep, CursorDep, ScopeDep, current_scope
+from app.api.idempotency import TAKES_KEY, Once
+from app.api.json_route import JsonRoute
 from app.api.responses import answer, errors
 from app.core.errors import BadRequestError
 from app.models.common import Deleted
 from app.models.messages import Message, MessageCreate, MessagePage, MetadataUpdate
 
-router = APIRouter(prefix="/threads/{thread_id}/messages", tags=["messages"], route_class=LeanRoute)
+router = APIRouter(prefix="/threads/{thread_id}/messages", tags=["messages"], route_class=JsonRoute)
 
 
-@router.post("", summary="Add a message", response_model=Message, responses=errors(404, 429, 502, 504))
-async def create_message(
-    thread_id: str, body: MessageCreate, client: ClientDep, scope: ScopeDep, once: OnceDep
-) -> Response:
-    return await once.answer(lambda: client.messages.create(scope, thread_id, body))
+@router.post(
+    "",
+    summary="Add a message",
+    response_model=Message,
+    responses=errors(404, 429, 502, 504),
+    openapi_extra=TAKES_KEY,
+)
+async def create_message(thread_id: str, body: MessageCreate, request: Request) -> Response:
+    scope, messages = await current_scope(request), request.state.client.messages
+    return await Once.of(request, scope).answer(lambda: messages.create(scope, thread_id, body))
 
 
 @router.get("", summary="List messages", response_model=MessagePage, responses=errors(404, 429, 502, 504))
 async def list_messages(
     thread_id: str,
-    client: ClientDep,
-    scope: ScopeDep,
+    request: Request,
     cursor: CursorDep,
     run_id: Annotated[str | None, Query(description="Only the messages that this run wrote.")] = None,
 ) -> Response:
-    return answer(scope, await client.messages.list_page(scope, thread_id, cursor, run_id))
+    scope, messages = await current_scope(request), request.state.client.messages
+    return answer(scope, await messages.list_page(scope, thread_id, cursor, run_id))
 
 
 @router.get(

@@ -1,23 +1,26 @@
 """Runs of a thread, as JSON and as the Assistants event stream."""
 
 import re
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
-from app.api.dependencies import ClientDep, CursorDep, RegistryDep, ScopeDep, SettingsDep
-from app.api.description import RUN_STREAM, event_stream
-from app.api.lean_route import LeanRoute
+from app.api.dependencies import ClientDep, CursorDep, RegistryDep, ScopeDep, current_scope
+from app.api.idempotency import TAKES_KEY
+from app.api.json_route import JsonRoute
+from app.api.openapi import RUN_STREAM, event_stream
 from app.api.responses import answer, errors
-from app.api.run_responses import assistants_stream, followed_stream, placed
-from app.api.turns import TurnDep
+from app.api.run_responses import RunRequest, followed_stream, placed, run_once, run_request
 from app.core.errors import BadRequestError
-from app.core.runs.lookup import RunView
+from app.core.runs.follow import RunStream
 from app.models.messages import MetadataUpdate
 from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, ThreadRunCreate, ToolOutputsSubmit
+from app.translate.protocols.assistants_sse import AssistantsEncoder
 
-router = APIRouter(prefix="/threads", tags=["runs"], route_class=LeanRoute)
+router = APIRouter(prefix="/threads", tags=["runs"], route_class=JsonRoute)
 _EVENT_ID = re.compile(r"[0-9]{1,18}\Z")
 _STREAMED: dict[int | str, dict[str, Any]] = {
     200: {
@@ -35,14 +38,14 @@ _FOLLOWED: dict[int | str, dict[str, Any]] = {
     summary="Create a thread and run it",
     response_model=Run,
     responses=_STREAMED | errors(403, 404, 429, 502, 503, 504),
+    openapi_extra=TAKES_KEY,
 )
-async def create_thread_and_run(body: ThreadRunCreate, turn: TurnDep) -> Response:
-    runs, scope = turn.client.runs, turn.scope
-    if not body.stream:
-        return await turn.once.answer(lambda: placed(turn, lambda: runs.create_with_thread(scope, body)))
-    on_disconnect = turn.once.on_disconnect(body.on_disconnect, turn.settings.on_disconnect_runs)
-    opening = runs.stream_with_thread(scope, body, on_disconnect=on_disconnect)
-    return await assistants_stream(turn, opening, on_disconnect=on_disconnect)
+async def create_thread_and_run(body: ThreadRunCreate, request: Request) -> Response:
+    run = await run_request(request)
+    runs = run.client.runs
+    if body.stream:
+        return await _streamed(run, body, partial(runs.stream_with_thread, run.scope, body))
+    return await run.once.answer(lambda: placed(run, lambda: runs.create_with_thread(run.scope, body)))
 
 
 @router.post(
@@ -50,14 +53,14 @@ async def create_thread_and_run(body: ThreadRunCreate, turn: TurnDep) -> Respons
     summary="Run a thread",
     response_model=Run,
     responses=_STREAMED | errors(403, 404, 429, 502, 503, 504),
+    openapi_extra=TAKES_KEY,
 )
-async def create_run(thread_id: str, body: RunCreate, turn: TurnDep) -> Response:
-    runs, scope = turn.client.runs, turn.scope
-    if not body.stream:
-        return await turn.once.answer(lambda: placed(turn, lambda: runs.create(scope, thread_id, body)))
-    on_disconnect = turn.once.on_disconnect(body.on_disconnect, turn.settings.on_disconnect_runs)
-    opening = runs.create_stream(scope, thread_id, body, on_disconnect=on_disconnect)
-    return await assistants_stream(turn, opening, on_disconnect=on_disconnect)
+async def create_run(thread_id: str, body: RunCreate, request: Request) -> Response:
+    run = await run_request(request)
+    runs = run.client.runs
+    if body.stream:
+        return await _streamed(run, body, partial(runs.create_stream, run.scope, thread_id, body))
+    return await run.once.answer(lambda: placed(run, lambda: runs.create(run.scope, thread_id, body)))
 
 
 @router.get(
@@ -76,11 +79,10 @@ async def list_runs(thread_id: str, client: ClientDep, scope: ScopeDep, cursor: 
     response_model=Run,
     responses=errors(404, 429, 502, 504),
 )
-async def get_run(
-    thread_id: str, run_id: str, client: ClientDep, scope: ScopeDep, settings: SettingsDep
-) -> Response:
-    view: RunView = await client.runs.view(scope, thread_id, run_id)
-    headers = {"openai-poll-after-ms": str(settings.poll_after_ms)} if view.is_live else {}
+async def get_run(thread_id: str, run_id: str, request: Request) -> Response:
+    scope = await current_scope(request)
+    view = await request.state.client.runs.view(scope, thread_id, run_id)
+    headers = {"openai-poll-after-ms": str(request.state.settings.poll_after_ms)} if view.is_live else {}
     return answer(scope, view.run(), headers=headers)
 
 
@@ -116,17 +118,16 @@ async def cancel_run(thread_id: str, run_id: str, client: ClientDep, scope: Scop
     summary="Answer the tool calls that a run waits for",
     response_model=Run,
     responses=_STREAMED | errors(404, 429, 502, 503, 504),
+    openapi_extra=TAKES_KEY,
 )
 async def submit_tool_outputs(
-    thread_id: str, run_id: str, body: ToolOutputsSubmit, turn: TurnDep
+    thread_id: str, run_id: str, body: ToolOutputsSubmit, request: Request
 ) -> Response:
-    if not body.stream:
-        return await turn.once.answer(
-            lambda: placed(turn, lambda: turn.client.runs.submit(turn.scope, thread_id, run_id, body))
-        )
-    on_disconnect = turn.once.on_disconnect(body.on_disconnect, turn.settings.on_disconnect_runs)
-    opening = turn.client.runs.submit_stream(turn.scope, thread_id, run_id, body, on_disconnect=on_disconnect)
-    return await assistants_stream(turn, opening, on_disconnect=on_disconnect)
+    run = await run_request(request)
+    runs = run.client.runs
+    if body.stream:
+        return await _streamed(run, body, partial(runs.submit_stream, run.scope, thread_id, run_id, body))
+    return await run.once.answer(lambda: placed(run, lambda: runs.submit(run.scope, thread_id, run_id, body)))
 
 
 @router.get(
@@ -172,8 +173,20 @@ async def follow_run(
     ] = None,
 ) -> Response:
     after = starting_after if starting_after is not None else _event_number(last_event_id)
-    opening = client.resume.open(scope, thread_id, run_id, after)
-    return await followed_stream(request, scope, registry, opening)
+    events = partial(client.resume.open, scope, thread_id, run_id, after)
+    return await followed_stream(request, scope, registry, events, AssistantsEncoder(with_ids=True))
+
+
+async def _streamed(
+    run: RunRequest,
+    body: RunCreate | ThreadRunCreate | ToolOutputsSubmit,
+    start: Callable[..., Awaitable[RunStream]],
+) -> Response:
+    """Answer with the Assistants event stream of a run that starts now."""
+    on_disconnect = run.once.on_disconnect(body.on_disconnect, run.settings.on_disconnect_runs)
+    return await run_once(
+        run, partial(start, on_disconnect=on_disconnect), AssistantsEncoder(), on_disconnect=on_disconnect
+    )
 
 
 def _event_number(last_event_id: str | None) -> int | None:

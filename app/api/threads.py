@@ -1,23 +1,81 @@
-"""Threads."""
+"""Threads, and their transcripts: out to keep, in to go on."""
 
-from fastapi import APIRouter
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic import BaseModel, Field
 
-from app.api.dependencies import ClientDep, ScopeDep
-from app.api.idempotency import OnceDep
-from app.api.lean_route import LeanRoute
+from app.api.dependencies import ClientDep, ScopeDep, SettingsDep, current_scope
+from app.api.files import file_url
+from app.api.idempotency import TAKES_KEY, Once
+from app.api.json_route import JsonRoute
 from app.api.responses import answer, errors
+from app.core.errors import BadRequestError
 from app.models.common import Deleted
+from app.models.messages import Message
 from app.models.threads import Thread, ThreadCreate, ThreadUpdate
 
-router = APIRouter(prefix="/threads", tags=["threads"], route_class=LeanRoute)
+router = APIRouter(prefix="/threads", tags=["threads"], route_class=JsonRoute)
+transcripts_router = APIRouter(prefix="/threads", tags=["transcripts"])
+"""Goes before `router`, whose `/threads/{thread_id}` would take `/threads/import`."""
+
+_MAX_IMPORT_BYTES = 64 * 1024 * 1024
+_IMPORT = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "description": "A list page of messages, a bare list of them, or an export.",
+                    "anyOf": [
+                        {"type": "array", "minItems": 1, "items": {"type": "object"}},
+                        {
+                            "type": "object",
+                            "required": ["data"],
+                            "properties": {
+                                "data": {"type": "array", "minItems": 1, "items": {"type": "object"}}
+                            },
+                        },
+                    ],
+                }
+            }
+        },
+    }
+}
 
 
-@router.post("", summary="Create a thread", response_model=Thread, responses=errors(404, 429, 502, 504))
-async def create_thread(
-    client: ClientDep, scope: ScopeDep, once: OnceDep, body: ThreadCreate | None = None
-) -> Response:
-    return await once.answer(lambda: client.threads.create(scope, body or ThreadCreate()))
+class ThreadExport(BaseModel):
+    """A thread with everything that was said."""
+
+    object: Literal["thread.export"]
+    thread: Thread
+    data: list[Message] = Field(description="All messages, oldest first.")
+    tool_calls: list[dict[str, Any]] = Field(
+        description="What tools did, each `after` the message with that id."
+    )
+
+
+class ThreadImport(BaseModel):
+    """The thread that was made of a transcript."""
+
+    object: Literal["thread.import"]
+    thread: Thread
+    imported: int = Field(description="Messages that the thread now has.")
+    skipped: int = Field(description="Messages left out because they hold nothing.")
+
+
+@router.post(
+    "",
+    summary="Create a thread",
+    response_model=Thread,
+    responses=errors(404, 429, 502, 504),
+    openapi_extra=TAKES_KEY,
+)
+async def create_thread(request: Request, body: ThreadCreate | None = None) -> Response:
+    scope, threads = await current_scope(request), request.state.client.threads
+    return await Once.of(request, scope).answer(lambda: threads.create(scope, body or ThreadCreate()))
 
 
 @router.get(
@@ -42,3 +100,44 @@ async def update_thread(thread_id: str, body: ThreadUpdate, client: ClientDep, s
 )
 async def delete_thread(thread_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.threads.delete(scope, thread_id))
+
+
+@transcripts_router.get(
+    "/{thread_id}/export",
+    summary="Export a thread",
+    response_model=ThreadExport,
+    responses=errors(404, 429, 502, 504) | {200: {"content": {"text/markdown": {}}}},
+)
+async def export_thread(
+    thread_id: str,
+    client: ClientDep,
+    scope: ScopeDep,
+    settings: SettingsDep,
+    form: Annotated[
+        Literal["json", "markdown"], Query(alias="format", description="To go on with, or to read.")
+    ] = "json",
+) -> Response:
+    if form == "json":
+        headers = {"content-disposition": f'attachment; filename="{thread_id}.json"'}
+        return answer(scope, await client.transcripts.export_json(scope, thread_id), headers=headers)
+    text = await client.transcripts.export_markdown(scope, thread_id, file_url(settings))
+    headers = {"content-disposition": f'attachment; filename="{thread_id}.md"'}
+    return Response(text, media_type="text/markdown", headers=scope.headers | headers)
+
+
+@transcripts_router.post(
+    "/import",
+    summary="Make a thread of an exported one",
+    response_model=ThreadImport,
+    responses=errors(413, 429, 502, 504),
+    openapi_extra=_IMPORT,
+    max_body_size=_MAX_IMPORT_BYTES,
+)
+async def import_thread(request: Request, client: ClientDep, scope: ScopeDep) -> Response:
+    try:
+        data = orjson.loads(await request.body())
+    except orjson.JSONDecodeError:
+        raise BadRequestError(
+            "The body is no valid JSON. Check quotes, commas and brackets.", param="body", code="invalid_json"
+        ) from None
+    return answer(scope, await client.transcripts.create(scope, data))

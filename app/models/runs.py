@@ -23,7 +23,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 OnDisconnect = Annotated[
     Literal["cancel", "finish", "detach"] | None,
     Field(
-        description="What happens to the run when the client goes away: it is stopped, read to its end here, or "
+        description="What happens to the run when the client goes away: it is stopped, read to its end, or "
         "goes on in the background.",
     ),
 ]

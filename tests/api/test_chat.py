@@ -194,7 +194,7 @@ class TestForegroundUpstreams:
 
 
 class TestForms:
-    """The same request however it is written down; only the usual form is served the short way."""
+    """The same request however it is written down."""
 
     @pytest.mark.parametrize(
         ("headers", "query", "is_chunked"),
@@ -215,6 +215,6 @@ class TestForms:
         answer = await client.post(f"chat{query}", content=content, headers=headers)
         assert (answer.status_code, answer.json()["message"]) == (200, "You said: hi")
 
-    async def test_a_route_beside_a_lean_one_with_a_parameter_keeps_its_path(self, client):
+    async def test_a_route_beside_one_with_a_parameter_keeps_its_path(self, client):
         refused = error_of(await client.post("threads/import", json={}), 400)
         assert refused["param"] == "data"

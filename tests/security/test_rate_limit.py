@@ -6,7 +6,7 @@ from app.core.limits.memory import BoundedMemoryStorage
 from app.core.limits.rate_limit import bucket_of
 from app.core.security.credentials import CredentialReader
 from tests.security.support import GUARDED, KEY_A, KEY_B, bearer, mint
-from tests.support import ASSISTANT, error_of, until
+from tests.support import ASSISTANT, Json, error_of, until
 
 MESSAGE = {"role": "user", "content": "hello"}
 PUBLIC = {"host": "0.0.0.0", "allow_anonymous": True}
@@ -43,6 +43,41 @@ class TestAnswers:
             body = {"message": "hello", "stream": True}
             response = await service.client.post("chat", json=body, headers=bearer(KEY_A))
         assert response.headers["ratelimit-limit"] == "7"
+
+    @pytest.mark.parametrize("caller", ["key", "user", "session"])
+    async def test_every_request_counts_once_also_one_that_is_refused(self, start, upstream, caller):
+        async with start(url=upstream, **GUARDED, rate_limit_writes="50/minute") as service:
+            client, headers = service.client, bearer(KEY_A)
+            if caller == "session":
+                headers = bearer(await mint(client, "u1"))
+            elif caller == "user":
+                headers = bearer(KEY_A, x_user_id="u1")
+            json, text = {"content-type": "application/json"}, {"content-type": "text/plain"}
+            requests: list[tuple[str, Json, dict[str, str], int]] = [
+                ("threads", {"json": {}}, {}, 200),
+                ("threads", {"json": {"metadata": 1}}, {}, 400),
+                ("threads", {"content": b"{"}, json, 400),
+                ("threads", {"content": b"{}"}, text, 400),
+                ("threads", {"json": {}}, {"idempotency-key": "k" * 256}, 400),
+                ("threads/thread_1", {"json": {"metadata": {}}}, {}, 404),
+                ("threads/thread_1/messages", {"json": MESSAGE}, {}, 404),
+                ("threads/thread_1/runs/run_1/cancel", {}, {}, 404),
+                ("files", {"files": {"file": ("a.txt", b"text"), "purpose": (None, "user_data")}}, {}, 200),
+            ]
+            left = 50
+            for path, sent, more, status in requests:
+                response = await client.post(path, headers=headers | more, **sent)
+                left -= 1
+                assert (response.status_code, response.headers["ratelimit-remaining"]) == (status, str(left))
+
+    async def test_the_user_that_a_body_names_is_counted(self, start, upstream):
+        async with start(url=upstream, **GUARDED, rate_limit_writes="1/minute") as service:
+            client = service.client
+            for user, status in (("u1", 200), ("u2", 200), ("u1", 429), ("u2", 429)):
+                body: Json = {"user": user, "metadata": 1 if status == 429 else {}}
+                response = await client.post("threads", json=body, headers=bearer(KEY_A))
+                assert response.status_code == status
+            assert (await client.post("threads", headers=bearer(KEY_A))).status_code == 200
 
     async def test_off_is_off(self, start, upstream):
         settings = GUARDED | {"rate_limit_enabled": False, "rate_limit_reads": "1/minute"}
