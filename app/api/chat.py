@@ -129,7 +129,7 @@ async def ag_ui(body: AgUiRequest, request: Request) -> Response:
         )
     chat = run.client.chat
     before, items = chat.history(body.messages, thread_id)
-    on_disconnect = run.once.on_disconnect(None, run.settings.on_disconnect_chat)
+    on_disconnect = run.on_disconnect(None, run.settings.on_disconnect_chat)
     start = partial(chat.open_turn, run.scope, thread_id, before, items, on_disconnect=on_disconnect)
     encoder = _cited(AgUiEncoder(body.threadId, body.runId), run.settings)
     return await run_once(run, start, encoder, on_disconnect=on_disconnect)
@@ -137,7 +137,7 @@ async def ag_ui(body: AgUiRequest, request: Request) -> Response:
 
 async def _answered(run: RunRequest, body: ChatRequest, files: Sequence[Attached]) -> Response:
     """Carry a chat turn out, with files that came along, and answer in the protocol of the request."""
-    on_disconnect = run.once.on_disconnect(body.on_disconnect, run.settings.on_disconnect_chat)
+    on_disconnect = run.on_disconnect(body.on_disconnect, run.settings.on_disconnect_chat)
     new_encoder = _protocol(run.request, body, run.settings)
     if new_encoder is None:
         return await run.once.answer(partial(_whole_answer, run, body, files, on_disconnect=on_disconnect))

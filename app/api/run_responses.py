@@ -35,6 +35,10 @@ class RunRequest:
     settings: Settings
     once: Once
 
+    def on_disconnect(self, asked: OnDisconnect | None, default: OnDisconnect) -> OnDisconnect:
+        """Return what the client's leaving means for its run, as far as the upstream can do it."""
+        return self.client.creator.mode.possible(self.once.on_disconnect(asked, default))
+
     def is_watched(self, on_disconnect: OnDisconnect) -> bool:
         """Tell whether to notice that the client leaves before its answer has begun."""
         return on_disconnect == "cancel" or (on_disconnect == "detach" and self.once.key is None)

@@ -183,7 +183,7 @@ async def _streamed(
     start: Callable[..., Awaitable[RunStream]],
 ) -> Response:
     """Answer with the Assistants event stream of a run that starts now."""
-    on_disconnect = run.once.on_disconnect(body.on_disconnect, run.settings.on_disconnect_runs)
+    on_disconnect = run.on_disconnect(body.on_disconnect, run.settings.on_disconnect_runs)
     return await run_once(
         run, partial(start, on_disconnect=on_disconnect), AssistantsEncoder(), on_disconnect=on_disconnect
     )

@@ -54,7 +54,8 @@ class Following(Foreground):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr("app.core.upstream.retries._BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("app.core.runs.follow._LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("app.core.upstream.retries._BACKOFF_SECONDS", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -108,40 +109,72 @@ async def test_nobody_follows_a_response_that_was_cancelled(told_by):
     assert upstream.asked == []
 
 
-async def test_a_gateway_that_gives_up_at_once_is_not_asked_for_ever(told_by):
-    upstream = Following("in_progress", *[504] * 20)
+class Polled(Following):
+    """Will not open its stream again, as OpenAI does after some minutes, and is at work for so many looks."""
+
+    def __init__(self, refusal: int, looks: int) -> None:
+        super().__init__("in_progress", *[refusal] * 1_000)
+        self._live_looks = looks
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        if request.path.startswith("/v1/responses/") and not request.query:
+            self._live_looks -= 1
+            if not self._live_looks:
+                self._status = "completed"
+        await super().__call__(request, connection)
+
+
+async def test_a_stream_that_the_upstream_will_not_reopen_is_polled_to_its_end(told_by):
+    upstream = Polled(400, looks=5)
     events, requests = await told_by(upstream)
-    assert names(events)[-2:] == ["thread.run.failed", "done"]
-    assert len(upstream.asked) == 2
-    assert requests[-1].path == "/v1/responses/resp_1/cancel"
+    assert names(events) == PLAIN
+    assert text_of(events) == ANSWER
+    assert len(upstream.asked) == 1
+    assert not any(request.path.endswith("/cancel") for request in requests)
 
 
-@pytest.mark.parametrize("seconds", [0.0, 60.0])
-async def test_a_connection_that_was_long_without_a_word_was_silent(told_by, monkeypatch, seconds):
-    monkeypatch.setattr("app.core.runs.reconnects._SILENCE_SECONDS", seconds)
-    upstream = Following("in_progress", *[504] * 6, TOLD)
-    events, _ = await told_by(upstream)
-    is_whole = names(events) == PLAIN
-    assert is_whole == (seconds == 0)
+async def test_a_gateway_that_gives_up_at_once_does_not_end_the_run(told_by):
+    upstream = Polled(504, looks=5)
+    events, requests = await told_by(upstream)
+    assert names(events) == PLAIN
+    assert text_of(events) == ANSWER
+    assert not any(request.path.endswith("/cancel") for request in requests)
 
 
-class Pausing(Following):
-    """Says nothing for a while before its stream breaks off."""
-
-    async def send(self, connection: Connection, events: list[dict[str, object]]) -> None:
-        await connection.start_stream()
-        for event in events:
-            await connection.chunk(self.frame(event))
-        await asyncio.sleep(0.4)
-        await connection.end_stream()
+@pytest.mark.parametrize("failure", [500, 502, 503, 429, "gone"])
+async def test_an_upstream_that_is_away_for_a_while_costs_a_pause(told_by, failure):
+    upstream = Away(failure, looks=12)
+    events, requests = await told_by(upstream)
+    assert names(events) == PLAIN
+    assert text_of(events) == ANSWER
+    assert not any(request.path.endswith("/cancel") for request in requests)
 
 
-async def test_an_earlier_silence_does_not_excuse_those_who_give_up_at_once(told_by, monkeypatch):
-    monkeypatch.setattr("app.core.runs.reconnects._SILENCE_SECONDS", 0.4)
-    upstream = Pausing("in_progress", *[504] * 200)
-    events, _ = await told_by(upstream)
-    assert names(events)[-2:] == ["thread.run.failed", "done"]
-    assert len(upstream.asked) < 50
+async def test_an_upstream_that_stays_away_ends_the_stream_and_not_the_run(told_by, monkeypatch):
+    monkeypatch.setattr("app.core.runs.follow._LONGEST_OUTAGE_SECONDS", 0.1)
+    events, requests = await told_by(Away(500, looks=1_000_000))
+    assert names(events)[-2:] == ["error", "done"]
+    assert not any(request.path.endswith("/cancel") for request in requests)
+
+
+class Away(Following):
+    """Fails so many reads of its response, then knows that it has ended."""
+
+    def __init__(self, failure: int | str, looks: int) -> None:
+        super().__init__("completed", TOLD)
+        self._failure = failure
+        self._failing_looks = looks
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        is_look = request.path.startswith("/v1/responses/") and not request.query
+        if is_look and self._failing_looks:
+            self._failing_looks -= 1
+            if self._failure == "gone":
+                connection.close()
+            else:
+                await connection.answer(int(self._failure))
+        else:
+            await super().__call__(request, connection)
 
 
 class Garbling(Following):

@@ -44,7 +44,8 @@ class TestHealing:
     async def test_a_model_that_is_still_at_work_is_not_given_up(self, start, adapter, knobs, settings):
         async with start(is_served=True, upstream_adapter=adapter, knobs=knobs, **settings) as service:
             events = await streamed_events(service.client, PROMPT)
-            whole = (await service.client.post("chat", json={"message": PROMPT})).json()
+            body = {"message": PROMPT, "on_disconnect": "detach"}
+            whole = (await service.client.post("chat", json=body)).json()
         assert names(events) == PLAIN
         assert text_of(events) == whole["message"] == ANSWER
 
@@ -66,14 +67,18 @@ class TestHealing:
             run_expires_seconds=1,
         ) as service:
             events = await streamed_events(service.client, PROMPT)
-            answer = await service.client.post("chat", json={"message": PROMPT})
+            body = {"message": PROMPT, "on_disconnect": "detach"}
+            answer = await service.client.post("chat", json=body)
+            plain = await service.client.post("chat", json={"message": PROMPT})
         assert names(events)[-2:] == ["thread.run.expired", "done"]
         assert error_of(answer, 502)["code"] == "expired"
+        assert error_of(plain, 504)["code"] == "upstream_timeout"
 
     @pytest.mark.parametrize("dialect", DIALECTS)
     @pytest.mark.parametrize("fault", ["truncate", "reset", "bad-json"])
     async def test_every_dialect_gets_the_whole_text(self, start, dialect, fault):
-        async with start(is_served=True, knobs={"fault": fault, "fault_after": 7}) as service:
+        knobs = {"fault": fault, "fault_after": 7}
+        async with start(is_served=True, knobs=knobs, on_disconnect_chat="detach") as service:
             path, body = request_of(dialect, PROMPT)
             events = frames((await service.client.post(path, json=body)).text)
         assert text_in(dialect, events) == ANSWER
@@ -151,31 +156,19 @@ class Foreground:
 
 
 class TestForegroundStreams:
-    """Without background mode a stream that broke off cannot be picked up, only looked up."""
+    """A foreground response ends with its stream: a break is told at once, and nothing is asked again."""
 
     @pytest.mark.parametrize("dialect", DIALECTS)
-    async def test_an_answer_that_was_finished_is_told_to_its_end(self, start, dialect):
+    async def test_an_answer_that_was_lost_is_a_failure(self, start, dialect):
         async with (
-            fake_upstream(Foreground("completed")) as fake,
-            start(url=fake.url, is_served=True, upstream_background="off") as service,
-        ):
-            path, body = request_of(dialect, PROMPT)
-            events = frames((await service.client.post(path, json=body)).text)
-        assert text_in(dialect, events) == ANSWER
-        assert ends(dialect, events) == WELL[dialect]
-
-    @pytest.mark.parametrize("dialect", DIALECTS)
-    @pytest.mark.parametrize("status", ["failed", "in_progress"])
-    async def test_an_answer_that_was_lost_is_a_failure(self, start, dialect, status):
-        async with (
-            fake_upstream(Foreground(status)) as fake,
-            start(url=fake.url, is_served=True, upstream_background="off") as service,
+            fake_upstream(Foreground("in_progress")) as fake,
+            start(url=fake.url, is_served=True, upstream_background="never") as service,
         ):
             path, body = request_of(dialect, PROMPT)
             events = frames((await service.client.post(path, json=body)).text)
         assert text_in(dialect, events) == "You said:"
         assert ends(dialect, events) == BADLY[dialect]
-        assert not any(request.query for request in fake.requests)
+        assert not any(request.path.startswith("/v1/responses/") for request in fake.requests)
 
 
 class TestBeforeTheRunExists:

@@ -118,6 +118,8 @@ class Telling:
     async def __call__(self, request: Request, connection: Connection) -> None:
         if request.path.startswith("/v1/conversations"):
             await connection.answer(200, {"id": "conv_1", "created_at": 1, "metadata": {}})
+        elif request.path == "/v1/responses" and not request.json.get("stream"):
+            await connection.answer(200, completed(MESSAGE)["response"])
         elif request.path == "/v1/responses":
             await connection.start_stream()
             for number, event in enumerate(self._events):

@@ -3,10 +3,10 @@
 import httpx2
 import pytest
 
-from app.core.background import wait_at_most
 from tests.fake_upstream import fake_upstream, pass_on
 from tests.support import TLS, new_thread, until
 
+BODY = {"message": "hi", "on_disconnect": "detach"}
 RED = b'{"metadata": {"colour": "red"}}'
 
 
@@ -21,75 +21,24 @@ def path_of(thread_id: str) -> str:
     return f"/v1/conversations/{thread_id.replace('thread_', 'conv_')}"
 
 
-async def test_runs_that_begin_during_a_write_wait_like_the_first(start, upstream, monkeypatch):
-    waits: list[float] = []
+async def test_runs_that_begin_during_a_write_are_written_next(start, upstream):
     reads: list[str] = []
 
-    async def waited(event, seconds):
-        waits.append(seconds)
-        await wait_at_most(event, 0.01)
-
-    monkeypatch.setattr("app.core.upstream.conversation_metadata.wait_at_most", waited)
-
     async def handle(request, connection):
-        is_read = request.method == "GET" and request.path.endswith(conversation)
-        if is_read:
+        if request.method == "GET" and request.path == path:
             reads.append(request.path)
             if len(reads) == 1:
-                await service.client.post("chat", json={"message": "two", "thread_id": thread_id})
+                await service.client.post("chat", json=BODY | {"message": "two", "thread_id": thread_id})
         await pass_on(upstream, request, connection)
 
+    path = ""
     async with fake_upstream(handle) as fake, start(url=fake.url) as service:
-        conversation = "none yet"
         thread_id = await new_thread(service.client)
-        conversation = thread_id.replace("thread_", "conv_")
-        await service.client.post("chat", json={"message": "one", "thread_id": thread_id})
+        path = path_of(thread_id)
+        await service.client.post("chat", json=BODY | {"message": "one", "thread_id": thread_id})
         await until(lambda: len(reads) == 2)
         runs = (await service.client.get(f"threads/{thread_id}/runs")).json()["data"]
     assert len(runs) == 2
-    assert waits == [2.0, 2.0]
-
-
-@pytest.mark.parametrize("is_stream", [False, True])
-@pytest.mark.parametrize("pool", [0, 1])
-async def test_the_run_that_a_thread_begins_with_is_written_at_once_unread(start, upstream, pool, is_stream):
-    async def handle(request, connection):
-        await pass_on(upstream, request, connection)
-
-    async with fake_upstream(handle) as fake, start(url=fake.url, conversation_pool=pool) as service:
-        response = await service.client.post("chat", json={"message": "hi", "stream": is_stream})
-        thread_id = response.headers["x-thread-id"]
-        path = path_of(thread_id)
-        await until(lambda: any(request.path == path for request in fake.requests))
-        calls = [request.method for request in fake.requests if request.path == path]
-        metadata = {"metadata": {"colour": "red"}}
-        changed = (await service.client.post(f"threads/{thread_id}", json=metadata)).json()
-        runs = (await service.client.get(f"threads/{thread_id}/runs")).json()["data"]
-    assert calls == ["POST"]
-    assert changed["metadata"] == {"colour": "red"}
-    assert len(runs) == 1
-
-
-async def test_a_first_write_that_failed_is_not_repeated_unread(start, upstream):
-    refused: list[str] = []
-
-    async def handle(request, connection):
-        is_write = request.method == "POST" and request.path.startswith("/v1/conversations/")
-        if is_write and not refused:
-            refused.append(request.path)
-            # Somebody else's change comes in between.
-            await write(upstream, request.path, RED)
-            await connection.answer(500, {"error": {"message": "canary"}})
-            return
-        await pass_on(upstream, request, connection)
-
-    async with fake_upstream(handle) as fake, start(url=fake.url) as service:
-        thread_id = (await service.client.post("chat", json={"message": "hi"})).json()["thread_id"]
-        await until(lambda: refused)
-        runs = (await service.client.get(f"threads/{thread_id}/runs")).json()["data"]
-        thread = (await service.client.get(f"threads/{thread_id}")).json()
-    assert len(runs) == 1
-    assert thread["metadata"] == {"colour": "red"}
 
 
 async def test_a_list_of_messages_asks_for_both_that_it_needs_at_once(start, upstream):
@@ -139,7 +88,7 @@ async def test_what_was_written_last_is_not_read_again(start, upstream, tells_me
     async with fake_upstream(handle) as fake, start(url=fake.url) as service:
         thread_id = await new_thread(service.client)
         path = path_of(thread_id)
-        answer = (await service.client.post("chat", json={"message": "hi", "thread_id": thread_id})).json()
+        answer = (await service.client.post("chat", json=BODY | {"thread_id": thread_id})).json()
         messages = (await service.client.get(f"threads/{thread_id}/messages")).json()["data"]
         calls = [request.method for request in fake.requests if request.path == path]
     assert calls == ["GET", "POST"]
@@ -154,7 +103,7 @@ async def test_after_a_write_that_failed_the_conversation_is_read(start, upstrea
         if request.method == "POST" and request.path == path:
             writes.append(request.path)
             if len(writes) == 1:
-                body = {"message": "two", "thread_id": thread_id}
+                body = BODY | {"message": "two", "thread_id": thread_id}
                 await service.client.post("chat", json=body)
                 await pass_on(upstream, request, connection)
                 return
@@ -168,6 +117,6 @@ async def test_after_a_write_that_failed_the_conversation_is_read(start, upstrea
     async with fake_upstream(handle) as fake, start(url=fake.url) as service:
         thread_id = await new_thread(service.client)
         path = path_of(thread_id)
-        await service.client.post("chat", json={"message": "one", "thread_id": thread_id})
+        await service.client.post("chat", json=BODY | {"message": "one", "thread_id": thread_id})
         runs = (await service.client.get(f"threads/{thread_id}/runs")).json()["data"]
     assert (len(writes), runs) == (2, [])

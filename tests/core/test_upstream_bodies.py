@@ -167,7 +167,7 @@ class TestBackground:
         self, ask, upstream, refused
     ):
         upstream.refusals = [refusal(400, refused)]
-        response = await ask("chat", {"message": "hi"})
+        response = await ask("chat", {"message": "hi", "on_disconnect": "detach"})
         assert response.json()["message"] == "Hello."
         assert [body.get("background") for body in upstream.sent] == [True, None]
         assert [body["stream"] for body in upstream.sent] == [True, True]
@@ -186,11 +186,11 @@ class TestBackground:
         upstream.refusals = [refusal(400, NO_BACKGROUND_STREAM)]
         async with in_process(settings) as service:
             for _ in range(3):
-                await service.client.post("chat", json={"message": "hi"})
+                await service.client.post("chat", json={"message": "hi", "on_disconnect": "detach"})
         assert [body.get("background") for body in upstream.sent] == [True, None, None, None]
 
     async def test_a_setting_spares_the_question(self, ask, upstream):
-        await ask("chat", {"message": "hi"}, upstream_background="off")
+        await ask("chat", {"message": "hi", "on_disconnect": "detach"}, upstream_background="off")
         assert [body.get("background") for body in upstream.sent] == [None]
 
 

@@ -58,9 +58,10 @@ class RunCreator:
         self._metrics = metrics
         self._deadline_seconds = deadline_seconds
 
-    def outlives_client(self, on_disconnect: OnDisconnect) -> bool:
-        """Whether a run that is followed now would go on without its stream."""
-        return self._mode.streams(on_disconnect)
+    @property
+    def mode(self) -> BackgroundMode:
+        """Which runs the upstream works on in the background."""
+        return self._mode
 
     async def start(self, scope: RequestScope, context: RunContext, params: Json) -> Json:
         """Create a response that its client polls, and return it as it is now.

@@ -13,6 +13,7 @@ from app.core.upstream.errors import (
     UpstreamBrokenError,
     UpstreamBusyError,
     UpstreamError,
+    UpstreamMalformedError,
     UpstreamMissingError,
     UpstreamRefusedError,
     UpstreamServerError,
@@ -256,6 +257,7 @@ class BackgroundStream(RunStream):
     Args:
         responses: to look the response up, follow it again, and cancel it.
         on_expired: told the id of a response that expired.
+        is_ours: the run was started here; else it is only watched, and a stream that fails does not stop it.
 
     """
 
@@ -270,10 +272,12 @@ class BackgroundStream(RunStream):
         measurement: RunMeasurement,
         deadline: float,
         on_expired: Callable[[str], None],
+        is_ours: bool = True,
     ) -> None:
         super().__init__(translator, stream, measurement=measurement, deadline=deadline)
         self._responses = responses
         self._on_expired = on_expired
+        self._is_ours = is_ours
         self._can_reopen = True
         self._reopened_after: int | None = None
         self._pause_seconds = 0.0
@@ -301,7 +305,10 @@ class BackgroundStream(RunStream):
             return await self._timed_out()
         except UpstreamError as exc:
             _log.warning("stream_not_recovered", code=exc.code)
-            return self.fail(failure.detail())
+            if not self._is_ours or _is_passing(exc):
+                return self.fail(failure.detail())
+        await self.cancel()
+        return self._translator.fail(failure.detail())
 
     async def _rejoined(self, response_id: str) -> list[DomainEvent]:
         """Go on after the last event: with the stream opened again, else with the response once it has ended.
@@ -319,9 +326,9 @@ class BackgroundStream(RunStream):
             )
             try:
                 response = await self._responses.get(response_id)
-            except _PASSING:
+            except UpstreamError as exc:
                 away_since = away_since or loop.time()
-                if loop.time() - away_since > _LONGEST_OUTAGE_SECONDS:
+                if not _is_passing(exc) or loop.time() - away_since > _LONGEST_OUTAGE_SECONDS:
                     raise
                 continue
             away_since = None
@@ -345,7 +352,9 @@ class BackgroundStream(RunStream):
             self._can_reopen = False
             _log.info("stream_not_reopened", code=exc.code, now="polling")
             return False
-        except _PASSING:
+        except UpstreamError as exc:
+            if not _is_passing(exc):
+                raise
             return False
         self._reopened_after = seen
         return True
@@ -358,6 +367,11 @@ class BackgroundStream(RunStream):
             return self._translator.fail(self._failure.detail())
         self._on_expired(response["id"])
         return self._translator.fail({}, status="expired")
+
+
+def _is_passing(failure: UpstreamError) -> bool:
+    """Tell whether the same call may succeed later."""
+    return isinstance(failure, _PASSING) and not isinstance(failure, UpstreamMalformedError)
 
 
 def _restored(error: Json) -> ServiceError:

@@ -150,6 +150,7 @@ class ResumeService:
             measurement=self._metrics.watch(),
             deadline=self._deadline(view),
             on_expired=partial(self._creator.note_expired, view.conversation_id, view.context),
+            is_ours=False,
         )
         try:
             await stream.prime()

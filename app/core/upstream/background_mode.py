@@ -30,6 +30,10 @@ class BackgroundMode:
         """Whether a run that is followed is created in the background, where it outlives its stream."""
         return self._takes_streams and (self._is_always or on_disconnect == "detach")
 
+    def possible(self, on_disconnect: OnDisconnect) -> OnDisconnect:
+        """Return what can be done for a run whose client leaves: without background, detach is finish."""
+        return "finish" if on_disconnect == "detach" and not self._takes_streams else on_disconnect
+
     def refuse_streams(self) -> None:
         """Note that the upstream streams in the foreground only."""
         self._takes_streams = False

@@ -3,6 +3,7 @@
 UpstreamError (502)
 ├── UpstreamUnreachableError (502)   surely not started: connect refused, DNS, TLS
 ├── UpstreamBrokenError (502)        connection lost, truncated, or bytes that are no answer
+│   └── UpstreamMalformedError (502) an object that is not what its API says it is
 ├── UpstreamTimeoutError (504)
 ├── UpstreamAuthError (502)          its 401 and 403 are the operator's fault, never the caller's
 ├── UpstreamBusyError (429)
@@ -69,6 +70,10 @@ class UpstreamBrokenError(UpstreamError):
 
     def __init__(self, message: str = "The upstream's answer broke off or cannot be read.") -> None:
         super().__init__(message, headers={"x-should-retry": "false"})
+
+
+class UpstreamMalformedError(UpstreamBrokenError):
+    """An object came that is not what the upstream's API says it is; asking again would not help."""
 
 
 class UpstreamTimeoutError(UpstreamError):

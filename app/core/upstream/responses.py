@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
-from app.core.upstream.errors import UpstreamBrokenError
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamMalformedError
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import parsed, read, retry_twice, when_unlocked
 from app.translate.events import Json
@@ -98,4 +98,4 @@ def _response(found: Json) -> Json:
     try:
         return checked_response(found)
     except BadShapeError as exc:
-        raise UpstreamBrokenError from exc
+        raise UpstreamMalformedError from exc
