@@ -25,6 +25,7 @@ from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.port import Upstream
 from app.core.upstream.responses import Responses
+from app.core.upstream.turn_gate import TurnGate
 
 
 class OpenAIClient:
@@ -45,9 +46,14 @@ class OpenAIClient:
         deadline = settings.run_expires_seconds
         self.background = BackgroundTasks()
         self._upstream = upstream
-        conversations = Conversations(upstream, lock_wait_seconds=wait, lock_waited=metrics.lock_waited)
+        gate = TurnGate(self.background, redis)
+        conversations = Conversations(
+            upstream, lock_wait_seconds=wait, gate=gate, lock_waited=metrics.lock_waited
+        )
         self._metadata = ConversationMetadata(conversations)
-        responses = Responses(upstream, lock_wait_seconds=wait, deadline_seconds=deadline, observer=metrics)
+        responses = Responses(
+            upstream, lock_wait_seconds=wait, deadline_seconds=deadline, observer=metrics, gate=gate
+        )
         params = RunParams(assistant, settings)
         lookup = RunLookup(conversations, responses, self._metadata, assistant.id, settings)
         rounds = ToolRounds(conversations, self._metadata)
@@ -58,7 +64,7 @@ class OpenAIClient:
             self._metadata,
             rounds,
             self.background,
-            StoppedTurns(conversations, self._metadata, self.background, redis),
+            StoppedTurns(conversations, self._metadata, gate),
             self.held_runs,
             metrics,
             deadline_seconds=deadline,

@@ -52,7 +52,7 @@ def _message(item: Json, param: str) -> Json:
     return {
         "id": _id_of(item, "msg"),
         "type": "message",
-        "status": "completed",
+        "status": "incomplete" if item.get("status") == "incomplete" else "completed",
         "content": _content(item.get("content"), str(role), f"{param}.content"),
         "role": role,
     }

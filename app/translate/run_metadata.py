@@ -12,7 +12,7 @@ from typing import Self
 
 from app.translate.context import PRIVATE_PREFIX
 from app.translate.events import Json
-from app.utils.ids import created_at_of, origin_of
+from app.utils.ids import origin_of
 
 RUNS_KEY = "soloist_runs"
 STATES_KEY = "soloist_run"
@@ -24,8 +24,9 @@ _PREFIX = "resp_"
 class RunHistory:
     """The remembered runs of one conversation; ids are upstream response ids."""
 
-    def __init__(self, runs: list[tuple[str, int]], states: dict[str, str]) -> None:
-        self._runs = runs
+    def __init__(self, run_ids: list[str], states: dict[str, str]) -> None:
+        self.run_ids = run_ids
+        """First response ids of the runs, newest first."""
         self._states = states
         self._origins: dict[str | None, str] | None = None
 
@@ -33,22 +34,16 @@ class RunHistory:
     def read(cls, metadata: object) -> Self:
         """Read both keys from conversation metadata; what cannot be read counts as absent."""
         found = metadata if isinstance(metadata, Mapping) else {}
-        runs = [_parse_run(part) for part in str(found.get(RUNS_KEY) or "").split(",") if part]
+        # Former versions wrote a time behind some ids.
+        names = [part.partition("@")[0] for part in str(found.get(RUNS_KEY) or "").split(",")]
         pairs = [part.partition(">") for part in str(found.get(STATES_KEY) or "").split(",") if ">" in part]
-        return cls(
-            runs,
-            {_long(first): _long_state(state) for first, _, state in pairs},
-        )
+        states = {_long(first): _long_state(state) for first, _, state in pairs}
+        return cls([_long(name) for name in names if name], states)
 
-    @property
-    def run_ids(self) -> list[str]:
-        """First response ids of the runs, newest first."""
-        return [run_id for run_id, _ in self._runs]
-
-    def add_run(self, response_id: str, created_at: int) -> None:
+    def add_run(self, response_id: str) -> None:
         """Remember a new run; the oldest beyond what fits is forgotten."""
         if response_id not in self.run_ids:
-            self._runs = [(response_id, created_at), *self._runs][:_MAX_RUNS]
+            self.run_ids = [response_id, *self.run_ids][:_MAX_RUNS]
             self._origins = None
 
     def set_round(self, first_id: str, current_id: str) -> None:
@@ -70,16 +65,8 @@ class RunHistory:
         return self._states.get(first_id, "").partition("!")[2] or None
 
     def run_of_message(self, item_id: str) -> str | None:
-        """Return the run that most likely wrote an assistant's message, None if older than all known ones."""
-        if (first_id := self._first_of(origin_of(item_id))) is not None:
-            return first_id
-        moment = created_at_of(item_id)
-        if moment is None:
-            return None
-        return next((run_id for run_id, began in self._runs if began and began <= moment), None)
-
-    def _first_of(self, origin: str | None) -> str | None:
-        """Return the newest run one of whose responses has an origin."""
+        """Return the remembered run that wrote an assistant's message, where their ids tell."""
+        origin = origin_of(item_id)
         if self._origins is None:
             self._origins = {}
             for first_id in reversed(self.run_ids):
@@ -89,7 +76,7 @@ class RunHistory:
 
     def metadata(self) -> dict[str, str]:
         """Return both keys as they are stored; empty ones are left out."""
-        runs = _fit([_format_run(run_id, began) for run_id, began in self._runs])
+        runs = _fit([_short(run_id) for run_id in self.run_ids])
         states = _fit([f"{_short(first)}>{_short_state(state)}" for first, state in self._states.items()])
         return {key: value for key, value in ((RUNS_KEY, runs), (STATES_KEY, states)) if value}
 
@@ -110,19 +97,6 @@ def _fit(parts: list[str]) -> str:
     while parts and len(",".join(parts)) > _MAX_CHARS:
         parts = parts[:-1]
     return ",".join(parts)
-
-
-def _format_run(run_id: str, began: int) -> str:
-    return _short(run_id) if created_at_of(run_id) else f"{_short(run_id)}@{began:x}"
-
-
-def _parse_run(part: str) -> tuple[str, int]:
-    name, _, began = part.partition("@")
-    run_id = _long(name)
-    try:
-        return run_id, int(began, 16) if began else created_at_of(run_id) or 0
-    except ValueError:
-        return run_id, 0
 
 
 def _short(run_id: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from typing import Any
 
 import pytest
 
@@ -175,7 +176,7 @@ class Hesitating:
     def __init__(self) -> None:
         self.asked, self.accepts, self.closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.cancelled = asyncio.Event()
-        self.appended = []
+        self.appended: list[dict[str, Any]] = []
         self.response = (
             b'{"id": "resp_1", "object": "response", "created_at": 1790000000, "status": "in_progress",'
             b' "output": []}'

@@ -30,9 +30,10 @@ def again(tmp_path):
 
 async def test_a_conversation_goes_on_over_restarts(again):
     async with again() as service:
-        first = (await service.client.post("chat", json={"message": "one"})).json()
+        body = {"message": "one", "on_disconnect": "detach"}
+        first = (await service.client.post("chat", json=body)).json()
     async with again() as service:
-        body = {"message": "two", "thread_id": first["thread_id"]}
+        body = {"message": "two", "thread_id": first["thread_id"], "on_disconnect": "detach"}
         second = (await service.client.post("chat", json=body)).json()
     async with again() as service:
         path = f"threads/{first['thread_id']}"

@@ -179,10 +179,19 @@ class TestLists:
         assert [ids.index(run["id"]) for run in page["data"]] == expected
         assert page["has_more"] is has_more
 
-    async def test_a_chat_is_a_run_like_any_other(self, client):
-        answer = (await client.post("chat", json={"message": "hi"})).json()
+    async def test_a_chat_that_outlives_its_client_is_a_run_like_any_other(self, client):
+        answer = (await client.post("chat", json={"message": "hi", "on_disconnect": "detach"})).json()
         page = (await client.get(f"threads/{answer['thread_id']}/runs")).json()
         assert [run["id"] for run in page["data"]] == [answer["run_id"]]
+
+    async def test_a_chat_that_ends_with_its_client_is_read_by_its_run_id_and_not_listed(self, client):
+        answer = (await client.post("chat", json={"message": "hi"})).json()
+        path = f"threads/{answer['thread_id']}"
+        assert (await client.get(f"{path}/runs")).json()["data"] == []
+        run = (await client.get(f"{path}/runs/{answer['run_id']}")).json()
+        assert (run["id"], run["status"]) == (answer["run_id"], "completed")
+        messages = (await client.get(f"{path}/messages")).json()["data"]
+        assert [message["run_id"] for message in messages] == [None, None]
 
 
 class TestSteps:

@@ -241,12 +241,10 @@ class RunCreator:
 
     async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call again after answering the tool calls that an earlier turn left open."""
-        conversation_id = params["conversation"]
-        await self._stopped_turns.wait(conversation_id)
         try:
             return await call()
         except ToolOutputMissingError:
-            answered = await self._rounds.repair(conversation_id)
+            answered = await self._rounds.repair(params["conversation"])
             if not answered:
                 raise
         scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
@@ -276,8 +274,7 @@ class RunCreator:
                 conversation_id, lambda history: history.set_round(first_id, response_id)
             )
         elif is_listed:
-            created_at = int(response.get("created_at") or time.time())
-            self._metadata.note_run(conversation_id, response_id, created_at)
+            self._metadata.note_run(conversation_id, response_id)
 
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
         """Remember soon that a run expired: upstream it is only cancelled."""

@@ -212,9 +212,10 @@ class ForegroundStream(RunStream):
     async def aclose(self) -> None:
         """Close the upstream's connection; an unfinished response stops there."""
         on_closed, self._on_closed = self._on_closed, None
-        await super().aclose()
         if on_closed is not None:
+            # Before the upstream unlocks the conversation, so that no next turn slips in.
             on_closed(self, self._status_if_closed)
+        await super().aclose()
         self._closed.set()
 
     def said(self) -> list[Json]:

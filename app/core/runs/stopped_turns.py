@@ -2,17 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
-from app.core.background import BackgroundTasks
 from app.core.errors import ServiceError
-from app.core.limits.shared_redis import RedisAwayError, SharedRedis
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import ITEMS_PER_CALL, Conversations
 from app.core.upstream.errors import ConversationLockedError, UpstreamRefusedError
+from app.core.upstream.turn_gate import TurnGate
 from app.translate.events import Json
 from app.utils.ids import created_at_of
 
@@ -24,7 +22,6 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _NEWEST_ITEMS = 20
 _CLOCK_SKEW_SECONDS = 5
-_REDIS_PREFIX = "soloist:stopped:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,51 +51,20 @@ class StoppedTurns:
     conversation is left as it is.
     """
 
-    def __init__(
-        self,
-        conversations: Conversations,
-        metadata: ConversationMetadata,
-        background: BackgroundTasks,
-        redis: SharedRedis | None,
-    ) -> None:
+    def __init__(self, conversations: Conversations, metadata: ConversationMetadata, gate: TurnGate) -> None:
         self._conversations = conversations
         self._metadata = metadata
-        self._background = background
-        self._redis = redis
-        self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._gate = gate
 
-    def keep(self, turn: StoppedTurn) -> "asyncio.Task[None]":
-        """Append what is missing of a turn, beside the request; never fails."""
-        before = self._keeping.get(turn.conversation_id)
-        task = self._background.spawn(self._keep(turn, before))
-        self._keeping[turn.conversation_id] = task
-        task.add_done_callback(lambda _: self._forget(turn.conversation_id, task))
-        return task
+    def keep(self, turn: StoppedTurn) -> None:
+        """Append what is missing of a turn, beside the request."""
+        self._gate.hold(turn.conversation_id, self._keep(turn))
 
     async def wait(self, conversation_id: str) -> None:
         """Return when no stopped turn of the conversation is left to be kept."""
-        while (task := self._keeping.get(conversation_id)) is not None:
-            await asyncio.wait([task])
-        if self._redis is not None:
-            await self._wait_for_others(self._redis, conversation_id)
+        await self._gate.wait(conversation_id)
 
-    async def _wait_for_others(self, redis: SharedRedis, conversation_id: str) -> None:
-        name = _REDIS_PREFIX + conversation_id
-        pause = _FIRST_PAUSE_SECONDS
-        with suppress(RedisAwayError):
-            # The key expires by itself, should its replica die.
-            while await redis.call(lambda: redis.client.exists(name)):
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-
-    def _forget(self, conversation_id: str, task: "asyncio.Task[None]") -> None:
-        if self._keeping.get(conversation_id) is task:
-            del self._keeping[conversation_id]
-
-    async def _keep(self, turn: StoppedTurn, before: "asyncio.Task[None] | None") -> None:
-        if before is not None:
-            await asyncio.wait([before])
-        await self._announce(turn.conversation_id, is_over=False)
+    async def _keep(self, turn: StoppedTurn) -> None:
         try:
             await self._append_missing(turn)
             if turn.run is not None:
@@ -108,18 +74,6 @@ class StoppedTurns:
                 )
         except ServiceError as exc:
             _log.warning("stopped_turn_not_kept", code=exc.code)
-        finally:
-            await self._announce(turn.conversation_id, is_over=True)
-
-    async def _announce(self, conversation_id: str, *, is_over: bool) -> None:
-        redis, name = self._redis, _REDIS_PREFIX + conversation_id
-        if redis is None:
-            return
-        with suppress(RedisAwayError):
-            if is_over:
-                await redis.call(lambda: redis.client.delete(name))
-            else:
-                await redis.call(lambda: redis.client.set(name, 1, ex=int(_LOCKED_SECONDS) + 5))
 
     async def _append_missing(self, turn: StoppedTurn) -> None:
         """Append, while the newest item is still the one that the turn began after."""
@@ -128,9 +82,9 @@ class StoppedTurns:
         deadline = asyncio.get_running_loop().time() + _LOCKED_SECONDS
         pause = _FIRST_PAUSE_SECONDS
         newest = await self._newest(turn.conversation_id)
-        began_after = _first_id(newest)
+        began_after = _item_before(turn, newest)
         while missing := missing_items(turn, newest):
-            if _first_id(newest) != began_after:
+            if _item_before(turn, newest) != began_after:
                 _log.warning("stopped_turn_not_kept", code="thread_went_on")
                 return
             try:
@@ -205,5 +159,10 @@ def _text_of(item: Json) -> str:
     return "".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))
 
 
-def _first_id(items: list[Json]) -> object:
-    return items[0].get("id") if items else None
+def _item_before(turn: StoppedTurn, newest: list[Json]) -> object:
+    """Return the id of the item before the turn; some upstreams store the question of a stopped turn."""
+    at = 0
+    for said in reversed(turn.question):
+        if at < len(newest) and newest[at].get("role") == "user" and _text_of(newest[at]) == _text_of(said):
+            at += 1
+    return newest[at].get("id") if at < len(newest) else None

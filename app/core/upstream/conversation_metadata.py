@@ -59,9 +59,9 @@ class ConversationMetadata:
         conversation = written or await self._conversations.get(conversation_id)
         return conversation, RunHistory.read(conversation.get("metadata"))
 
-    def note_run(self, conversation_id: str, response_id: str, created_at: int) -> None:
+    def note_run(self, conversation_id: str, response_id: str) -> None:
         """Remember a new run, beside the request."""
-        self._schedule(conversation_id, lambda history: history.add_run(response_id, created_at))
+        self._schedule(conversation_id, lambda history: history.add_run(response_id))
 
     async def note(self, conversation_id: str, change: Change) -> None:
         """Change the history and wait until it is written: for what later calls depend on."""

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from app.core.upstream.errors import UpstreamBrokenError, UpstreamMalformedError
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import parsed, read, retry_twice, when_unlocked
+from app.core.upstream.turn_gate import TurnGate
 from app.translate.events import Json
 from app.translate.objects import LIVE
 from app.translate.upstream_types import BadShapeError, checked_response
@@ -37,15 +38,19 @@ class Responses:
         lock_wait_seconds: float,
         deadline_seconds: float,
         observer: ResponseObserver,
+        gate: TurnGate,
     ) -> None:
         self._upstream = upstream
         self._lock_wait_seconds = lock_wait_seconds
         self._observer = observer
+        self._gate = gate
         self._deadline_seconds = deadline_seconds
 
     async def create(self, params: Json) -> Json:
         """Create a response in the foreground and return it when it has ended, within the run's deadline."""
-        response = await self._create(params | {"store": True}, timeout=self._deadline_seconds)
+        response = await self._create(
+            params | {"stream": False, "store": True}, timeout=self._deadline_seconds
+        )
         if response.get("status") in LIVE:
             raise UpstreamBrokenError("The upstream answered before its response had ended.")
         return response
@@ -57,7 +62,7 @@ class Responses:
     async def open_stream(self, params: Json, *, background: bool) -> UpstreamStream:
         """Create a response and return its stream; one in the background goes on without it."""
         body = params | {"stream": True, "store": True} | ({"background": True} if background else {})
-        return await self._when_unlocked(lambda: self._upstream.stream("POST", _PATH, body=body))
+        return await self._when_unlocked(body, lambda: self._upstream.stream("POST", _PATH, body=body))
 
     async def get(self, response_id: str) -> Json:
         """Read a response."""
@@ -88,10 +93,14 @@ class Responses:
         async def post() -> bytes:
             return await self._upstream.request("POST", _PATH, body=body, timeout=timeout)
 
-        return _response(parsed(await self._when_unlocked(post)))
+        return _response(parsed(await self._when_unlocked(body, post)))
 
-    async def _when_unlocked(self, call: Callable[[], Awaitable[T]]) -> T:
-        return await when_unlocked(call, self._lock_wait_seconds, self._observer.lock_waited)
+    async def _when_unlocked(self, body: Json, call: Callable[[], Awaitable[T]]) -> T:
+        async def in_turn() -> T:
+            await self._gate.wait(body["conversation"])
+            return await call()
+
+        return await when_unlocked(in_turn, self._lock_wait_seconds, self._observer.lock_waited)
 
 
 def _response(found: Json) -> Json:
