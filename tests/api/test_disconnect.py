@@ -203,6 +203,18 @@ class Hesitating:
             await connection.answer(200, {"id": "conv_1", "created_at": 1, "metadata": {}})
 
 
+class Silent(Hesitating):
+    """An upstream that never accepts a response, and notices when its client gives up."""
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        if request.path == "/v1/responses":
+            self.asked.set()
+            await connection.until_gone()
+            self.closed.set()
+        else:
+            await super().__call__(request, connection)
+
+
 class TestBeforeTheFirstByte:
     @pytest.mark.parametrize("is_streamed", [False, True])
     @pytest.mark.parametrize("choice", ["cancel", "detach"])
@@ -233,7 +245,7 @@ class TestBeforeTheFirstByte:
     async def test_a_client_that_leaves_closes_a_foreground_request_and_its_question_is_kept(
         self, start, adapter, is_streamed
     ):
-        upstream = Hesitating()
+        upstream = Silent()
         async with (
             fake_upstream(upstream) as fake,
             start(url=fake.url, is_served=True, upstream_adapter=adapter) as service,
@@ -243,9 +255,8 @@ class TestBeforeTheFirstByte:
             await upstream.asked.wait()
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-            await until(lambda: upstream.appended)
-            upstream.accepts.set()
             await upstream.closed.wait()
+            await until(lambda: upstream.appended)
         assert [item["content"][0]["text"] for item in upstream.appended] == ["hi"]
         assert not upstream.cancelled.is_set()
 
