@@ -10,7 +10,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core.config import Settings
-from app.http_protocol import HttpProtocol
 
 if sys.platform != "win32":
     import resource
@@ -79,7 +78,7 @@ def server_config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> u
         app,
         host=settings.host,
         port=settings.port,
-        http=HttpProtocol,
+        http="httptools",
         # No route takes one; without this line a library that happens to be installed would.
         ws="none",
         access_log=False,
