@@ -30,14 +30,13 @@ from app.api.middleware.access import API_PREFIX, AccessMiddleware, HostMiddlewa
 from app.api.middleware.cors import SdkCorsMiddleware
 from app.api.middleware.request import RequestMiddleware
 from app.api.openapi import describe_access
-from app.core.config import VERSION, Settings
+from app.core.config import VERSION, ProcessCount, Settings
 from app.core.logging import configure_logging
 from app.core.observability.metrics import Metrics
 from app.core.telemetry import fastapi_telemetry, is_wanted
 from app.server.commands.check import Finding, check_service
 from app.server.lifespan import lifespan_of
-from app.server.uvicorn_server import raise_file_limit, serve
-from app.workers import serve_workers
+from app.server.uvicorn_server import serve
 
 # The form of /chat goes first: it takes multipart bodies only and leaves the rest to the route behind it.
 # What is called often comes first: a request is compared with one route after the other.
@@ -60,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Raises `pydantic.ValidationError` or `ValueError` for settings that cannot work."""
     settings = settings or Settings()
     configure_logging(settings)
-    metrics = Metrics(is_shared=settings.workers > 1)
+    metrics = Metrics()
     app = FastAPI(
         title="Soloist",
         version=VERSION,
@@ -115,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="try settings, upstream and Redis, then exit")
     only_check = parser.parse_args(arguments).check
     try:
+        ProcessCount()
         settings = Settings()
         app = create_app(settings)
     except ValidationError as exc:
@@ -127,11 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if only_check:
         return _report(asyncio.run(check_service(settings)))
-    raise_file_limit(settings.max_streams)
-    if settings.workers > 1:
-        return serve_workers(create_app, settings)
-    serve(app, settings)
-    return 0
+    return serve(app, settings)
 
 
 def _report(findings: list[Finding]) -> int:

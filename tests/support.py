@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from app.core.config import Settings
 from app.embedded.server import serve_embedded
 from app.embedded.settings import EmbeddedSettings
-from app.server.uvicorn_server import Server, server_config
+from app.server.uvicorn_server import Server
 from main import create_app
 
 Json = dict[str, Any]
@@ -121,8 +121,7 @@ async def served(settings: Settings, port: int = 0) -> AsyncIterator[Service]:
     """Serve the app over a loopback port, as `main.py` does; port 0 takes a free one."""
     with _own_logging(), socket.create_server(("127.0.0.1", port)) as listener:
         app = create_app(settings)
-        app.state.grace_seconds = settings.shutdown_grace_seconds
-        server = _QuietServer(server_config(app, settings))
+        server = _QuietServer(app, settings)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1/"
         try:

@@ -37,7 +37,6 @@ class Settings(BaseSettings):
     # Server
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8010, ge=0, le=65_535, description="Port to listen on.")
-    workers: int = Field(1, ge=1, le=64, description="Server processes on that port.")
     debug: bool = Field(False, description="Verbose logs; never shows content or secrets.")
     docs_enabled: bool = Field(True, description="Serve Swagger UI at /docs and the OpenAPI document.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -262,3 +261,22 @@ class Settings(BaseSettings):
     def signing_keys(self) -> tuple[bytes, ...]:
         """The secrets as bytes."""
         return tuple(key.get_secret_value().encode() for key in self.secret_keys)
+
+
+class ProcessCount(BaseSettings):
+    """What asks a server for several processes: refused, as this one would serve with one and say nothing."""
+
+    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
+
+    workers: int = 1
+    web_concurrency: int = 1
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        for name, count in self:
+            if count > 1:
+                raise ValueError(
+                    f"{name.upper()}={count}: a port is served by one process. Leave it out, and run "
+                    "replicas behind one port: docs/operations.md says how with nginx, compose and Kubernetes"
+                )
+        return self

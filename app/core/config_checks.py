@@ -24,7 +24,6 @@ def check_settings(settings: Settings) -> None:
     for check in (
         _check_upstream,
         _check_embedded,
-        _check_workers,
         _check_callers,
         _check_jwt,
         _check_network,
@@ -52,11 +51,6 @@ def checked_origin(origin: str) -> str:
     ):
         raise ValueError(f"{origin[:100]!r} is no origin; write https://example.com without a path")
     return origin
-
-
-def counts_in_memory(settings: Settings) -> bool:
-    """Tell whether there are several workers, each of which counts limits and repeated keys for itself."""
-    return settings.workers > 1 and settings.rate_limit_storage.get_secret_value() == "memory://"
 
 
 def is_loopback(host: str) -> bool:
@@ -89,20 +83,6 @@ def _check_embedded(settings: Settings) -> None:
         raise ValueError("EMBEDDED_RESPONDER=local needs LOCAL_MODEL_PATH; ./run.sh local sets both")
     if not settings.local_model_path.is_file():
         raise ValueError("LOCAL_MODEL_PATH names no file; ./run.sh local brings a small model")
-
-
-def _check_workers(settings: Settings) -> None:
-    if settings.workers == 1:
-        return
-    if settings.upstream_kind == "embedded":
-        raise ValueError(
-            f"WORKERS={settings.workers} needs an upstream, or each would start an embedded one of its own: "
-            "set OPENAI_API_KEY, or WORKERS=1"
-        )
-    if settings.log_file:
-        raise ValueError(
-            "LOG_FILE is for one process: with WORKERS above 1, leave it out and keep standard error"
-        )
 
 
 def _check_callers(settings: Settings) -> None:

@@ -6,7 +6,6 @@ The request's fields are bound once by the middleware; events name what happened
 import json
 import logging
 import logging.handlers
-import os
 import sys
 import time
 from collections.abc import MutableMapping
@@ -56,7 +55,6 @@ def configure_logging(settings: Settings) -> None:
     structlog.configure(
         processors=[
             *([add_trace_id] if is_wanted() else []),
-            *([_add_pid] if settings.workers > 1 else []),
             _finished,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -109,11 +107,6 @@ class AccessLog:
             event = processor(None, "info", event)
         _finish(event, "info")
         self._lines.info(event)
-
-
-def _add_pid(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event["pid"] = os.getpid()
-    return event
 
 
 def _finished(

@@ -9,7 +9,6 @@ from redis.exceptions import RedisError
 
 from app.core.assistant import load_assistant
 from app.core.config import Settings
-from app.core.config_checks import counts_in_memory
 from app.core.errors import ServiceError
 from app.core.observability.model_watch import ModelWatch
 from app.core.observability.prices import load_prices, price_of
@@ -54,14 +53,6 @@ def _doors(settings: Settings) -> list[Finding]:
     if settings.upstream_kind == "embedded":
         found.append(
             Finding("warning", "No key is set, so the embedded upstream answers and not a real assistant.")
-        )
-    if counts_in_memory(settings):
-        found.append(
-            Finding(
-                "warning",
-                "Each of the WORKERS counts limits and idempotency keys for itself: set RATE_LIMIT_STORAGE "
-                "to redis://… to share them.",
-            )
         )
     if not settings.secret_keys and settings.upstream_kind != "embedded":
         found.append(Finding("warning", "SECRET_KEYS is empty: ids are not bound to their owners."))
