@@ -126,9 +126,6 @@ class Settings(BaseSettings):
     poll_after_ms: int = Field(
         500, ge=50, le=5_000, description="What openai-poll-after-ms tells pollers of a live run."
     )
-    conversation_pool: int = Field(
-        0, ge=0, le=1_000, description="Empty conversations made ahead, so that new chats start sooner."
-    )
 
     # Embedded upstream
     embedded_db: str = Field("data/embedded.db", description="SQLite file of the embedded upstream.")

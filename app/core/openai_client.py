@@ -3,7 +3,6 @@
 from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
 from app.core.config import Settings
-from app.core.conversation_pool import ConversationPool
 from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.service import Files
@@ -37,12 +36,8 @@ class OpenAIClient:
         deadline = settings.run_expires_seconds
         self.background = BackgroundTasks()
         self._upstream = upstream
-        lock_waited = meters.metrics.lock_waited
-        self.pool = ConversationPool(
-            Conversations(upstream, lock_wait_seconds=wait), settings.conversation_pool
-        )
         conversations = Conversations(
-            upstream, lock_wait_seconds=wait, lock_waited=lock_waited, take_spare=self.pool.take
+            upstream, lock_wait_seconds=wait, lock_waited=meters.metrics.lock_waited
         )
         self._run_log = ConversationMetadata(conversations)
         responses = Responses(

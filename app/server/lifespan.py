@@ -45,8 +45,6 @@ def lifespan_of(
             meters = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
             client = OpenAIClient(upstream, assistant, settings, meters)
             registry = app.state.registry = _open_registry(stack, settings, client)
-            if settings.conversation_pool:
-                await stack.enter_async_context(client.pool.kept_filled(lambda: registry.is_draining))
             authenticator = Authenticator(settings)
             stack.push_async_callback(authenticator.aclose)
             redis = await stack.enter_async_context(opened_redis(settings))

@@ -51,12 +51,11 @@ async def test_runs_that_begin_during_a_write_wait_like_the_first(start, upstrea
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
-@pytest.mark.parametrize("pool", [0, 1])
-async def test_the_run_that_a_thread_begins_with_is_written_at_once_unread(start, upstream, pool, is_stream):
+async def test_the_run_that_a_thread_begins_with_is_written_at_once_unread(start, upstream, is_stream):
     async def handle(request, connection):
         await pass_on(upstream, request, connection)
 
-    async with fake_upstream(handle) as fake, start(url=fake.url, conversation_pool=pool) as service:
+    async with fake_upstream(handle) as fake, start(url=fake.url) as service:
         response = await service.client.post("chat", json={"message": "hi", "stream": is_stream})
         thread_id = response.headers["x-thread-id"]
         path = path_of(thread_id)

@@ -1,12 +1,12 @@
 """The chat surface: a thread, a message and a run in one call."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 
 from app.core.caller import RequestScope
 from app.core.config import Settings
-from app.core.errors import BadRequestError, ConflictError, NotFoundError
+from app.core.errors import BadRequestError, ConflictError
 from app.core.runs.create import RunStarter
 from app.core.runs.follow import RunStream
 from app.core.runs.lookup import RunLookup
@@ -83,10 +83,6 @@ class Chat:
         if thread_id is not None:
             return await start(thread_id, scope.conversation(thread_id))
         scope.check_new_thread()
-        if not before and (spare := self._conversations.take_spare()):
-            # One that the upstream has lost meanwhile is not worth a word: another is as good.
-            with suppress(NotFoundError):
-                return await start(scope.ids.thread(spare["id"]), spare["id"], is_first=True)
         created = await self._conversations.create(before, {})
         return await start(scope.ids.thread(created["id"]), created["id"], is_first=True)
 

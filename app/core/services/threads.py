@@ -48,7 +48,7 @@ class Threads:
         resources = await self._attachments.provide(asked, itertools.chain.from_iterable(attached))
         metadata = (body.metadata or {}) | (resources_metadata(resources) if resources else {})
         try:
-            conversation = await self._conversations.obtain(items, metadata)
+            conversation = await self._conversations.create(items, metadata)
         except BaseException:
             self._attachments.discard(resources)
             raise

@@ -24,13 +24,10 @@ class Conversations:
         *,
         lock_wait_seconds: float,
         lock_waited: Callable[[float], None] | None = None,
-        take_spare: Callable[[], Json | None] = lambda: None,
     ) -> None:
         self._upstream = upstream
         self._lock_wait_seconds = lock_wait_seconds
         self._lock_waited = lock_waited
-        self.take_spare = take_spare
-        """Returns an empty conversation made ahead, minutes old perhaps, or None; never waits."""
 
     async def create(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
         """Create a conversation that holds `items`, however many."""
@@ -42,11 +39,6 @@ class Conversations:
         if len(items) > ITEMS_PER_CALL:
             await self.add_items(conversation["id"], items[ITEMS_PER_CALL:])
         return conversation
-
-    async def obtain(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
-        """Take a conversation made ahead where it is to be empty and there is one, else create it."""
-        spare = None if items or metadata else self.take_spare()
-        return spare or await self.create(items, metadata)
 
     async def get(self, conversation_id: str) -> Json:
         """Read a conversation."""
