@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import structlog
 import uvicorn
 from fastapi import FastAPI
 from pydantic_settings import PydanticBaseSettingsSource
 from starlette.types import ASGIApp
 
 from app.core.config import Settings
+from app.core.logging import HANDLER_NAME
 from app.embedded.server import serve_embedded
 from app.embedded.settings import EmbeddedSettings
 from app.server.uvicorn_server import Server
@@ -135,12 +137,13 @@ async def served(settings: Settings, port: int = 0) -> AsyncIterator[Service]:
 
 @contextmanager
 def _own_logging() -> Generator[None, None, None]:
-    """Take the service's log handlers away with it: they hold a stream that pytest closes."""
+    """Take the service's logging away with it: it holds a stream that pytest closes."""
     try:
         yield
     finally:
+        structlog.reset_defaults()
         root = logging.getLogger()
-        for handler in [found for found in root.handlers if getattr(found, "is_soloist", False)]:
+        for handler in [found for found in root.handlers if found.name == HANDLER_NAME]:
             root.removeHandler(handler)
             handler.close()
 

@@ -155,6 +155,16 @@ def test_a_signal_lets_an_open_stream_finish(replica, number, status):
     assert "error" not in {json.loads(line)["level"] for line in log.splitlines()}
 
 
+def test_logs_that_cannot_be_written_break_no_request(tmp_path):
+    port = free_port()
+    command = ["sh", "-c", 'exec "$0" "$@" 2>/dev/full', *COMMAND]
+    with running(begin(command, tmp_path, port)) as process:
+        wait_until_ready(process, port)
+        url = f"http://127.0.0.1:{port}/api/v1/chat"
+        answers = [httpx2.post(url, json={"message": "hello"}, trust_env=False) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+
+
 def test_under_nohup_it_outlives_its_terminal(tmp_path):
     port = free_port()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
