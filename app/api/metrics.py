@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.core.config import Settings
-from app.core.config_checks import is_loopback
 from app.core.errors import ForbiddenError, UnauthorizedError
 from app.core.observability.metrics import CONTENT_TYPE, Metrics
+from app.utils.hosts import is_loopback
 
 _FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
-from app.core.observability import model_watch
-from app.core.observability.model_watch import ModelWatch, unix_time
+from app.core.observability import health
+from app.core.observability.health import ModelWatch, unix_time
 from tests.support import stats, until
 
 
@@ -59,7 +59,7 @@ async def test_a_far_end_is_not_warned_of(start):
 
 def test_the_warning_comes_again_after_a_day(monkeypatch):
     warned = []
-    monkeypatch.setattr(model_watch, "_log", SimpleNamespace(warning=lambda name, **_: warned.append(name)))
+    monkeypatch.setattr(health, "_log", SimpleNamespace(warning=lambda name, **_: warned.append(name)))
     watch = ModelWatch("m", warn_days=30)
     now = time.time()
     date = datetime.fromtimestamp(now + 5 * 86_400, UTC).isoformat()

@@ -10,8 +10,8 @@ from redis.exceptions import RedisError
 from app.core.assistant import load_assistant
 from app.core.config import Settings
 from app.core.errors import ServiceError
-from app.core.observability.model_watch import ModelWatch
-from app.core.observability.prices import load_prices, price_of
+from app.core.observability.health import ModelWatch
+from app.core.observability.run_metrics import load_prices, price_of
 from app.core.upstream.errors import UpstreamAuthError, UpstreamMissingError, UpstreamUnreachableError
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
