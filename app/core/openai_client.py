@@ -17,6 +17,7 @@ from app.core.services.messages import Messages
 from app.core.services.runs import Runs
 from app.core.services.threads import Threads
 from app.core.services.transcripts import Transcripts
+from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.port import Upstream
@@ -48,6 +49,7 @@ class OpenAIClient:
             meters=meters,
         )
         params = RunParams(assistant, settings)
+        unsupported = UnsupportedParams(settings)
         reader = RunLookup(conversations, responses, self._run_log, assistant.id, settings)
         rounds = ToolRounds(conversations, self._run_log)
         self.starter = RunStarter(
@@ -58,8 +60,10 @@ class OpenAIClient:
         attachments = Attachments(
             upstream, self.files, self.knowledge, self._run_log, self.background, settings
         )
-        self.messages = Messages(conversations, self._run_log, attachments, params, settings)
-        self.threads = Threads(conversations, self._run_log, self.messages, attachments, params)
+        self.messages = Messages(
+            conversations, self._run_log, attachments, unsupported, assistant.id, settings
+        )
+        self.threads = Threads(conversations, self._run_log, self.messages, attachments, unsupported)
         self.runs = Runs(
             conversations,
             responses,
@@ -70,6 +74,7 @@ class OpenAIClient:
             self.messages,
             attachments,
             params,
+            unsupported,
         )
         self.run_events = ResumeService(responses, self.runs, self.starter, meters, deadline_seconds=deadline)
         self.transcripts = Transcripts(conversations, self._run_log, self.files, assistant, settings)
