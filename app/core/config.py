@@ -283,22 +283,3 @@ class Settings(BaseSettings):
     def signing_keys(self) -> tuple[bytes, ...]:
         """The secrets as bytes."""
         return tuple(key.get_secret_value().encode() for key in self.secret_keys)
-
-
-class ProcessCount(BaseSettings):
-    """What asks a server for several processes: refused, as this one would serve with one and say nothing."""
-
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
-
-    workers: int = 1
-    web_concurrency: int = 1
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        for name, count in self:
-            if count > 1:
-                raise ValueError(
-                    f"{name.upper()}={count}: a port is served by one process. Leave it out, and run "
-                    "replicas behind one port: docs/operations.md says how with nginx, compose and Kubernetes"
-                )
-        return self

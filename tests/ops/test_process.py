@@ -1,4 +1,4 @@
-"""The process itself: `--check` in sentences, one process a port, and an end in order on every signal."""
+"""The process itself: `check` in sentences, one process a port, and an end in order on every signal."""
 
 import json
 import os
@@ -29,12 +29,13 @@ WITH_DEFAULT_SIGNALS = [sys.executable, "-c", _RESET_SIGNALS, *COMMAND]
 ENDED = -signal.SIGTERM
 
 
-def check(tmp_path, **settings):
-    """Exit status and lines of `python main.py --check`."""
+def check(tmp_path, *spelled, **settings):
+    """Exit status and lines of `python main.py check`."""
+    spelled = spelled or ("check",)
     # An empty file of settings: the working directory is where a .env would be looked for.
     environment = {"PATH": os.environ["PATH"], "EMBEDDED_DB": str(tmp_path / "e.db"), **settings}
     done = subprocess.run(
-        [*COMMAND, "--check"],
+        [*COMMAND, *spelled],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -45,8 +46,9 @@ def check(tmp_path, **settings):
     return done.returncode, (done.stdout or done.stderr).splitlines()
 
 
-def test_check_says_that_all_is_well(tmp_path):
-    status, lines = check(tmp_path)
+@pytest.mark.parametrize("spelled", ["check", "--check"])
+def test_check_says_that_all_is_well(tmp_path, spelled):
+    status, lines = check(tmp_path, spelled)
     assert status == 0
     assert "ok: The upstream keeps conversations." in lines
     assert any("No key is set" in line for line in lines)

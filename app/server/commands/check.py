@@ -1,10 +1,15 @@
-"""`python main.py --check`: try everything a start needs, and say in sentences what is wrong."""
+"""`python main.py check`: try everything a start needs, and say in sentences what is wrong."""
 
+import asyncio
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Literal
 
 import redis.asyncio
+from fastapi import FastAPI
 from redis.exceptions import RedisError
 
 from app.core.assistant import load_assistant
@@ -16,6 +21,7 @@ from app.core.upstream.errors import UpstreamAuthError, UpstreamMissingError, Up
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
+from app.server.startup import ProcessCount, settings_errors_told
 
 _SECONDS = 10.0
 _KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
@@ -27,6 +33,23 @@ class Finding:
 
     level: Literal["ok", "warning", "error"]
     text: str
+
+
+def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
+    """Add the command to a parser's commands."""
+    add_parser("check", help="try settings, upstream and Redis, and say what is wrong").set_defaults(run=run)
+
+
+def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
+    """Print what was found, and return the exit status: 0 all is well, 1 something is wrong."""
+    with settings_errors_told():
+        ProcessCount()
+        settings = Settings()
+        create_app(settings)
+    findings = asyncio.run(check_service(settings))
+    for finding in findings:
+        sys.stdout.write(f"{finding.level}: {finding.text}\n")
+    return int(any(finding.level == "error" for finding in findings))
 
 
 async def check_service(settings: Settings) -> list[Finding]:
