@@ -45,7 +45,10 @@ def note(**fields: Any) -> None:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Set up structlog for our own lines and the standard library's handlers for those of libraries."""
+    """Set up structlog for our own lines and the standard library's handlers for those of libraries.
+
+    Raises `ValueError` for a `LOG_FILE` that cannot be written.
+    """
     level = logging.getLevelNamesMapping()[("debug" if settings.debug else settings.log_level).upper()]
     is_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     render = _as_text if is_console else _as_json
@@ -106,10 +109,11 @@ def _name_failure(_logger: Any, _method: str, event: EventDict) -> EventDict:
 def _as_json(_logger: Any, _method: str, event: EventDict) -> str:
     """Render one JSON object."""
     try:
-        return _on_one_line(orjson.dumps(event, default=str).decode())
+        text = orjson.dumps(event, default=str).decode()
     except orjson.JSONEncodeError:
         # Half a surrogate pair or a huge number: never a reason to fail a request.
-        return json.dumps(event, default=str)
+        text = json.dumps(event, default=str)
+    return _on_one_line(text)
 
 
 def _as_text(_logger: Any, _method: str, event: EventDict) -> str:
@@ -123,7 +127,12 @@ def _on_one_line(text: str) -> str:
     """Escape what ends lines or moves cursors, U+2028 too, so that no value can forge a line."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    """Return a character as JSON escapes it, and DEL, which JSON does not escape, alike."""
+    return json.dumps(char)[1:-1].replace("\x7f", "\\u007f")
 
 
 def _formatted(handler: logging.Handler, common: Iterable[Processor], render: Processor) -> logging.Handler:
@@ -138,10 +147,13 @@ def _formatted(handler: logging.Handler, common: Iterable[Processor], render: Pr
 
 
 def _rotating(file: Path, max_bytes: int) -> logging.Handler:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return logging.handlers.RotatingFileHandler(
-        file, maxBytes=max_bytes, backupCount=_BACKUPS, encoding="utf-8"
-    )
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return logging.handlers.RotatingFileHandler(
+            file, maxBytes=max_bytes, backupCount=_BACKUPS, encoding="utf-8"
+        )
+    except OSError as exc:
+        raise ValueError(f"LOG_FILE={file} cannot be written: {exc.strerror}") from exc
 
 
 def _replace_handlers(handlers: Iterable[logging.Handler]) -> None:

@@ -158,7 +158,9 @@ def test_a_librarys_line_has_the_same_form(configured, log_file, capsys, has_fil
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-@pytest.mark.parametrize("value", ["half a pair: \ud800", 2**70, object(), "\u2028", "\x9b31m"])
+@pytest.mark.parametrize(
+    "value", ["half a pair: \ud800", 2**70, object(), "\u2028", "\x9b31m", "\x7f", "\ud800\x7f", "\U000e0001"]
+)
 def test_no_value_breaks_a_line_or_what_it_tells_of(configured, capsys, log_format, value):
     configured(log_format=log_format)
     structlog.get_logger("soloist").info("odd", value=value)

@@ -75,6 +75,7 @@ def test_check_says_what_is_wrong(tmp_path, settings, said):
         ({"AUTH_MODE": "api_key"}, "SECRET_KEYS"),
         ({"PRICES_FILE": "none.json"}, "PRICES_FILE cannot be read"),
         ({"ASSISTANT_FILE": "none.json"}, "ASSISTANT_FILE"),
+        ({"LOG_FILE": "/proc/app.log"}, "LOG_FILE=/proc/app.log cannot be written"),
         ({"WORKERS": "4"}, "WORKERS=4: a port is served by one process."),
         ({"WEB_CONCURRENCY": "2"}, "run replicas behind one port"),
     ],
