@@ -1,12 +1,13 @@
-"""The composition root: `create_app(settings)` builds the service, `python main.py` serves it."""
+"""The composition root: `create_app(settings)` builds the service, `python main.py` serves it.
+
+Other commands, each a file in app/server/commands: `python main.py --help`.
+"""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
 
 from fastapi import FastAPI
-from pydantic import ValidationError
 
 from app.api import (
     assistants,
@@ -29,10 +30,8 @@ from app.core.config import VERSION, Settings
 from app.core.logging import configure_logging
 from app.core.observability.metrics import Metrics
 from app.core.telemetry import fastapi_telemetry
-from app.server.commands.check import Finding, check_service
+from app.server.commands import check, embedded, knowledge, openapi, serve
 from app.server.lifespan import lifespan_of
-from app.server.uvicorn_server import raise_file_limit, serve
-from app.workers import serve_workers
 
 # What is called often comes first: a request is compared with one route after the other.
 _ROUTERS = (
@@ -53,7 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the service. Raises `pydantic.ValidationError` or `ValueError` for settings that cannot work."""
     settings = settings or Settings()
     configure_logging(settings)
-    metrics = Metrics(is_shared=settings.workers > 1)
+    metrics = Metrics()
     app = FastAPI(
         title="Soloist",
         version=VERSION,
@@ -94,34 +93,18 @@ def _include_routers(app: FastAPI, settings: Settings, metrics: Metrics) -> None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal comes, or only check with `--check`; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="main.py", description="Serve Soloist.")
-    parser.add_argument("--check", action="store_true", help="try settings, upstream and Redis, then exit")
-    only_check = parser.parse_args(arguments).check
-    try:
-        settings = Settings()
-        app = create_app(settings)
-    except ValidationError as exc:
-        for error in exc.errors():
-            name = ".".join(map(str, error["loc"])).upper()
-            sys.stderr.write(f"{name + ': ' if name else ''}{error['msg'].removeprefix('Value error, ')}\n")
-        return 2
-    except ValueError as exc:
-        sys.stderr.write(f"{exc}\n")
-        return 2
-    if only_check:
-        return _report(asyncio.run(check_service(settings)))
-    raise_file_limit(settings.max_streams)
-    if settings.workers > 1:
-        return serve_workers(create_app, settings)
-    serve(app, settings)
-    return 0
-
-
-def _report(findings: list[Finding]) -> int:
-    for finding in findings:
-        print(f"{finding.level}: {finding.text}")
-    return int(any(finding.level == "error" for finding in findings))
+    """Carry out a command, `serve` where none is named, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="main.py", description="Serve Soloist, or carry out a command.")
+    parser.set_defaults(run=serve.run)
+    parser.add_argument(
+        "--check", dest="run", action="store_const", const=check.run, help="the same as the command check"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in (serve, check, openapi, knowledge, embedded):
+        command.add_to(commands.add_parser)
+    given = parser.parse_args(arguments)
+    status: int = given.run(given, create_app)
+    return status
 
 
 if __name__ == "__main__":

@@ -21,6 +21,11 @@ usage: ./run.sh [command]
   (none)           set up and serve on HOST:PORT (127.0.0.1:8010 unless set)
   dev              serve, and start again whenever a source file changes
   local            serve with a small language model on this machine's CPU
+  check-service    try settings, upstream and Redis, and say what is wrong
+  knowledge sync DIR
+                   bring a folder into the assistant's vector store
+  openapi          print the OpenAPI document
+  embedded [args]  serve the upstream that answers without a key, alone
   test [args]      run the tests; args go to pytest
   check            ruff, mypy --strict, and whether the lock files match pyproject.toml
   lock [args]      write the lock files anew; args go to uv (--upgrade, --upgrade-package NAME)
@@ -109,6 +114,12 @@ serve() {
     set_up runtime
     build_web
     exec "$PY" main.py
+}
+
+# run_command NAME [args]: a command of main.py other than to serve.
+run_command() {
+    set_up runtime
+    exec "$PY" main.py "$@"
 }
 
 serve_reloading() {
@@ -207,6 +218,8 @@ case $command in
     serve) serve ;;
     dev) serve_reloading ;;
     local) serve_local_model ;;
+    check-service) run_command check "$@" ;;
+    knowledge | openapi | embedded) run_command "$command" "$@" ;;
     test) run_tests "$@" ;;
     check) check ;;
     lock)

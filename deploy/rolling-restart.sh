@@ -55,7 +55,7 @@ done
 
 for port in "$@"; do
     take_out "$port"
-    # The workers that knew the replica may still hand it what they had accepted.
+    # Old workers of nginx may still hand the replica what they had accepted.
     sleep 1
     wait_for "$DRAIN_SECONDS" is_idle "$port" || say "$port: streams are still open after $DRAIN_SECONDS s"
     # shellcheck disable=SC2086  # a command with its arguments, the port behind it

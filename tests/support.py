@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import structlog
 import uvicorn
 from fastapi import FastAPI
 from pydantic_settings import PydanticBaseSettingsSource
 from starlette.types import ASGIApp
 
 from app.core.config import Settings
+from app.core.logging import HANDLER_NAME
 from app.embedded.server import serve_embedded
 from app.embedded.settings import EmbeddedSettings
-from app.server.uvicorn_server import Server, server_config
+from app.server.uvicorn_server import Server
 from main import create_app
 
 Json = dict[str, Any]
@@ -121,8 +123,7 @@ async def served(settings: Settings, port: int = 0) -> AsyncIterator[Service]:
     """Serve the app over a loopback port, as `main.py` does; port 0 takes a free one."""
     with _own_logging(), socket.create_server(("127.0.0.1", port)) as listener:
         app = create_app(settings)
-        app.state.grace_seconds = settings.shutdown_grace_seconds
-        server = _QuietServer(server_config(app, settings))
+        server = _QuietServer(app, settings)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1/"
         try:
@@ -136,12 +137,13 @@ async def served(settings: Settings, port: int = 0) -> AsyncIterator[Service]:
 
 @contextmanager
 def _own_logging() -> Generator[None, None, None]:
-    """Take the service's log handlers away with it: they hold a stream that pytest closes."""
+    """Take the service's logging away with it: it holds a stream that pytest closes."""
     try:
         yield
     finally:
+        structlog.reset_defaults()
         root = logging.getLogger()
-        for handler in [found for found in root.handlers if getattr(found, "is_soloist", False)]:
+        for handler in [found for found in root.handlers if found.name == HANDLER_NAME]:
             root.removeHandler(handler)
             handler.close()
 

@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("runtime", "telemetry", "dev", "local")
-COMMANDS = ("dev", "local", "test", "check", "lock", "help")
+SERVICE_COMMANDS = ("check-service", "knowledge", "openapi", "embedded")
+COMMANDS = ("dev", "local", *SERVICE_COMMANDS, "test", "check", "lock", "help")
 # All that run.sh may count on beside Python; neither uv nor npm is among them.
 TOOLS = ("bash", "cat", "cmp", "cp", "dirname", "env", "mkdir", "rm", "sh")
 FAKE_PYTHON = '#!/bin/sh\ncase "$1" in -c) ;; --version) echo Python 3.11.9 ;; *) echo "ran $*" ;; esac\n'
@@ -83,7 +84,7 @@ def test_script_is_executable_bash(script):
 
 def test_help_lists_every_command(tmp_path):
     result = run([str(ROOT / "run.sh"), "help"], cwd=tmp_path)
-    listed = re.findall(r"^  (\w+)", result.stdout, re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+)", result.stdout, re.MULTILINE)
     assert result.returncode == 0
     assert sorted(listed) == sorted(COMMANDS)
 
@@ -139,6 +140,12 @@ def test_failed_install_is_tried_again(run_sh, tmp_path):
 def test_arguments_of_test_reach_pytest(run_sh):
     result, _ = run_sh("test", "-k", "two words")
     assert result.stdout == "ran -m pytest -k two words\n"
+
+
+@pytest.mark.parametrize("command", SERVICE_COMMANDS)
+def test_commands_of_the_service_reach_it_with_their_arguments(run_sh, command):
+    result, _ = run_sh(command, "--one", "two words")
+    assert result.stdout == f"ran main.py {command.removesuffix('-service')} --one two words\n"
 
 
 def test_local_installs_the_model_without_its_dependencies(run_sh):

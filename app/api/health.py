@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from app.api.dependencies import AssistantDep, HealthDep, RegistryDep, SettingsDep
 from app.api.responses import JsonResponse
 from app.core.config import VERSION, Settings
-from app.core.config_checks import is_loopback
 from app.core.errors import ForbiddenError, UnauthorizedError
 from app.core.observability.metrics import CONTENT_TYPE, Metrics
+from app.utils.hosts import is_loopback
 
 root_router = APIRouter(tags=["health"])
 router = APIRouter(tags=["health"])

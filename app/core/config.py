@@ -3,10 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.core.config_checks import check_settings, checked_rate_limit
+from app.core.config_checks import (
+    check_anonymous,
+    check_callers,
+    check_jwt,
+    check_local_model,
+    check_network,
+    check_playground_sessions,
+    check_upstream,
+)
+from app.models.common import RateLimit
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 VERSION = "0.1.0"
@@ -27,7 +36,6 @@ DEFAULT_UPLOAD_TYPES = [
 ]
 # fmt: on
 """What OpenAI's models and tools can do something with."""
-RateLimit = Annotated[str, AfterValidator(checked_rate_limit)]
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 JwtAlgorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"
@@ -42,7 +50,6 @@ class Settings(BaseSettings):
     # Server
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8010, ge=0, le=65_535, description="Port to listen on.")
-    workers: int = Field(1, ge=1, le=64, description="Server processes on that port.")
     debug: bool = Field(False, description="Verbose logs; never shows content or secrets.")
     docs_enabled: bool = Field(True, description="Serve Swagger UI at /docs and the OpenAPI document.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -248,7 +255,24 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        check_settings(self)
+        check_upstream(
+            self.openai_api_key, self.openai_base_url, self.azure_openai_key, self.azure_openai_endpoint
+        )
+        if self.upstream_kind == "embedded" and self.embedded_responder == "local":
+            check_local_model(self.local_model_path)
+        check_callers(self.auth_mode, self.secret_keys, self.api_keys)
+        if self.auth_mode == "none":
+            check_anonymous(self.host, is_allowed=self.allow_anonymous)
+        elif self.session_ttl_seconds > self.session_max_ttl_seconds:
+            raise ValueError("SESSION_TTL_SECONDS is above SESSION_MAX_TTL_SECONDS")
+        if self.auth_mode == "jwt":
+            check_jwt(
+                self.jwt_jwks_url, self.jwt_secret, self.jwt_issuer, self.jwt_audience, self.jwt_algorithms
+            )
+        storage = self.rate_limit_storage.get_secret_value()
+        check_network(self.cors_origins, self.trusted_proxies, self.trusted_hosts, storage)
+        if self.playground_sessions:
+            check_playground_sessions(self.host, self.auth_mode, self.api_keys)
         return self
 
     @property

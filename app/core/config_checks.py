@@ -1,187 +1,140 @@
-"""What single fields cannot say: settings that contradict each other, each in one line with its remedy."""
+"""What single fields cannot say: settings that contradict each other, each in one line with its remedy.
 
-from __future__ import annotations
+Every check raises `ValueError` for the first contradiction that it finds. The settings are handed over one by
+one, so that `Settings` can call the checks without a circle of imports.
+"""
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from app.core.config import Settings
+from pydantic import SecretStr
 
-SESSION_PREFIX = "ss_"
-"""What every session token begins with, so that leaked ones can be found."""
+from app.models.sessions import SESSION_PREFIX
+from app.utils.hosts import checked_origin, is_loopback
 
 _MIN_SECRET_CHARS = 32
-_RATE_LIMIT = re.compile(r"[1-9][0-9]{0,8}/([1-9][0-9]{0,4} ?)?(second|minute|hour|day)s?\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}\Z")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z|\[[0-9A-Fa-f:.]+\]\Z")
+ApiKeys = Mapping[str, SecretStr | list[SecretStr]]
 
 
-def check_settings(settings: Settings) -> None:
-    """Raise `ValueError` for the first contradiction found."""
-    for check in (
-        _check_upstream,
-        _check_embedded,
-        _check_workers,
-        _check_callers,
-        _check_jwt,
-        _check_network,
-        _check_pages,
-    ):
-        check(settings)
-
-
-def checked_rate_limit(text: str) -> str:
-    """Return a limit such as `60/minute`; raises `ValueError` for any other text."""
-    if not _RATE_LIMIT.match(text):
-        raise ValueError(f"{text[:40]!r} is no limit; write one such as 60/minute or 10/second")
-    return text
-
-
-def checked_origin(origin: str) -> str:
-    """Return an exact origin; raises `ValueError` for anything that no browser would send as one."""
-    parts = urlsplit(origin)
-    exact = f"{parts.scheme}://{parts.netloc}"
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or "@" in parts.netloc
-        or origin != exact.lower()
-    ):
-        raise ValueError(f"{origin[:100]!r} is no origin; write https://example.com without a path")
-    return origin
-
-
-def counts_in_memory(settings: Settings) -> bool:
-    """Tell whether there are several workers, each of which counts limits and repeated keys for itself."""
-    return settings.workers > 1 and settings.rate_limit_storage.get_secret_value() == "memory://"
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _check_upstream(settings: Settings) -> None:
-    if settings.azure_openai_endpoint and (settings.openai_api_key or settings.openai_base_url):
+def check_upstream(
+    openai_key: SecretStr | None,
+    openai_url: str | None,
+    azure_key: SecretStr | None,
+    azure_url: str | None,
+) -> None:
+    """Refuse two upstreams, half of one, and addresses that are no URL."""
+    if azure_url and (openai_key or openai_url):
         raise ValueError(
             "AZURE_OPENAI_ENDPOINT and OPENAI_API_KEY or OPENAI_BASE_URL are set: keep one upstream"
         )
-    if bool(settings.azure_openai_endpoint) != bool(settings.azure_openai_key):
+    if bool(azure_url) != bool(azure_key):
         raise ValueError("AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_KEY belong together: set both or none")
-    for name in ("azure_openai_endpoint", "openai_base_url"):
-        url = getattr(settings, name)
+    for name, url in (("AZURE_OPENAI_ENDPOINT", azure_url), ("OPENAI_BASE_URL", openai_url)):
         if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
-            raise ValueError(f"{name.upper()} must be an http(s) URL")
+            raise ValueError(f"{name} must be an http(s) URL")
 
 
-def _check_embedded(settings: Settings) -> None:
-    if settings.upstream_kind != "embedded" or settings.embedded_responder != "local":
-        return
-    if settings.local_model_path is None:
+def check_local_model(path: Path | None) -> None:
+    """Refuse a local responder without its model."""
+    if path is None:
         raise ValueError("EMBEDDED_RESPONDER=local needs LOCAL_MODEL_PATH; ./run.sh local sets both")
-    if not settings.local_model_path.is_file():
+    if not path.is_file():
         raise ValueError("LOCAL_MODEL_PATH names no file; ./run.sh local brings a small model")
 
 
-def _check_workers(settings: Settings) -> None:
-    if settings.workers == 1:
-        return
-    if settings.upstream_kind == "embedded":
-        raise ValueError(
-            f"WORKERS={settings.workers} needs an upstream, or each would start an embedded one of its own: "
-            "set OPENAI_API_KEY, or WORKERS=1"
-        )
-    if settings.log_file:
-        raise ValueError(
-            "LOG_FILE is for one process: with WORKERS above 1, leave it out and keep standard error"
-        )
-
-
-def _check_callers(settings: Settings) -> None:
-    if any(len(key.get_secret_value()) < _MIN_SECRET_CHARS for key in settings.secret_keys):
+def check_callers(auth_mode: str, secret_keys: Iterable[SecretStr], api_keys: ApiKeys) -> None:
+    """Refuse keys that could not protect anything, and a mode without the keys that it needs."""
+    secrets = [key.get_secret_value() for key in secret_keys]
+    if any(len(secret) < _MIN_SECRET_CHARS for secret in secrets):
         raise ValueError(
             "SECRET_KEYS: every key needs at least 32 characters; make one with: openssl rand -hex 32"
         )
-    if settings.auth_mode == "none":
-        if not is_loopback(settings.host) and not settings.allow_anonymous:
-            raise ValueError(
-                "AUTH_MODE=none serves strangers on HOST: set AUTH_MODE=api_key, or ALLOW_ANONYMOUS=true"
-            )
+    if auth_mode == "none":
         return
-    if not settings.secret_keys:
+    if not secrets:
         raise ValueError(
-            f"AUTH_MODE={settings.auth_mode} needs SECRET_KEYS, or threads would have no owner; "
+            f"AUTH_MODE={auth_mode} needs SECRET_KEYS, or threads would have no owner; "
             "set SECRET_KEYS='[\"…\"]' with a key made by: openssl rand -hex 32"
         )
-    if settings.auth_mode == "api_key" and not settings.api_keys:
+    if auth_mode == "api_key" and not api_keys:
         raise ValueError('AUTH_MODE=api_key needs API_KEYS=\'{"name": "key"}\', or nobody could call')
-    _check_api_keys(settings)
-    if settings.session_ttl_seconds > settings.session_max_ttl_seconds:
-        raise ValueError("SESSION_TTL_SECONDS is above SESSION_MAX_TTL_SECONDS")
+    for name, found in api_keys.items():
+        _check_api_key(name, found if isinstance(found, list) else [found])
 
 
-def _check_api_keys(settings: Settings) -> None:
-    for name, found in settings.api_keys.items():
-        keys = found if isinstance(found, list) else [found]
-        texts = [key.get_secret_value() for key in keys]
-        if not texts or not all(texts):
-            raise ValueError(f"API_KEYS: {name!r} has an empty key")
-        if any(text.startswith("sha256:") and not _DIGEST.match(text) for text in texts):
-            raise ValueError(f"API_KEYS: {name!r}: after sha256: come 64 hex digits")
-        if any(text.startswith(SESSION_PREFIX) for text in texts):
-            raise ValueError(f"API_KEYS: {name!r}: keys must not begin with {SESSION_PREFIX}, as sessions do")
+def _check_api_key(name: str, keys: Iterable[SecretStr]) -> None:
+    texts = [key.get_secret_value() for key in keys]
+    if not texts or not all(texts):
+        raise ValueError(f"API_KEYS: {name!r} has an empty key")
+    if any(text.startswith("sha256:") and not _DIGEST.match(text) for text in texts):
+        raise ValueError(f"API_KEYS: {name!r}: after sha256: come 64 hex digits")
+    if any(text.startswith(SESSION_PREFIX) for text in texts):
+        raise ValueError(f"API_KEYS: {name!r}: keys must not begin with {SESSION_PREFIX}, as sessions do")
 
 
-def _check_jwt(settings: Settings) -> None:
-    if settings.auth_mode != "jwt":
-        return
-    if bool(settings.jwt_jwks_url) == bool(settings.jwt_secret):
+def check_jwt(
+    jwks_url: str | None,
+    secret: SecretStr | None,
+    issuer: str | None,
+    audience: str | None,
+    algorithms: Iterable[str] | None,
+) -> None:
+    """Refuse an identity provider whose tokens could not be told from others'."""
+    if bool(jwks_url) == bool(secret):
         raise ValueError("AUTH_MODE=jwt needs JWT_JWKS_URL or JWT_SECRET, and not both")
-    if not settings.jwt_issuer or not settings.jwt_audience:
+    if not issuer or not audience:
         raise ValueError("AUTH_MODE=jwt needs JWT_ISSUER and JWT_AUDIENCE, or foreign tokens would be let in")
-    if settings.jwt_secret and len(settings.jwt_secret.get_secret_value()) < _MIN_SECRET_CHARS:
+    if secret and len(secret.get_secret_value()) < _MIN_SECRET_CHARS:
         raise ValueError("JWT_SECRET needs at least 32 characters")
-    is_shared = settings.jwt_secret is not None
-    if any(name.startswith("HS") != is_shared for name in settings.jwt_algorithms or []):
+    if any(name.startswith("HS") != (secret is not None) for name in algorithms or []):
         raise ValueError("JWT_ALGORITHMS: HS… goes with JWT_SECRET, every other one with JWT_JWKS_URL")
-    if settings.jwt_jwks_url:
-        parts = urlsplit(settings.jwt_jwks_url)
+    if jwks_url:
+        parts = urlsplit(jwks_url)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise ValueError("JWT_JWKS_URL must be an https URL")
 
 
-def _check_pages(settings: Settings) -> None:
-    if settings.playground_sessions and not is_loopback(settings.host):
+def check_anonymous(host: str, *, is_allowed: bool) -> None:
+    """Refuse to serve strangers from other machines, unless that is meant."""
+    if not is_loopback(host) and not is_allowed:
         raise ValueError(
-            "PLAYGROUND_SESSIONS=true opens the service to strangers on HOST: keep it to 127.0.0.1"
+            "AUTH_MODE=none serves strangers on HOST: set AUTH_MODE=api_key, or ALLOW_ANONYMOUS=true"
         )
-    if settings.playground_sessions and settings.auth_mode != "none" and not settings.api_keys:
-        raise ValueError("PLAYGROUND_SESSIONS=true needs API_KEYS: its sessions belong to the first of them")
 
 
-def _check_network(settings: Settings) -> None:
-    for origin in settings.cors_origins:
+def check_network(
+    cors_origins: Iterable[str], trusted_proxies: Iterable[str], trusted_hosts: Iterable[str], storage: str
+) -> None:
+    """Refuse origins, networks, hosts and a storage that cannot be meant."""
+    for origin in cors_origins:
         try:
             checked_origin(origin)
         except ValueError as exc:
             raise ValueError(f"CORS_ORIGINS: {exc}") from None
-    for proxy in settings.trusted_proxies:
+    for proxy in trusted_proxies:
         try:
             ipaddress.ip_network(proxy, strict=False)
         except ValueError:
             raise ValueError(
                 f"TRUSTED_PROXIES: {proxy!r} is no address or network; write 10.0.0.0/8"
             ) from None
-    for host in settings.trusted_hosts:
+    for host in trusted_hosts:
         if not _HOST.match(host):
             raise ValueError(f"TRUSTED_HOSTS: {host!r} is no host name; write example.com or *.example.com")
-    if not re.match(r"memory://\Z|rediss?://.", settings.rate_limit_storage.get_secret_value()):
+    if not re.match(r"memory://\Z|rediss?://.", storage):
         raise ValueError("RATE_LIMIT_STORAGE must be memory:// or redis://host:port/db")
+
+
+def check_playground_sessions(host: str, auth_mode: str, api_keys: ApiKeys) -> None:
+    """Refuse sessions for everybody where others than the developer could take one."""
+    if not is_loopback(host):
+        raise ValueError(
+            "PLAYGROUND_SESSIONS=true opens the service to strangers on HOST: keep it to 127.0.0.1"
+        )
+    if auth_mode != "none" and not api_keys:
+        raise ValueError("PLAYGROUND_SESSIONS=true needs API_KEYS: its sessions belong to the first of them")

@@ -1,26 +1,32 @@
 """Logs: structlog, JSON lines unless a terminal reads them, never any content.
 
-The request's fields are bound once by the middleware; events name what happened, in snake case.
+Our lines are rendered by structlog and written to standard error, as its documentation recommends for speed:
+https://www.structlog.org/en/stable/performance.html. The standard library's handlers take what libraries
+log; with `LOG_FILE` they take our lines too, as they know how to rotate a file. Both ways give the same form.
+Events name what happened, in snake case.
 """
 
 import json
 import logging
 import logging.handlers
-import os
 import sys
-import time
-from collections.abc import MutableMapping
+from collections.abc import Iterable
+from contextlib import suppress
 from contextvars import ContextVar
-from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import orjson
 import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, Processor
 
 from app.core.config import Settings
 from app.core.telemetry import add_trace_id, is_wanted
 
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+HANDLER_NAME = "soloist"
+"""Tells our handlers from those of a host program or a test."""
+
 _BACKUPS = 5
 _OWN_LOGGERS = ("app", "soloist", "access")
 
@@ -39,149 +45,123 @@ def note(**fields: Any) -> None:
 
 
 def configure_logging(settings: Settings) -> None:
-    """Set up structlog and, behind it, one handler for the console and one for `LOG_FILE`."""
-    level = logging.DEBUG if settings.debug else _LEVELS[settings.log_level]
+    """Set up structlog for our own lines and the standard library's handlers for those of libraries.
+
+    Raises `ValueError` for a `LOG_FILE` that cannot be written.
+    """
+    level = logging.getLevelNamesMapping()[("debug" if settings.debug else settings.log_level).upper()]
     is_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
-    root = logging.getLogger()
-    for handler in root.handlers[:]:
-        if getattr(handler, "is_soloist", False):
-            root.removeHandler(handler)
-            handler.close()
-    for handler in _handlers(settings, is_console=is_console):
-        root.addHandler(handler)
+    render = _as_text if is_console else _as_json
+    common: list[Processor] = [
+        _add_request_id,
+        *([add_trace_id] if is_wanted() else []),
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    handlers = [_formatted(logging.StreamHandler(sys.stderr), common, render)]
+    if settings.log_file:
+        handlers.append(
+            _formatted(_rotating(settings.log_file, settings.log_file_max_bytes), common, _as_json)
+        )
+    _replace_handlers(handlers)
     # Libraries log addresses, bodies and database rows at lower levels, so only our own loggers have them.
-    root.setLevel(max(level, logging.WARNING))
+    logging.getLogger().setLevel(max(level, logging.WARNING))
     for name in _OWN_LOGGERS:
         logging.getLogger(name).setLevel(level)
     structlog.configure(
-        processors=[
-            *([add_trace_id] if is_wanted() else []),
-            *([_add_pid] if settings.workers > 1 else []),
-            _finished,
-        ],
+        processors=[*common, ProcessorFormatter.wrap_for_formatter if settings.log_file else render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_Lines,
+        logger_factory=structlog.stdlib.LoggerFactory() if settings.log_file else _StandardError,
+        # A logger that writes often is bound once where it is used; others follow a new configuration.
         cache_logger_on_first_use=False,
     )
 
 
-_BLANK_RECORD = logging.makeLogRecord({}).__dict__
-"""Making a record asks for thread, process and place in the code, which no line of ours shows."""
-
-
-class _Lines:
-    """Takes our events to the handlers past the standard library's loggers, which look up each caller."""
+class _StandardError(structlog.WriteLogger):
+    """Writes lines to standard error; a full disk or a closed terminal costs lines, not requests."""
 
     def __init__(self, *_name: str) -> None:
-        self._handlers = logging.getLogger().handlers
+        super().__init__(sys.stderr)
 
-    def info(self, fields: MutableMapping[str, Any]) -> None:
-        """Write one event; its level was weighed before."""
-        record = logging.LogRecord.__new__(logging.LogRecord)
-        record.__dict__ |= _BLANK_RECORD
-        record.created, record.msg, record.fields = time.time(), fields.get("event"), fields
-        record.levelname = fields["level"].upper()
-        record.levelno = _LEVELS.get(fields["level"], logging.ERROR)
-        for handler in self._handlers:
-            handler.handle(record)
+    def msg(self, message: str) -> None:
+        """Write one line."""
+        with suppress(OSError):
+            super().msg(message)
 
-    debug = warning = error = critical = info
+    debug = info = warning = error = critical = msg
 
 
-class AccessLog:
-    """Writes each request's line as a logger of structlog would, but without a copy of its fields a step.
-
-    Made after `configure_logging`.
-    """
-
-    def __init__(self) -> None:
-        config = structlog.get_config()
-        # The last one is `_finished`, which makes a call of the event.
-        *self._processors, _ = config["processors"]
-        self._lines: _Lines = config["logger_factory"]()
-        self._is_wanted: bool = structlog.get_logger().is_enabled_for(logging.INFO)
-
-    def write(self, event: MutableMapping[str, Any]) -> None:
-        """Write an event at level `info`; more is added to its fields."""
-        if not self._is_wanted:
-            return
-        for processor in self._processors:
-            event = processor(None, "info", event)
-        _finish(event, "info")
-        self._lines.info(event)
-
-
-def _add_pid(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    event["pid"] = os.getpid()
+def _add_request_id(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    if (request_id := REQUEST_ID.get()) is not None:
+        event["request_id"] = request_id
     return event
 
 
-def _finished(
-    _logger: Any, level: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[MutableMapping[str, Any]], dict[str, Any]]:
-    _finish(event, level)
-    return (event,), {}
+def _name_failure(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Put an exception's class in place of its traceback, whose text may quote content."""
+    exc_info = event.pop("exc_info", None)
+    event.pop("stack_info", None)
+    if exc_info and exc_info[0]:
+        event["error"] = exc_info[0].__name__
+    return event
 
 
-def _finish(event: MutableMapping[str, Any], level: str) -> None:
-    """Add what every line says, in one step: each processor is paid for by every request."""
-    if (request_id := REQUEST_ID.get()) is not None:
-        event["request_id"] = request_id
-    event["level"] = level
-    now = time.time()
-    event["timestamp"] = f"{_second(int(now))}.{int(now % 1 * 1_000_000):06d}Z"
+def _as_json(_logger: Any, _method: str, event: EventDict) -> str:
+    """Render one JSON object."""
+    try:
+        text = orjson.dumps(event, default=str).decode()
+    except orjson.JSONEncodeError:
+        # Half a surrogate pair or a huge number: never a reason to fail a request.
+        text = json.dumps(event, default=str)
+    return _on_one_line(text)
 
 
-@lru_cache(maxsize=1)
-def _second(moment: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
+def _as_text(_logger: Any, _method: str, event: EventDict) -> str:
+    """Render a short line for a person."""
+    head = f"{event.pop('level', ''):7} {event.pop('event', '')}"
+    event.pop("timestamp", None)
+    return _on_one_line(" ".join([head, *(f"{key}={value!r}" for key, value in event.items())]))
 
 
-def _handlers(settings: Settings, *, is_console: bool) -> list[logging.Handler]:
-    stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(_ConsoleFormatter() if is_console else _JsonFormatter())
-    handlers: list[logging.Handler] = [stream]
-    if settings.log_file:
-        settings.log_file.parent.mkdir(parents=True, exist_ok=True)
-        rotating = logging.handlers.RotatingFileHandler(
-            settings.log_file, maxBytes=settings.log_file_max_bytes, backupCount=_BACKUPS, encoding="utf-8"
+def _on_one_line(text: str) -> str:
+    """Escape what ends lines or moves cursors, U+2028 too, so that no value can forge a line."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    """Return a character as JSON escapes it, and DEL, which JSON does not escape, alike."""
+    return json.dumps(char)[1:-1].replace("\x7f", "\\u007f")
+
+
+def _formatted(handler: logging.Handler, common: Iterable[Processor], render: Processor) -> logging.Handler:
+    """Let a handler render records of libraries and of structlog alike."""
+    handler.setFormatter(
+        ProcessorFormatter(
+            foreign_pre_chain=[*common, structlog.stdlib.add_logger_name, _name_failure],
+            processors=[ProcessorFormatter.remove_processors_meta, render],
         )
-        rotating.setFormatter(_JsonFormatter())
-        handlers.append(rotating)
+    )
+    return handler
+
+
+def _rotating(file: Path, max_bytes: int) -> logging.Handler:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return logging.handlers.RotatingFileHandler(
+            file, maxBytes=max_bytes, backupCount=_BACKUPS, encoding="utf-8"
+        )
+    except OSError as exc:
+        raise ValueError(f"LOG_FILE={file} cannot be written: {exc.strerror}") from exc
+
+
+def _replace_handlers(handlers: Iterable[logging.Handler]) -> None:
+    """Put our handlers in place of those of an earlier configuration."""
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if handler.name == HANDLER_NAME]:
+        root.removeHandler(old)
+        old.close()
     for handler in handlers:
-        handler.is_soloist = True  # type: ignore[attr-defined]  # told apart from handlers of a host program or test
-    return handlers
-
-
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return a record's fields; a library's record has only its text, and its failure by name."""
-    fields = getattr(record, "fields", None)
-    if isinstance(fields, dict):
-        return fields
-    plain = {"event": record.getMessage(), "level": record.levelname.lower(), "logger": record.name}
-    if record.exc_info and record.exc_info[0]:
-        plain["error"] = record.exc_info[0].__name__
-    return plain
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line; control characters are escaped, so that no value can forge a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = orjson.dumps(_fields(record), default=str).decode()
-        return line if line.isprintable() else "".join(map(_escaped, line))
-
-
-def _escaped(character: str) -> str:
-    """Escape what ends lines or moves cursors and is no ASCII control character, such as U+2028."""
-    return character if character.isprintable() else json.dumps(character)[1:-1]
-
-
-class _ConsoleFormatter(logging.Formatter):
-    """Short lines for a person."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields = dict(_fields(record))
-        head = f"{fields.pop('level', ''):7} {fields.pop('event', '')}"
-        fields.pop("timestamp", None)
-        return " ".join([head, *(f"{key}={value!r}" for key, value in fields.items())])
+        handler.name = HANDLER_NAME
+        root.addHandler(handler)

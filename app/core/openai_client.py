@@ -20,6 +20,7 @@ from app.core.services.messages import Messages
 from app.core.services.runs import Runs
 from app.core.services.threads import Threads
 from app.core.services.transcripts import Transcripts
+from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
@@ -55,6 +56,7 @@ class OpenAIClient:
             upstream, lock_wait_seconds=wait, deadline_seconds=deadline, observer=metrics, gate=gate
         )
         params = RunParams(assistant, settings)
+        unsupported = UnsupportedParams(settings)
         lookup = RunLookup(conversations, responses, self._metadata, assistant.id, settings)
         rounds = ToolRounds(conversations, self._metadata)
         self.held_runs = HeldRuns(self.background, redis)
@@ -74,8 +76,10 @@ class OpenAIClient:
         attachments = Attachments(
             upstream, self.files, self.knowledge, self._metadata, self.background, settings
         )
-        self.messages = Messages(conversations, self._metadata, attachments, params, settings)
-        self.threads = Threads(conversations, self._metadata, self.messages, attachments, params)
+        self.messages = Messages(
+            conversations, self._metadata, attachments, unsupported, assistant.id, settings
+        )
+        self.threads = Threads(conversations, self._metadata, self.messages, attachments, unsupported)
         self.runs = Runs(
             conversations,
             responses,
@@ -87,6 +91,7 @@ class OpenAIClient:
             self.messages,
             attachments,
             params,
+            unsupported,
         )
         self.resume = ResumeService(responses, self.runs, self.creator, metrics, deadline_seconds=deadline)
         self.transcripts = Transcripts(conversations, self._metadata, self.files, assistant, settings)

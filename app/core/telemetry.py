@@ -17,7 +17,6 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
 from app.core.config import VERSION
-from app.core.upstream.target import UpstreamTarget
 from app.translate.events import Json
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -61,15 +60,15 @@ def add_trace_id(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> M
 
 
 class Tracing:
-    """Makes the spans of upstream work, or none where nobody takes them."""
+    """Makes the spans of work of an upstream of this kind at `base_url`, or none where nobody takes them."""
 
-    def __init__(self, target: UpstreamTarget) -> None:
+    def __init__(self, kind: str, base_url: str) -> None:
         self._tracer: Tracer | None = trace.get_tracer("soloist", VERSION) if is_wanted() else None
-        parts = urlsplit(target.base_url)
+        parts = urlsplit(base_url)
         self._server: dict[str, str | int] = {"server.address": parts.hostname or ""}
         if parts.port is not None:
             self._server["server.port"] = parts.port
-        self._provider = _PROVIDERS.get(target.kind, "openai")
+        self._provider = _PROVIDERS.get(kind, "openai")
 
     def chat(self, params: Json) -> Span | None:
         """Open the span of one response, from its request to its end; the caller ends it."""

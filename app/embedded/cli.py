@@ -13,8 +13,14 @@ from app.embedded.settings import FAULTS, RESPONDERS, EmbeddedSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the arguments and serve."""
+    parser = argparse.ArgumentParser(prog="python -m app.embedded", description=__doc__)
+    add_options(parser)
+    serve(parser.parse_args(arguments))
+
+
+def serve(options: argparse.Namespace) -> None:
     """Serve until a signal comes; a start that fails prints one line and exits with 1."""
-    options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     bind: dict[str, Any] = (
         {"uds": options.uds} if options.uds else {"host": options.host, "port": options.port}
@@ -49,12 +55,11 @@ def settings_of(options: argparse.Namespace) -> EmbeddedSettings:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m app.embedded", description=__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add every option that `serve` takes."""
     _add_place(parser)
     _add_answers(parser)
     _add_faults(parser)
-    return parser
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:

@@ -1,1 +1,1 @@
-"""`python -m app.knowledge sync DIR`: keeps the assistant's vector store in step with a folder."""
+"""`python main.py knowledge sync DIR`: keeps the assistant's vector store in step with a folder."""

@@ -1,5 +1,6 @@
 """What all schemas share."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 import orjson
@@ -18,6 +19,7 @@ MAX_METADATA_KEYS = 13
 """The upstream takes sixteen; three are ours."""
 
 _PRIVATE_PREFIX = "soloist_"
+_RATE_LIMIT = re.compile(r"[1-9][0-9]{0,8}/([1-9][0-9]{0,4} ?)?(second|minute|hour|day)s?\Z")
 
 
 def _check_metadata(metadata: dict[str, str]) -> dict[str, str]:
@@ -30,6 +32,15 @@ def _check_metadata(metadata: dict[str, str]) -> dict[str, str]:
             raise ValueError("keys that begin with soloist_ are reserved")
     return metadata
 
+
+def _check_rate_limit(text: str) -> str:
+    if not _RATE_LIMIT.match(text):
+        raise ValueError(f"{text[:40]!r} is no limit; write one such as 60/minute or 10/second")
+    return text
+
+
+RateLimit = Annotated[str, AfterValidator(_check_rate_limit)]
+"""How often something may be done, such as `60/minute`."""
 
 Metadata = Annotated[
     dict[str, str],

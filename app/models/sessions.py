@@ -4,7 +4,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app.core.config_checks import checked_origin, checked_rate_limit
+from app.models.common import RateLimit
+from app.utils.hosts import checked_origin
+
+SESSION_PREFIX = "ss_"
+"""What every session token begins with, so that leaked ones can be found."""
 
 Origin = Annotated[str, AfterValidator(checked_origin), Field(max_length=200)]
 
@@ -28,7 +32,7 @@ class SessionCreate(BaseModel):
         examples=[["https://example.com"]],
     )
     thread_id: str | None = Field(None, description="The only thread that the token opens; it is the user's.")
-    rate_limit: Annotated[str, AfterValidator(checked_rate_limit)] | None = Field(
+    rate_limit: RateLimit | None = Field(
         None,
         description="In place of RATE_LIMIT_CHAT, counted for this session alone.",
         examples=["30/minute"],

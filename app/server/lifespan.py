@@ -15,11 +15,9 @@ from app.core.config import VERSION, Settings
 from app.core.limits.idempotency import Idempotency
 from app.core.limits.rate_limit import RateLimits
 from app.core.limits.shared_redis import SharedRedis, opened_redis
-from app.core.observability.health import Health
+from app.core.observability.health import Health, ModelWatch
 from app.core.observability.metrics import Metrics
-from app.core.observability.model_watch import ModelWatch
-from app.core.observability.prices import load_prices
-from app.core.observability.run_metrics import RunMetrics
+from app.core.observability.run_metrics import RunMetrics, load_prices
 from app.core.observability.upstream_metrics import MeasuredUpstream
 from app.core.openai_client import OpenAIClient
 from app.core.security.authenticator import Authenticator, warn_of_open_doors
@@ -40,7 +38,7 @@ def lifespan_of(
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as stack:
             target = await stack.enter_async_context(opened_target(settings))
-            tracing = Tracing(target)
+            tracing = Tracing(target.kind, target.base_url)
             upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
             run_metrics = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
             redis = await stack.enter_async_context(opened_redis(settings))

@@ -1,25 +1,25 @@
-"""uvicorn as this service runs it."""
+"""uvicorn as this service runs it: one process, whose open streams finish before it ends."""
 
 import gc
+import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
+from socket import socket
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
 from app.core.config import Settings
-from app.http_protocol import HttpProtocol
 
 if sys.platform != "win32":
     import resource
 
 _log = structlog.get_logger("soloist")
+_INTERRUPTED = 130
+"""The exit status that shells give to what Ctrl+C ended."""
 _COLLECT_AFTER_OBJECTS = 10_000
 """Young objects that start a collection of cycles; Python's 700 are alive in a few open requests."""
-_WORKER_PATIENCE_SECONDS = 30
-"""Silence after which the supervisor replaces a worker; many that start at once share the cores."""
 _FILES_A_STREAM = 2
 _OTHER_FILES = 1_000
 
@@ -27,24 +27,40 @@ _OTHER_FILES = 1_000
 class Server(uvicorn.Server):
     """uvicorn, with streams drained before connections are closed."""
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # same meaning
-        """Open everything, then spare the collector of cycles what stays for good.
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(_config(app, settings))
+        self._app = app
+        self._grace_seconds = settings.shutdown_grace_seconds
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Open everything, then exempt what stays for good from the collector of cycles.
 
         Looking through all loaded modules took a sixth of the CPU time and stopped every stream for 0.15 s.
         """
-        await super().startup(sockets)  # type: ignore[arg-type]  # passed on as it came
-        if self.started:
-            _log.info("listening", url=f"http://{self.config.host}:{self.config.port}")
+        await super().startup(sockets)
+        _log.info("listening", url=f"http://{self.config.host}:{self.config.port}")
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)
 
-    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]  # same meaning
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Let open streams finish within the grace period, then close."""
-        app = self.config.app
-        if isinstance(app, FastAPI) and hasattr(app.state, "registry"):
-            await app.state.registry.drain(app.state.grace_seconds)
-        await super().shutdown(sockets)  # type: ignore[arg-type]  # passed on as it came
+        await self._app.state.registry.drain(self._grace_seconds)
+        await super().shutdown(sockets)
+
+
+def serve(app: FastAPI, settings: Settings) -> int:
+    """Serve until a signal comes; returns the exit status."""
+    raise_file_limit(settings.max_streams)
+    server = Server(app, settings)
+    # A terminal that closes ends the process in order, unless `nohup` started it.
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 0
 
 
 def raise_file_limit(max_streams: int) -> None:
@@ -67,19 +83,12 @@ def raise_file_limit(max_streams: int) -> None:
         _log.info("few_file_descriptors", allowed=soft, streams=fitting, remedy="raise ulimit -n")
 
 
-def serve(app: FastAPI, settings: Settings) -> None:
-    """Serve until a signal comes."""
-    app.state.grace_seconds = settings.shutdown_grace_seconds
-    Server(server_config(app, settings)).run()
-
-
-def server_config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> uvicorn.Config:
-    """Return how uvicorn serves an app, or that which each worker makes of it."""
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=HttpProtocol,
+        http="httptools",
         # No route takes one; without this line a library that happens to be installed would.
         ws="none",
         access_log=False,
@@ -89,10 +98,10 @@ def server_config(app: FastAPI | Callable[[], FastAPI], settings: Settings) -> u
         # Addresses in headers are believed from TRUSTED_PROXIES only: app/core/security/credentials.py.
         proxy_headers=False,
         lifespan="on",
+        # Named, or uvicorn would read WEB_CONCURRENCY.
+        workers=1,
         # Longer than proxies keep idle connections (60 s), so that no request crosses a close.
         timeout_keep_alive=75,
         # Answers had their time before, see Server.shutdown: what is left now only has to be flushed.
         timeout_graceful_shutdown=1,
-        workers=settings.workers,
-        timeout_worker_healthcheck=_WORKER_PATIENCE_SECONDS,
     )

@@ -40,8 +40,6 @@ class TestContradictions:
             ({"host": "0.0.0.0"}, "AUTH_MODE"),
             ({"cors_origins": ["https://a.test/path"]}, "CORS_ORIGINS"),
             ({"cors_origins": ["*"]}, "CORS_ORIGINS"),
-            ({"workers": 2}, "WORKERS=2 needs an upstream"),
-            ({"workers": 2, "openai_api_key": "key", "log_file": "app.log"}, "LOG_FILE"),
         ],
     )
     def test_each_names_the_setting(self, changes, named):

@@ -1,9 +1,12 @@
 """Logs: one access line a request that can be searched by id, on the console and in a file, no content."""
 
 import json
+import logging
 
 import pytest
+import structlog
 
+from app.core.logging import REQUEST_ID, configure_logging
 from tests.support import error_of, frames, in_process, make_settings, new_thread, served
 
 CANARY = "canary-sentence"
@@ -96,6 +99,76 @@ async def test_a_failure_of_our_own_is_logged_by_its_name_and_answered_in_the_en
     line = next(line for line in lines(log_file) if line["event"] == "unhandled_error")
     assert line["error"] == "LookupError"
     assert CANARY not in response.text + log_file.read_text()
+
+
+def told(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def test_standard_error_and_the_file_tell_the_same(settings, log_file, capfd):
+    async with in_process(settings) as service:
+        await service.client.get("health", headers={"x-request-id": "req-1"})
+    both = lines(log_file)
+    assert both == told(capfd.readouterr().err)
+    async with in_process(settings.model_copy(update={"log_file": None})) as service:
+        await service.client.get("health", headers={"x-request-id": "req-1"})
+    alone = told(capfd.readouterr().err)
+    assert [line["event"] for line in alone] == [line["event"] for line in both]
+    for line in (alone[-1], both[-1]):
+        assert line.pop("timestamp").endswith("Z")
+        assert line.pop("ms") >= 0
+    assert alone[-1] == both[-1]
+
+
+async def test_a_terminal_gets_short_lines_and_the_file_json(settings, log_file, capfd):
+    async with in_process(settings.model_copy(update={"log_format": "console"})) as service:
+        await service.client.get("health")
+    shown = [line for line in capfd.readouterr().err.splitlines() if "route='/api/v1/health'" in line]
+    assert [line[:15] for line in shown] == ["info    request"]
+    assert access(log_file, "/api/v1/health")["event"] == "request"
+
+
+@pytest.fixture
+def configured(request):
+    """Configure the logs with these settings, in the place of a request."""
+    reset = REQUEST_ID.set("req-1")
+    yield lambda **changes: configure_logging(make_settings(log_level="info", **changes))
+    REQUEST_ID.reset(reset)
+    configure_logging(make_settings())
+    structlog.reset_defaults()
+
+
+@pytest.mark.parametrize("has_file", [False, True])
+def test_a_librarys_line_has_the_same_form(configured, log_file, capsys, has_file):
+    configured(log_file=log_file if has_file else None)
+    library = logging.getLogger("library")
+    library.info("not worth a line")
+    library.error("%d things\nfailed", 2, exc_info=LookupError(CANARY))
+    (line,) = told(capsys.readouterr().err)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "2 things\nfailed",
+        "level": "error",
+        "logger": "library",
+        "error": "LookupError",
+        "request_id": "req-1",
+    }
+    if has_file:
+        assert [found["event"] for found in lines(log_file)] == ["2 things\nfailed"]
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize(
+    "value", ["half a pair: \ud800", 2**70, object(), "\u2028", "\x9b31m", "\x7f", "\ud800\x7f", "\U000e0001"]
+)
+def test_no_value_breaks_a_line_or_what_it_tells_of(configured, capsys, log_format, value):
+    configured(log_format=log_format)
+    structlog.get_logger("soloist").info("odd", value=value)
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert text.removesuffix("\n").isprintable()
+    if log_format == "json":
+        assert told(text)[0]["event"] == "odd"
 
 
 async def test_the_file_rotates(upstream, log_file):

@@ -1,5 +1,6 @@
 """The command that keeps a vector store in step with a folder, against the embedded upstream."""
 
+import argparse
 import asyncio
 import io
 import os
@@ -15,15 +16,16 @@ from app.core.config import PROJECT_ROOT
 from app.knowledge.folder import scan
 from app.knowledge.progress import Progress
 from app.knowledge.sync import Step
+from app.server.commands import knowledge
 from app.server.commands.knowledge import (
     DONE,
     MISUSED,
     SOME_FAILED,
     UPSTREAM_FAILED,
-    _parser,
-    main,
+    sync_folder,
     synchronise,
 )
+from main import main
 from tests.support import embedded_upstream, make_settings, stats, until
 
 
@@ -42,6 +44,13 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def parsed(*arguments: str) -> argparse.Namespace:
+    """What `python main.py knowledge` makes of its arguments."""
+    parser = argparse.ArgumentParser()
+    knowledge.add_to(parser.add_subparsers().add_parser)
+    return parser.parse_args(["knowledge", *arguments])
+
+
 class Bench:
     """The command, its settings, and a look at what it did upstream."""
 
@@ -52,7 +61,7 @@ class Bench:
         self.openai = AsyncOpenAI(base_url=url, api_key="key", max_retries=0)
 
     async def sync(self, *options: str) -> int:
-        return await synchronise(_parser().parse_args(["sync", str(self.folder), *options]), self.settings)
+        return await synchronise(parsed("sync", str(self.folder), *options), self.settings)
 
     async def stored(self) -> dict[str, str]:
         """Path to file id, of every file in the one store."""
@@ -170,7 +179,7 @@ async def test_a_killed_run_is_taken_up(tmp_path, folder):
         bench = Bench(url, folder)
         environment = {**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": "key"}
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "app.knowledge", "sync", str(folder)),
+            *(sys.executable, "main.py", "knowledge", "sync", str(folder)),
             cwd=PROJECT_ROOT,
             env=environment,
             stdout=asyncio.subprocess.DEVNULL,
@@ -196,23 +205,24 @@ async def test_a_killed_run_is_taken_up(tmp_path, folder):
 class TestFailures:
     def test_an_upstream_that_is_not_there_is_3(self, folder, capsys):
         settings = make_settings(openai_base_url="http://127.0.0.1:9/v1", openai_api_key="key")
-        assert main(["sync", str(folder)], settings) == UPSTREAM_FAILED
+        assert sync_folder(parsed("sync", str(folder)), settings) == UPSTREAM_FAILED
         assert capsys.readouterr().err == "The assistant's upstream cannot be reached. Retry shortly.\n"
 
     def test_a_folder_that_is_not_there_is_2(self, tmp_path, capsys):
         settings = make_settings(openai_base_url="http://127.0.0.1:9/v1", openai_api_key="key")
-        assert main(["sync", str(tmp_path / "none")], settings) == MISUSED
+        assert sync_folder(parsed("sync", str(tmp_path / "none")), settings) == MISUSED
         assert "No such file or directory" in capsys.readouterr().err
 
     def test_no_command_is_2(self, capsys):
         with pytest.raises(SystemExit) as left:
-            main([])
+            main(["knowledge"])
         assert left.value.code == MISUSED
 
     async def test_a_refused_key_is_told(self, folder):
         async with embedded_upstream(api_key="right") as url:
             settings = make_settings(openai_base_url=url, openai_api_key="wrong")
-            assert await asyncio.to_thread(main, ["sync", str(folder)], settings) == UPSTREAM_FAILED
+            given = parsed("sync", str(folder))
+            assert await asyncio.to_thread(sync_folder, given, settings) == UPSTREAM_FAILED
 
 
 class _Terminal(io.StringIO):

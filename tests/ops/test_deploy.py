@@ -150,6 +150,13 @@ def test_the_autoscaler_follows_open_streams():
 
 
 @pytest.mark.needs_helm
+def test_a_number_of_replicas_can_be_fixed():
+    found = rendered({"autoscaling": {"enabled": False}, "replicas": 4})
+    assert found["Deployment", "demo-soloist"]["spec"]["replicas"] == 4
+    assert not [kind for kind, _ in found if kind == "HorizontalPodAutoscaler"]
+
+
+@pytest.mark.needs_helm
 def test_secrets_stay_out_of_the_config_map():
     found = rendered(VARIANTS["trying it out"])
     assert "OPENAI_API_KEY" not in found["ConfigMap", "demo-soloist"]["data"]
@@ -237,7 +244,7 @@ def test_panels_do_not_overlap():
 
 def test_error_codes_in_alerts_are_those_that_the_service_counts():
     codes = set(re.findall(r'code="(\w+)"', json.dumps(ALERTS).replace('\\"', '"')))
-    source = (ROOT / "app" / "core" / "upstream" / "failures.py").read_text()
+    source = (ROOT / "app" / "core" / "upstream" / "errors.py").read_text()
     assert codes
     assert [code for code in codes if f'"{code}"' not in source] == []
 

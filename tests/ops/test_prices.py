@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.core.observability.prices import load_prices, price_of
+from app.core.observability.run_metrics import load_prices, price_of
 from main import create_app
 from tests.support import make_settings
 

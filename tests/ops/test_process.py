@@ -1,9 +1,10 @@
-"""The process itself: `--check` in sentences, and an end in order on SIGTERM."""
+"""The process itself: `check` in sentences, one process a port, and an end in order on every signal."""
 
 import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,20 +12,30 @@ import time
 import httpx2
 import pytest
 
-from bench.cluster import ROOT, Process, running, start_service, start_upstream, wait_until_ready
+from bench.cluster import ROOT, Process, accepts, running, start_upstream, wait_until_ready
 from bench.processes import free_port
 from tests.support import frames
 
-# The signal is raised again once all is closed, as the one who sent it expects.
+COMMAND = [sys.executable, str(ROOT / "main.py")]
+# Whoever runs the tests may ignore SIGHUP, as `nohup` does, or SIGINT, as shells do for background jobs.
+_RESET_SIGNALS = """
+import os, signal, sys
+for number in (signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+WITH_DEFAULT_SIGNALS = [sys.executable, "-c", _RESET_SIGNALS, *COMMAND]
+# SIGTERM is raised again once all is closed, as the one who sent it expects.
 ENDED = -signal.SIGTERM
 
 
-def check(tmp_path, **settings):
-    """Exit status and lines of `python main.py --check`."""
+def check(tmp_path, *spelled, **settings):
+    """Exit status and lines of `python main.py check`."""
+    spelled = spelled or ("check",)
     # An empty file of settings: the working directory is where a .env would be looked for.
     environment = {"PATH": os.environ["PATH"], "EMBEDDED_DB": str(tmp_path / "e.db"), **settings}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), "--check"],
+        [*COMMAND, *spelled],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -35,8 +46,9 @@ def check(tmp_path, **settings):
     return done.returncode, (done.stdout or done.stderr).splitlines()
 
 
-def test_check_says_that_all_is_well(tmp_path):
-    status, lines = check(tmp_path)
+@pytest.mark.parametrize("spelled", ["check", "--check"])
+def test_check_says_that_all_is_well(tmp_path, spelled):
+    status, lines = check(tmp_path, spelled)
     assert status == 0
     assert "ok: The upstream keeps conversations." in lines
     assert any("No key is set" in line for line in lines)
@@ -63,6 +75,9 @@ def test_check_says_what_is_wrong(tmp_path, settings, said):
         ({"AUTH_MODE": "api_key"}, "SECRET_KEYS"),
         ({"PRICES_FILE": "none.json"}, "PRICES_FILE cannot be read"),
         ({"ASSISTANT_FILE": "none.json"}, "ASSISTANT_FILE"),
+        ({"LOG_FILE": "/proc/app.log"}, "LOG_FILE=/proc/app.log cannot be written"),
+        ({"WORKERS": "4"}, "WORKERS=4: a port is served by one process."),
+        ({"WEB_CONCURRENCY": "2"}, "run replicas behind one port"),
     ],
 )
 def test_check_names_settings_that_cannot_work(tmp_path, settings, said):
@@ -107,27 +122,77 @@ def test_it_takes_as_many_open_files_as_its_streams_need(tmp_path, limits, max_s
     assert not said or said.items() <= told[0].items()
 
 
+def begin(command, folder, port, **settings):
+    """Start the service where no `.env` lies."""
+    defaults = {"EMBEDDED_RESPONDER": "scripted", "EMBEDDED_DB": str(folder / "e.db"), "LOG_FORMAT": "json"}
+    defaults |= {"SHUTDOWN_GRACE_SECONDS": "2"}
+    return Process(command, folder / "log", folder, PORT=str(port), **(defaults | settings))
+
+
 @pytest.fixture
 def replica(tmp_path):
     port = free_port()
-    settings = {"EMBEDDED_RESPONDER": "scripted", "EMBEDDED_DB": str(tmp_path / "e.db")}
-    settings |= {"SHUTDOWN_GRACE_SECONDS": "2"}
-    with running(start_service(tmp_path, port, **settings)) as process:
+    with running(begin(WITH_DEFAULT_SIGNALS, tmp_path, port)) as process:
         wait_until_ready(process, port)
         url = f"http://127.0.0.1:{port}/api/v1/"
         with httpx2.Client(base_url=url, timeout=30, trust_env=False) as client:
             yield process, client
 
 
-def test_sigterm_lets_an_open_stream_finish(replica):
+# Ctrl+C and a terminal that closes end it like SIGTERM does.
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, ENDED), (signal.SIGINT, 130), (signal.SIGHUP, 0)]
+)
+def test_a_signal_lets_an_open_stream_finish(replica, number, status):
     process, client = replica
     text = ""
     with client.stream("POST", "chat", json={"message": "long:30 sleep", "stream": True}) as response:
-        process.signal(signal.SIGTERM)
+        process.signal(number)
         for chunk in response.iter_text():
             text += chunk
     assert frames(text)[-1][0] == "done"
-    assert process.wait() == ENDED
+    assert process.wait() == status
+    assert not accepts(client.base_url.port)
+    log = process.log.read_text()
+    assert "Traceback" not in log
+    assert "error" not in {json.loads(line)["level"] for line in log.splitlines()}
+
+
+def test_logs_that_cannot_be_written_break_no_request(tmp_path):
+    port = free_port()
+    command = ["sh", "-c", 'exec "$0" "$@" 2>/dev/full', *COMMAND]
+    with running(begin(command, tmp_path, port)) as process:
+        wait_until_ready(process, port)
+        url = f"http://127.0.0.1:{port}/api/v1/chat"
+        answers = [httpx2.post(url, json={"message": "hello"}, trust_env=False) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+
+
+def test_under_nohup_it_outlives_its_terminal(tmp_path):
+    port = free_port()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = begin(COMMAND, tmp_path, port)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with running(process):
+        wait_until_ready(process, port)
+        process.signal(signal.SIGHUP)
+        url = f"http://127.0.0.1:{port}/api/v1/chat"
+        assert httpx2.post(url, json={"message": "hello"}, trust_env=False).status_code == 200
+        process.signal(signal.SIGTERM)
+        assert process.wait() == ENDED
+
+
+def test_a_port_that_is_taken_stops_the_start(tmp_path):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        running(begin(COMMAND, tmp_path, taken.getsockname()[1])) as process,
+    ):
+        assert process.wait() == 3
+    log = process.log.read_text()
+    assert "address already in use" in log
+    assert "Traceback" not in log
 
 
 def test_sigterm_ends_a_stream_that_takes_too_long_with_its_terminal_event(replica):

@@ -1,15 +1,15 @@
 """`ready`: upstream, the model's shutdown, Redis, draining."""
 
-import logging
 import re
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
-from app.core.observability import model_watch
-from app.core.observability.model_watch import ModelWatch, unix_time
+from app.core.observability import health
+from app.core.observability.health import ModelWatch, unix_time
 from tests.support import stats, until
 
 
@@ -32,10 +32,10 @@ async def test_a_model_without_an_end_is_no_warning(start):
     assert body["redis"] is None
 
 
-async def test_a_model_that_is_going_to_be_switched_off_is_told(start, caplog):
+async def test_a_model_that_is_going_to_be_switched_off_is_told(start):
     knobs = {"shutdown_date": in_days(10)}
     async with start(assistant_model="soloist-scripted", knobs=knobs, log_level="warning") as service:
-        with caplog.at_level(logging.WARNING):
+        with capture_logs() as logs:
             body = await ready(service.client)
             await ready(service.client)
         metrics = (await service.client.get(str(service.client.base_url.join("/metrics")))).text
@@ -47,8 +47,8 @@ async def test_a_model_that_is_going_to_be_switched_off_is_told(start, caplog):
     timestamp = re.search(r"^soloist_model_shutdown_timestamp_seconds (\S+)$", metrics, re.MULTILINE)
     assert timestamp
     assert float(timestamp[1]) == unix_time(knobs["shutdown_date"])
-    warned = [record for record in caplog.records if record.getMessage() == "model_shutdown_ahead"]
-    assert len(warned) == 1
+    warned = [line for line in logs if line["event"] == "model_shutdown_ahead"]
+    assert [line["log_level"] for line in warned] == ["warning"]
 
 
 async def test_a_far_end_is_not_warned_of(start):
@@ -59,7 +59,7 @@ async def test_a_far_end_is_not_warned_of(start):
 
 def test_the_warning_comes_again_after_a_day(monkeypatch):
     warned = []
-    monkeypatch.setattr(model_watch, "_log", SimpleNamespace(warning=lambda name, **_: warned.append(name)))
+    monkeypatch.setattr(health, "_log", SimpleNamespace(warning=lambda name, **_: warned.append(name)))
     watch = ModelWatch("m", warn_days=30)
     now = time.time()
     date = datetime.fromtimestamp(now + 5 * 86_400, UTC).isoformat()

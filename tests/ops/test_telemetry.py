@@ -9,7 +9,6 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from app.core.telemetry import Tracing, fastapi_telemetry
-from app.core.upstream.target import UpstreamTarget
 from bench.cluster import running, start_service, wait_for, wait_until_ready
 from bench.processes import free_port
 
@@ -144,7 +143,7 @@ def test_nothing_is_recorded_where_nobody_listens(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     told = fastapi_telemetry()
     assert (told["tracing"], told["metrics"], told["logs"]) == (False, False, False)
-    tracing = Tracing(UpstreamTarget("openai", "https://api.openai.com/v1", "k"))
+    tracing = Tracing("openai", "https://api.openai.com/v1")
     assert tracing.chat({"model": "m"}) is None
     with tracing.call("GET", "/models/{id}") as span:
         assert span is None

@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import jwt
 
-from app.core.config_checks import SESSION_PREFIX
 from app.core.security.sessions import Session, SessionTokens
+from app.models.sessions import SESSION_PREFIX
 from tests.support import Service
 
 SECRET = "first-secret-of-more-than-32-characters"

@@ -132,7 +132,7 @@ FAILED_EVENTS = {
         ("ag-ui", {"threadId": "t", "runId": "r", "messages": [{"id": "1", "role": "user", "content": "x"}]}),
     ],
 )
-async def test_runs_that_fail_say_nothing_of_the_account(start, caplog, kind, path, body):
+async def test_runs_that_fail_say_nothing_of_the_account(start, caplog, capfd, kind, path, body):
     async def handle(request, connection):
         if request.path.endswith("/responses") and request.method == "POST":
             await connection.start_stream()
@@ -158,6 +158,9 @@ async def test_runs_that_fail_say_nothing_of_the_account(start, caplog, kind, pa
         assert run.status_code == 200
         assert CANARY not in told(run)
     assert CANARY not in logged(caplog)
+    captured = capfd.readouterr()
+    assert '"event":"request"' in captured.err
+    assert CANARY not in (captured.out + captured.err).lower()
 
 
 async def event(connection, data):

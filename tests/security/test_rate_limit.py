@@ -2,8 +2,7 @@
 
 import pytest
 
-from app.core.limits.memory import BoundedMemoryStorage
-from app.core.limits.rate_limit import bucket_of
+from app.core.limits.rate_limit import BoundedMemoryStorage, bucket_of
 from app.core.security.credentials import CredentialReader
 from tests.security.support import GUARDED, KEY_A, KEY_B, bearer, mint
 from tests.support import ASSISTANT, Json, error_of, until
@@ -251,7 +250,7 @@ class TestStreamCaps:
 
 class TestCounters:
     def test_are_bounded(self, monkeypatch):
-        monkeypatch.setattr("app.core.limits.memory.MAX_COUNTERS", 2)
+        monkeypatch.setattr("app.core.limits.rate_limit.MAX_COUNTERS", 2)
         storage = BoundedMemoryStorage()
         for key in ("a", "b", "c"):
             assert storage.incr(key, 60) == 1
@@ -262,7 +261,7 @@ class TestCounters:
 
     def test_windows_end(self, monkeypatch):
         now = [1_000.0]
-        monkeypatch.setattr("app.core.limits.memory.time.time", lambda: now[0])
+        monkeypatch.setattr("app.core.limits.rate_limit.time.time", lambda: now[0])
         storage = BoundedMemoryStorage()
         assert [storage.incr("a", 60), storage.incr("a", 60)] == [1, 2]
         assert storage.get_expiry("a") == 1_060

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
+from app.core.config import Settings
 from app.server.commands.openapi import document
+from main import create_app
 from tests.conftest import Start
 from tests.support import Service, until
 from tests.web.conftest import WEB, Open, npm
@@ -123,7 +125,7 @@ async def test_the_react_example_is_well_typed(bundle: Path):
 async def test_the_generated_client_is_fresh(tmp_path: Path):
     tool = installed(REACT, "vite") / "node_modules" / ".bin" / "openapi-typescript"
     described, generated = tmp_path / "openapi.json", tmp_path / "api.d.ts"
-    described.write_bytes(document())
+    described.write_bytes(document(create_app(Settings.model_construct())))
     process = await asyncio.create_subprocess_exec(
         str(tool), str(described), "--output", str(generated), stdout=asyncio.subprocess.DEVNULL
     )

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.middleware.errors import error_body, error_start
 from app.core.errors import ServiceError, TooLargeError, body_too_large
-from app.core.logging import REQUEST_ID, REQUEST_LOG, AccessLog
+from app.core.logging import REQUEST_ID, REQUEST_LOG
 from app.core.observability.metrics import Metrics
 
 _log = structlog.get_logger("access")
@@ -51,7 +51,7 @@ class RequestMiddleware:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._access_log = AccessLog()
+        self._access_log = structlog.get_logger("access").bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -98,7 +98,7 @@ class RequestMiddleware:
         method, route = scope["method"], _template(scope)
         self._metrics.request_ended(method, route or "unmatched", status, seconds, fields.get("error"))
         line = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
-        self._access_log.write(line | _named(scope) | fields | {"event": "request"})
+        self._access_log.info("request", **(line | _named(scope) | fields))
 
 
 def _request_id(scope: Scope) -> str:

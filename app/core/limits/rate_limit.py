@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import RedisStorage
+from limits.storage import Storage
 from slowapi import Limiter
 from starlette.requests import Request
 from starlette.types import Scope
@@ -23,9 +24,9 @@ from starlette.types import Scope
 from app.core.caller import Caller
 from app.core.config import Settings
 from app.core.errors import RateLimitedError
-from app.core.limits.memory import MAX_COUNTERS, BoundedMemoryStorage
 from app.core.limits.shared_redis import RedisAwayError, SharedRedis
 
+MAX_COUNTERS = 100_000
 Bucket = Literal["chat", "writes", "reads", "sessions"]
 Header = tuple[bytes, bytes]
 
@@ -160,6 +161,59 @@ class SharedCounters:
         if len(self._ends) > MAX_COUNTERS:
             self._ends.popitem(last=False)
         return Window(limit, max(0, limit.amount - count), ends_at, count > limit.amount)
+
+
+class BoundedMemoryStorage(Storage):
+    """Fixed-window counters of this process; over the bound, the one used longest ago is forgotten.
+
+    The memory storage of `limits` starts a thread to forget, and lets its keys grow without a bound; both are
+    costs that strangers could choose.
+    """
+
+    STORAGE_SCHEME = ["bounded-memory"]  # noqa: RUF012 - declared by the base class without ClassVar
+
+    def __init__(self, uri: str | None = None, wrap_exceptions: bool = False, **_options: Any) -> None:
+        super().__init__(uri, wrap_exceptions=wrap_exceptions)
+        self._counters: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """What the storage may raise: nothing of its own."""
+        return ValueError
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count up and return the count; a new window lasts `expiry` seconds."""
+        count, ends_at = self._counters.get(key, (0, 0.0))
+        if ends_at <= time.time():
+            count, ends_at = 0, time.time() + expiry
+        self._counters[key] = (count + amount, ends_at)
+        self._counters.move_to_end(key)
+        if len(self._counters) > MAX_COUNTERS:
+            self._counters.popitem(last=False)
+        return count + amount
+
+    def get(self, key: str) -> int:
+        """Return the count of a window that still runs."""
+        count, ends_at = self._counters.get(key, (0, 0.0))
+        return count if ends_at > time.time() else 0
+
+    def get_expiry(self, key: str) -> float:
+        """Return when the window ends, in unix seconds."""
+        return self._counters.get(key, (0, time.time()))[1]
+
+    def check(self) -> bool:
+        """Tell that the storage works."""
+        return True
+
+    def reset(self) -> int:
+        """Forget every counter and return how many there were."""
+        count = len(self._counters)
+        self._counters.clear()
+        return count
+
+    def clear(self, key: str) -> None:
+        """Forget one counter."""
+        self._counters.pop(key, None)
 
 
 def new_limiter() -> Limiter:

@@ -5,7 +5,6 @@ when they are asked for. Label values come from closed sets, or are cut off afte
 """
 
 import asyncio
-import itertools
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -13,7 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from app.core.config import VERSION
-from app.core.observability.shared_state import SharedState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -21,7 +19,6 @@ _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _MOST_VALUES = 200
 _LAG_SAMPLE_SECONDS = 0.5
-_SAMPLES_A_PUBLICATION = 4
 _OTHER = "other"
 
 
@@ -56,13 +53,11 @@ class UpstreamState(Protocol):
 
 
 class Metrics:
-    """The counters of one process, in a registry of their own; with `is_shared`, those of all workers."""
+    """The counters of this process, in a registry of their own."""
 
-    def __init__(self, *, is_shared: bool = False) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._shared = SharedState() if is_shared else None
-        self._asked = CollectorRegistry() if is_shared else self.registry
-        ProcessCollector(registry=self._asked)
+        ProcessCollector(registry=self.registry)
         counter, histogram = self._counter, self._histogram
         self._requests = counter("requests", "Requests answered.", "method", "route", "status")
         self._request_seconds = histogram(
@@ -96,25 +91,18 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
-        if self._shared is None:
-            return generate_latest(self.registry)
-        self._shared.publish(self._asked.collect())
-        return self._shared.render()
+        return generate_latest(self.registry)
 
     def describe(self, *, upstream: str, model: str) -> None:
         """Say what runs here."""
         info = Gauge(
-            "soloist_info",
-            "What runs here.",
-            ("version", "upstream", "model"),
-            registry=self.registry,
-            multiprocess_mode="livemax",
+            "soloist_info", "What runs here.", ("version", "upstream", "model"), registry=self.registry
         )
         info.labels(VERSION, upstream, model).set(1)
 
     def watch(self, streams: StreamCounts, upstream: UpstreamState) -> None:
         """Read these whenever the metrics are asked for."""
-        self._asked.register(_Watched(streams, upstream))
+        self.registry.register(_Watched(streams, upstream))
 
     def request_ended(self, method: str, route: str, status: int, seconds: float, code: str | None) -> None:
         """Count a request; `route` is the template, `code` that of its error."""
@@ -184,14 +172,12 @@ class Metrics:
         self._lock_wait.observe(seconds)
 
     async def watch_event_loop(self) -> None:
-        """Sample for ever how late the event loop is, and let other workers know the state of this one."""
+        """Sample until cancelled how late the event loop is."""
         loop = asyncio.get_running_loop()
-        for sample in itertools.count():
+        while True:
             due = loop.time() + _LAG_SAMPLE_SECONDS
             await asyncio.sleep(_LAG_SAMPLE_SECONDS)
             self._lag.observe(max(0.0, loop.time() - due))
-            if self._shared is not None and sample % _SAMPLES_A_PUBLICATION == 0:
-                self._shared.publish(self._asked.collect())
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"soloist_{name}", documentation, labels, registry=self.registry)

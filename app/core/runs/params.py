@@ -5,8 +5,7 @@ from typing import Any
 from app.core.assistant import OVERRIDES, Assistant
 from app.core.caller import RequestScope
 from app.core.config import Settings
-from app.core.errors import BadRequestError, OverrideForbiddenError, not_found
-from app.models.common import RequestModel
+from app.core.errors import OverrideForbiddenError, not_found
 from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate
 from app.translate.context import public_metadata
 from app.translate.events import Json
@@ -14,9 +13,6 @@ from app.translate.run_metadata import RunRounds
 
 _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoning_effort")
 """What decides about the operator's money and his assistant's behaviour."""
-
-_EQUIVALENTS = {"truncation_strategy": {"type": "auto"}}
-"""Values of unsupported fields that mean what happens anyway."""
 
 
 class RunParams:
@@ -27,33 +23,11 @@ class RunParams:
         self._plain = assistant.response_params({}, {})
         self._policy = settings.allow_run_overrides
         self._truncation = settings.assistant_truncation
-        self._is_strict = settings.unsupported_params == "strict"
-
-    @property
-    def assistant_id(self) -> str:
-        """The label that clients see."""
-        return self._assistant.id
 
     def check_assistant(self, assistant_id: str) -> None:
         """Refuse every assistant but the one there is."""
         if assistant_id != self._assistant.id:
             raise not_found("assistant", param="assistant_id")
-
-    def check_unsupported(self, body: RequestModel, scope: RequestScope, prefix: str = "") -> None:
-        """Name the fields that are not supported, or refuse them, as the operator wants."""
-        names = [name for name in body.unknown_fields() if not _is_equivalent(name, body)]
-        if scope.caller.kind == "api_key" and not prefix and "user" in names:
-            names.remove("user")  # heeded already, see `current_scope`
-        if not names:
-            return
-        named = [prefix + name for name in names]
-        if self._is_strict:
-            raise BadRequestError(
-                f"This service does not support '{named[0]}'. Leave it out.",
-                param=named[0],
-                code="unsupported_parameter",
-            )
-        scope.ignore(named)
 
     def for_run(self, body: RunCreate | ThreadRunCreate, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters of a new run, without its input and conversation."""
@@ -113,15 +87,3 @@ def turn_body(params: Json, conversation_id: str, items: list[Json]) -> Json:
     """Return a response's whole body; without new items, the conversation alone is its input."""
     body = params | {"conversation": conversation_id}
     return body | {"input": items} if items else body
-
-
-def _is_equivalent(name: str, body: RequestModel) -> bool:
-    value = (body.__pydantic_extra__ or {}).get(name)
-    if value is None:
-        return True
-    meant = _EQUIVALENTS.get(name)
-    return (
-        meant is not None
-        and isinstance(value, dict)
-        and {k: v for k, v in value.items() if v is not None} == meant
-    )

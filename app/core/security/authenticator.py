@@ -11,12 +11,13 @@ import structlog
 
 from app.core.caller import Caller, RequestScope
 from app.core.config import Settings
-from app.core.config_checks import SESSION_PREFIX, is_loopback
 from app.core.errors import ForbiddenError, UnauthorizedError
 from app.core.limits.rate_limit import AttemptLimit
 from app.core.security.credentials import Credentials, checked_user
 from app.core.security.jwt_auth import JwtVerifier
 from app.core.security.sessions import Session, SessionTokens
+from app.models.sessions import SESSION_PREFIX
+from app.utils.hosts import is_loopback
 from app.utils.ids import IdCodec
 
 _log = structlog.get_logger("soloist")

@@ -14,8 +14,8 @@ from typing import Any
 
 import jwt
 
-from app.core.config_checks import SESSION_PREFIX
 from app.core.errors import UnauthorizedError
+from app.models.sessions import SESSION_PREFIX
 
 _TYPE = "soloist-session"
 _ALGORITHM = "HS256"

@@ -8,7 +8,7 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, not_found
 from app.core.files.attachments import Attachments
-from app.core.runs.params import RunParams
+from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError, not_found_as
@@ -40,15 +40,16 @@ class Messages:
         conversations: Conversations,
         metadata: ConversationMetadata,
         attachments: Attachments,
-        params: RunParams,
+        unsupported: UnsupportedParams,
+        assistant_id: str,
         settings: Settings,
     ) -> None:
         self._conversations = conversations
         self._metadata = metadata
         self._attachments = attachments
-        self._params = params
+        self._unsupported = unsupported
         self._max_chars = settings.max_message_chars
-        self._assistant_id = params.assistant_id
+        self._assistant_id = assistant_id
 
     async def create(self, scope: RequestScope, thread_id: str, body: MessageCreate) -> Json:
         """Add a message; waits a moment for a busy thread. Upstream: POST conversations/{c}/items."""
@@ -116,7 +117,7 @@ class Messages:
         items = []
         for number, (message, files) in enumerate(zip(messages, attached, strict=True)):
             name = f"{prefix}[{number}]." if prefix else ""
-            self._params.check_unsupported(message, scope, name)
+            self._unsupported.check(message, scope, name)
             if message.metadata:
                 scope.ignore([f"{name}metadata"])
             dumped = message.model_dump()

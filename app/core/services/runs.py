@@ -16,6 +16,7 @@ from app.core.runs.params import RunParams, turn_body
 from app.core.runs.tool_outputs import ToolRounds, answered_step, output_items
 from app.core.services.messages import Cursor, Messages
 from app.core.services.threads import Threads
+from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamRefusedError, not_found_as
 from app.core.upstream.responses import Responses
@@ -44,6 +45,7 @@ class Runs:
         messages: Messages,
         attachments: Attachments,
         params: RunParams,
+        unsupported: UnsupportedParams,
     ) -> None:
         self._conversations = conversations
         self._responses = responses
@@ -55,6 +57,7 @@ class Runs:
         self._messages = messages
         self._attachments = attachments
         self._params = params
+        self._unsupported = unsupported
         self._answers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def create(self, scope: RequestScope, thread_id: str, body: RunCreate) -> Json:
@@ -172,7 +175,7 @@ class Runs:
     ) -> tuple[RunContext, Json]:
         self._params.check_assistant(body.assistant_id)
         conversation_id = scope.conversation(thread_id)
-        self._params.check_unsupported(body, scope)
+        self._unsupported.check(body, scope)
         added = body.additional_messages or []
         attached = await self._attachments.find(scope, added, "additional_messages")
         items = self._messages.to_items(scope, added, attached, "additional_messages")
@@ -188,7 +191,7 @@ class Runs:
         self, scope: RequestScope, body: ThreadRunCreate
     ) -> tuple[Json, RunContext, Json]:
         self._params.check_assistant(body.assistant_id)
-        self._params.check_unsupported(body, scope)
+        self._unsupported.check(body, scope)
         new = body.thread or ThreadCreate()
         if body.tool_resources:
             new = new.model_copy(update={"tool_resources": body.tool_resources})
@@ -201,7 +204,7 @@ class Runs:
         return thread, self._lookup.context(scope, thread["id"]), turn_body(params, conversation_id, [])
 
     async def _next_round(self, scope: RequestScope, view: RunView, body: ToolOutputsSubmit) -> Json:
-        self._params.check_unsupported(body, scope)
+        self._unsupported.check(body, scope)
         items = output_items(view, body.tool_outputs)
         tools = view.response.get("tools") or []
         resources = await self.resources(view.conversation_id, scope, tools)

@@ -7,8 +7,8 @@ import structlog
 
 from app.core.caller import RequestScope
 from app.core.files.attachments import Attachments
-from app.core.runs.params import RunParams
 from app.core.services.messages import Messages
+from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamError, not_found_as
@@ -30,18 +30,18 @@ class Threads:
         metadata: ConversationMetadata,
         messages: Messages,
         attachments: Attachments,
-        params: RunParams,
+        unsupported: UnsupportedParams,
     ) -> None:
         self._conversations = conversations
         self._metadata = metadata
         self._messages = messages
         self._attachments = attachments
-        self._params = params
+        self._unsupported = unsupported
 
     async def create(self, scope: RequestScope, body: ThreadCreate, prefix: str = "") -> Json:
         """Create a thread with its messages. Upstream: POST conversations, twenty items a call."""
         scope.check_new_thread()
-        self._params.check_unsupported(body, scope, prefix)
+        self._unsupported.check(body, scope, prefix)
         attached = await self._attachments.find(scope, body.messages, f"{prefix}messages")
         items = self._messages.to_items(scope, body.messages, attached, f"{prefix}messages")
         asked = await self._attachments.requested(scope, body.tool_resources) if body.tool_resources else {}
@@ -64,7 +64,7 @@ class Threads:
     async def update(self, scope: RequestScope, thread_id: str, body: ThreadUpdate) -> Json:
         """Replace a thread's metadata. Upstream: POST conversations/{c}, our own keys kept."""
         conversation_id = scope.conversation(thread_id)
-        self._params.check_unsupported(body, scope)
+        self._unsupported.check(body, scope)
         with not_found_as("thread"):
             if body.metadata is None and body.tool_resources is None:
                 return await self.get(scope, thread_id)

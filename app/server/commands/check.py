@@ -1,22 +1,27 @@
-"""`python main.py --check`: try everything a start needs, and say in sentences what is wrong."""
+"""`python main.py check`: try everything a start needs, and say in sentences what is wrong."""
 
+import asyncio
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Literal
 
 import redis.asyncio
+from fastapi import FastAPI
 from redis.exceptions import RedisError
 
 from app.core.assistant import load_assistant
 from app.core.config import Settings
-from app.core.config_checks import counts_in_memory
 from app.core.errors import ServiceError
-from app.core.observability.model_watch import ModelWatch
-from app.core.observability.prices import load_prices, price_of
+from app.core.observability.health import ModelWatch
+from app.core.observability.run_metrics import load_prices, price_of
 from app.core.upstream.errors import UpstreamAuthError, UpstreamMissingError, UpstreamUnreachableError
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
+from app.server.startup import ProcessCount, settings_errors_told
 
 _SECONDS = 10.0
 _KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
@@ -28,6 +33,23 @@ class Finding:
 
     level: Literal["ok", "warning", "error"]
     text: str
+
+
+def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
+    """Add the command to a parser's commands."""
+    add_parser("check", help="try settings, upstream and Redis, and say what is wrong").set_defaults(run=run)
+
+
+def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
+    """Print what was found, and return the exit status: 0 all is well, 1 something is wrong."""
+    with settings_errors_told():
+        ProcessCount()
+        settings = Settings()
+        create_app(settings)
+    findings = asyncio.run(check_service(settings))
+    for finding in findings:
+        sys.stdout.write(f"{finding.level}: {finding.text}\n")
+    return int(any(finding.level == "error" for finding in findings))
 
 
 async def check_service(settings: Settings) -> list[Finding]:
@@ -54,14 +76,6 @@ def _doors(settings: Settings) -> list[Finding]:
     if settings.upstream_kind == "embedded":
         found.append(
             Finding("warning", "No key is set, so the embedded upstream answers and not a real assistant.")
-        )
-    if counts_in_memory(settings):
-        found.append(
-            Finding(
-                "warning",
-                "Each of the WORKERS counts limits and idempotency keys for itself: set RATE_LIMIT_STORAGE "
-                "to redis://… to share them.",
-            )
         )
     if not settings.secret_keys and settings.upstream_kind != "embedded":
         found.append(Finding("warning", "SECRET_KEYS is empty: ids are not bound to their owners."))

@@ -1,12 +1,11 @@
-"""`python -m app.knowledge sync DIR`: bring a folder into the assistant's vector store."""
+"""`python main.py knowledge sync DIR`: bring a folder into the assistant's vector store."""
 
-import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
-
-from pydantic import ValidationError
+from typing import Any
 
 from app.core.assistant import load_assistant
 from app.core.config import Settings
@@ -17,6 +16,7 @@ from app.knowledge.folder import LocalFile, scan
 from app.knowledge.progress import Progress, described
 from app.knowledge.remote import RemoteStore, find_store, make_store
 from app.knowledge.sync import carry_out, plan
+from app.server.startup import settings_errors_told
 
 DONE, SOME_FAILED, MISUSED, UPSTREAM_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 _EPILOG = (
@@ -27,13 +27,30 @@ _EPILOG = (
 )
 
 
-def main(arguments: Sequence[str] | None = None, settings: Settings | None = None) -> int:
+def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
+    """Add the command to a parser's commands."""
+    parser = add_parser("knowledge", help="keep the assistant's vector store in step with a folder")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    sync = commands.add_parser(
+        "sync", help="bring a folder into the assistant's vector store", epilog=_EPILOG
+    )
+    sync.add_argument("folder", type=Path, metavar="DIR", help="the folder; hidden files do not count")
+    sync.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    sync.add_argument("--store", metavar="ID", help="another vector store than the assistant's first")
+    parser.set_defaults(run=run)
+
+
+def run(given: Namespace, _create_app: Callable[..., Any]) -> int:
     """Run the command and return its exit status."""
-    given = _parser().parse_args(arguments)
+    with settings_errors_told():
+        settings = Settings()
+    return sync_folder(given, settings)
+
+
+def sync_folder(given: Namespace, settings: Settings) -> int:
+    """Bring the store in step with the folder, say what went wrong, and return the exit status."""
     try:
-        return asyncio.run(synchronise(given, settings or Settings()))
-    except ValidationError as exc:
-        return _complain(exc.errors()[0]["msg"].removeprefix("Value error, "), MISUSED)
+        return asyncio.run(synchronise(given, settings))
     except OSError as exc:
         return _complain(f"{exc.filename or given.folder}: {exc.strerror}", MISUSED)
     except ValueError as exc:
@@ -44,19 +61,7 @@ def main(arguments: Sequence[str] | None = None, settings: Settings | None = Non
         return _complain("Interrupted. Run it again to go on.", INTERRUPTED)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m app.knowledge", description=__doc__, epilog=_EPILOG)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    sync = commands.add_parser(
-        "sync", help="bring a folder into the assistant's vector store", epilog=_EPILOG
-    )
-    sync.add_argument("folder", type=Path, metavar="DIR", help="the folder; hidden files do not count")
-    sync.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    sync.add_argument("--store", metavar="ID", help="another vector store than the assistant's first")
-    return parser
-
-
-async def synchronise(given: argparse.Namespace, settings: Settings) -> int:
+async def synchronise(given: Namespace, settings: Settings) -> int:
     """Bring the store in step with the folder. Raises `OSError`, `ValueError` or `ServiceError`."""
     files, left_out = await asyncio.to_thread(scan, given.folder)
     for path in left_out:
@@ -70,7 +75,7 @@ async def synchronise(given: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _brought_in_step(
-    upstream: Upstream, settings: Settings, files: list[LocalFile], given: argparse.Namespace
+    upstream: Upstream, settings: Settings, files: list[LocalFile], given: Namespace
 ) -> int:
     store_id = await _store_id(upstream, settings, given.store, makes=not given.dry_run)
     store = RemoteStore(upstream, store_id) if store_id else None
@@ -111,7 +116,3 @@ def _say(text: str) -> None:
 def _complain(text: str, status: int) -> int:
     sys.stderr.write(text + "\n")
     return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Parameters of the Assistants API that this service does not support: named in a header, or refused."""
+
+from app.core.caller import RequestScope
+from app.core.config import Settings
+from app.core.errors import BadRequestError
+from app.models.common import RequestModel
+
+_EQUIVALENTS = {"truncation_strategy": {"type": "auto"}}
+"""Values of unsupported fields that mean what happens anyway."""
+
+
+class UnsupportedParams:
+    """Deals with them as `UNSUPPORTED_PARAMS` says."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._is_strict = settings.unsupported_params == "strict"
+
+    def check(self, body: RequestModel, scope: RequestScope, prefix: str = "") -> None:
+        """Name a body's unsupported fields in `x-ignored-params`, or raise `BadRequestError` for the first.
+
+        `prefix` is put before the names of fields of a nested body, such as `thread.`.
+        """
+        names = [name for name in body.unknown_fields() if not _is_equivalent(name, body)]
+        if scope.caller.kind == "api_key" and not prefix and "user" in names:
+            names.remove("user")  # heeded already, see `current_scope`
+        if not names:
+            return
+        named = [prefix + name for name in names]
+        if self._is_strict:
+            raise BadRequestError(
+                f"This service does not support '{named[0]}'. Leave it out.",
+                param=named[0],
+                code="unsupported_parameter",
+            )
+        scope.ignore(named)
+
+
+def _is_equivalent(name: str, body: RequestModel) -> bool:
+    value = (body.__pydantic_extra__ or {}).get(name)
+    if value is None:
+        return True
+    meant = _EQUIVALENTS.get(name)
+    return (
+        meant is not None
+        and isinstance(value, dict)
+        and {k: v for k, v in value.items() if v is not None} == meant
+    )

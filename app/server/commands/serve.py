@@ -1,0 +1,24 @@
+"""`python main.py`, or `python main.py serve`: serve until a signal comes."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+
+from fastapi import FastAPI
+
+from app.core.config import Settings
+from app.server.startup import ProcessCount, settings_errors_told
+from app.server.uvicorn_server import serve
+
+
+def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
+    """Add the command to a parser's commands."""
+    add_parser("serve", help="serve until a signal comes; the same as no command").set_defaults(run=run)
+
+
+def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
+    """Serve, and return the exit status."""
+    with settings_errors_told():
+        ProcessCount()
+        settings = Settings()
+        app = create_app(settings)
+    return serve(app, settings)
