@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 _LOCKED_SECONDS = 15.0
 """How long the upstream may keep the conversation locked after the turn was stopped."""
 
-_FIRST_PAUSE_SECONDS = 0.05
+_FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
 _NEWEST_ITEMS = 20
 _CLOCK_SKEW_SECONDS = 5
@@ -81,9 +81,13 @@ class StoppedTurns:
             return
         deadline = asyncio.get_running_loop().time() + _LOCKED_SECONDS
         pause = _FIRST_PAUSE_SECONDS
-        newest = await self._newest(turn.conversation_id)
-        began_after = _item_before(turn, newest)
-        while missing := missing_items(turn, newest):
+        began_after = _item_before(turn, await self._newest(turn.conversation_id))
+        while True:
+            # The upstream may still be storing what it keeps of the turn itself.
+            await asyncio.sleep(pause)
+            newest = await self._newest(turn.conversation_id)
+            if not (missing := missing_items(turn, newest)):
+                return
             if _item_before(turn, newest) != began_after:
                 _log.warning("stopped_turn_not_kept", code="thread_went_on")
                 return
@@ -94,9 +98,7 @@ class StoppedTurns:
                     raise
             else:
                 return
-            await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-            newest = await self._newest(turn.conversation_id)
 
     async def _append(self, conversation_id: str, items: list[Json]) -> None:
         for start in range(0, len(items), ITEMS_PER_CALL):
