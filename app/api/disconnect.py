@@ -1,14 +1,12 @@
 """Noticing that a client went away while its answer is still being worked on."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
 from starlette.types import Receive
 
 from app.core.errors import ClientGoneError
 
-T = TypeVar("T")
 _LOOKS_AFTER_SECONDS = 0.2
 """What is done by then costs no task of its own."""
 
@@ -50,12 +48,6 @@ class ClientWatch:
             self._on_gone()
         if self._task:
             self._task.cancel()
-
-
-async def while_there(receive: Receive, work: Awaitable[T], on_gone: Callable[[], None]) -> T:
-    """Await work; calls `on_gone` and raises `ClientGoneError` when the client goes away first."""
-    async with ClientWatch(receive, on_gone):
-        return await work
 
 
 def uncancel() -> None:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable
-from contextlib import suppress
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
 
 from starlette.types import Scope
 
@@ -13,7 +13,6 @@ from app.core.caller import Caller
 from app.core.errors import OverloadedError, RateLimitedError, ShuttingDownError
 from app.translate.events import Json
 
-T = TypeVar("T")
 _PLACE = "place"
 """Key of a request's state while it has one; who it counts for."""
 _TICK_SECONDS = 0.5
@@ -54,6 +53,7 @@ class StreamRegistry:
         self._slow_reader_seconds = slow_reader_seconds
         self._max_seconds = max_seconds
         self._streams: set[TimedStream] = set()
+        self._begun = asyncio.Event()
         self._waiting: set[asyncio.Task[object]] = set()
         self._reserved = 0
         self._grace_ends: float | None = None
@@ -103,16 +103,20 @@ class StreamRegistry:
     def add(self, stream: TimedStream) -> None:
         """Take a stream under the timer."""
         self._streams.add(stream)
+        self._begun.set()
 
     def discard(self, stream: TimedStream, reason: str) -> None:
         """Release it, and count how it ended."""
         self._streams.discard(stream)
+        if not self._streams:
+            self._begun.clear()
         self.ended[reason] += 1
 
     async def run(self) -> None:
         """Tick for ever: keep silent streams alive, drop slow readers, end streams that are too old."""
         loop = asyncio.get_running_loop()
         while True:
+            await self._begun.wait()
             await asyncio.sleep(_TICK_SECONDS)
             now = loop.time()
             for stream in list(self._streams):
@@ -143,13 +147,14 @@ class StreamRegistry:
             return grace_seconds
         return max(1.0, self._grace_ends - asyncio.get_running_loop().time())
 
-    async def within_grace(self, work: Awaitable[T]) -> T:
-        """Await work; raises `ShuttingDownError` when the grace period is over first."""
+    @contextmanager
+    def within_grace(self) -> Iterator[None]:
+        """Cut the block off with `ShuttingDownError` when the grace period is over."""
         if (task := asyncio.current_task()) is None:
             raise RuntimeError("a request must be served in a task")
         self._waiting.add(task)
         try:
-            return await work
+            yield
         except asyncio.CancelledError:
             if not self._is_over:
                 raise

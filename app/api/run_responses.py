@@ -1,6 +1,7 @@
 """Opening a stream for a request: take a place, start the work, hand it to the encoder's response."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -9,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from app.api.dependencies import current_scope
-from app.api.disconnect import while_there
+from app.api.disconnect import ClientWatch
 from app.api.event_stream import EventStreamResponse
 from app.api.idempotency import REPLAYED, Once, replayed
 from app.api.open_streams import StreamRegistry, holder_of
@@ -46,7 +47,8 @@ class RunRequest:
 
 async def run_request(request: Request, *, is_repeatable: bool = True) -> RunRequest:
     """Return a request as one that starts a run; an `Idempotency-Key` is heeded where it is repeatable."""
-    state, scope = request.scope["state"], await current_scope(request)
+    state = request.scope["state"]
+    scope = state.get("request_scope") or await current_scope(request)
     once = Once.of(request, scope) if is_repeatable else Once(request, scope, None)
     return RunRequest(request, state["client"], scope, state["registry"], state["settings"], once)
 
@@ -61,8 +63,9 @@ async def opened(
     registry.enter(request.scope, holder_of(request.scope))
     leave = partial(registry.leave, request.scope)
     try:
-        opening = while_there(request.receive, work(), leave) if watches else work()
-        return await registry.within_grace(opening)
+        with registry.within_grace():
+            async with ClientWatch(request.receive, leave) if watches else nullcontext():
+                return await work()
     except BaseException:
         leave()
         raise
@@ -72,7 +75,8 @@ async def placed(run: RunRequest, work: Callable[[], Awaitable[T]]) -> T:
     """Do work that starts a run without following it, with a place taken meanwhile."""
     run.registry.enter(run.request.scope)
     try:
-        return await run.registry.within_grace(work())
+        with run.registry.within_grace():
+            return await work()
     finally:
         run.registry.leave(run.request.scope)
 

@@ -22,11 +22,11 @@ from app.core.services.threads import Threads
 from app.core.services.transcripts import Transcripts
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.background_mode import BackgroundMode
+from app.core.upstream.conversation_lock import ConversationLock
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.port import Upstream
 from app.core.upstream.responses import Responses
-from app.core.upstream.turn_gate import TurnGate
 
 
 class OpenAIClient:
@@ -43,21 +43,18 @@ class OpenAIClient:
         metrics: RunMetrics,
         redis: SharedRedis | None = None,
     ) -> None:
-        wait = settings.lock_wait_seconds
         deadline = settings.run_expires_seconds
         self.background = BackgroundTasks()
         self._upstream = upstream
-        gate = TurnGate(self.background, redis)
-        conversations = Conversations(
-            upstream, lock_wait_seconds=wait, gate=gate, lock_waited=metrics.lock_waited
+        lock = ConversationLock(
+            self.background, redis, wait_seconds=settings.lock_wait_seconds, waited=metrics.lock_waited
         )
+        conversations = Conversations(upstream, lock)
         self._metadata = ConversationMetadata(conversations)
-        responses = Responses(
-            upstream, lock_wait_seconds=wait, deadline_seconds=deadline, observer=metrics, gate=gate
-        )
+        responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
         params = RunParams(assistant, settings)
         unsupported = UnsupportedParams(settings)
-        lookup = RunLookup(conversations, responses, self._metadata, assistant.id, settings)
+        lookup = RunLookup(conversations, responses, self._metadata, params)
         rounds = ToolRounds(conversations, self._metadata)
         self.held_runs = HeldRuns(self.background, redis)
         self.creator = RunCreator(
@@ -66,7 +63,7 @@ class OpenAIClient:
             self._metadata,
             rounds,
             self.background,
-            StoppedTurns(conversations, self._metadata, gate),
+            StoppedTurns(conversations, self._metadata, lock),
             self.held_runs,
             metrics,
             deadline_seconds=deadline,
@@ -95,7 +92,7 @@ class OpenAIClient:
         )
         self.resume = ResumeService(responses, self.runs, self.creator, metrics, deadline_seconds=deadline)
         self.transcripts = Transcripts(conversations, self._metadata, self.files, assistant, settings)
-        self.chat = Chat(conversations, self.creator, lookup, self.runs, params, settings)
+        self.chat = Chat(conversations, self.creator, self.runs, params, settings)
 
     async def aclose(self, grace_seconds: float) -> None:
         """Finish what is left over from requests, then close the upstream."""

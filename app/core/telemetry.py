@@ -69,6 +69,8 @@ class Tracing:
         if parts.port is not None:
             self._server["server.port"] = parts.port
         self._provider = _PROVIDERS.get(kind, "openai")
+        self.is_on = self._tracer is not None
+        """Whether anybody takes spans."""
 
     def chat(self, params: Json) -> Span | None:
         """Open the span of one response, from its request to its end; the caller ends it."""

@@ -1,20 +1,8 @@
 """What a translation needs to know beside the upstream object itself."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from app.utils.ids import IdCodec
-
-PRIVATE_PREFIX = "soloist_"
-"""Metadata keys that begin so are ours and never reach a client."""
-
-
-def public_metadata(metadata: object) -> dict[str, Any]:
-    """Return the client's own part of upstream metadata."""
-    if not isinstance(metadata, Mapping):
-        return {}
-    return {key: value for key, value in metadata.items() if not key.startswith(PRIVATE_PREFIX)}
 
 
 @dataclass(slots=True)
@@ -30,3 +18,5 @@ class RunContext:
     lifetime_seconds: int
     reveals_instructions: bool = True
     first_response_id: str | None = None
+    is_brief: bool = False
+    """Whether a run is shown without its settings, for protocols that do not tell them."""

@@ -4,9 +4,9 @@ from typing import Any
 
 from app.translate.annotations import annotation_object, source_object
 from app.translate.attachments import read_attachments
-from app.translate.context import RunContext, public_metadata
+from app.translate.context import RunContext
 from app.translate.events import Json
-from app.translate.run_metadata import RunRounds, moment_of, usage_object
+from app.translate.run_metadata import RunRounds, moment_of, public_metadata, usage_object
 from app.translate.tools import to_assistants_choice, to_assistants_tools, to_response_format
 from app.utils.ids import IdCodec, created_at_of
 
@@ -65,7 +65,10 @@ def pending_calls(response: Json) -> list[Json]:
 
 
 def run_object(response: Json, context: RunContext, *, status: str | None = None) -> Json:
-    """Return a Run for an upstream response; `status` overrides what the response alone tells."""
+    """Return a Run for an upstream response; `status` overrides what the response alone tells.
+
+    A brief one lacks the run's settings, its metadata, and when it ended.
+    """
     status = status or run_status(response)
     rounds = RunRounds.read(response)
     first = context.first_response_id or rounds.first or response["id"]
@@ -87,8 +90,10 @@ def run_object(response: Json, context: RunContext, *, status: str | None = None
         "completed_at": None,
         "incomplete_details": _incomplete_details(response) if status == "incomplete" else None,
         "usage": None if live else usage_object(response, rounds.tokens),
-        "metadata": public_metadata(response.get("metadata")),
     }
+    if context.is_brief:
+        return run
+    run["metadata"] = public_metadata(response.get("metadata"))
     if status in _TERMINAL_AT:
         run[_TERMINAL_AT[status]] = (
             moment_of(response.get("completed_at")) or _last_moment(response) or created
@@ -125,8 +130,8 @@ def message_object(
         else "completed"
     )
     made = created_at_of(str(item.get("id"))) or created_at
-    attachments, parts, _ = read_attachments(item, ids)
     is_answer = item.get("role") == "assistant"
+    attachments, parts, _ = ([], item.get("content") or [], {}) if is_answer else read_attachments(item, ids)
     return {
         "id": ids.message(str(item.get("id"))),
         "object": "thread.message",

@@ -8,11 +8,13 @@ first round).
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import Any, Self
 
-from app.translate.context import PRIVATE_PREFIX
 from app.translate.events import Json
 from app.utils.ids import origin_of
+
+PRIVATE_PREFIX = "soloist_"
+"""Metadata keys that begin so are ours and never reach a client."""
 
 RUNS_KEY = "soloist_runs"
 STATES_KEY = "soloist_run"
@@ -79,6 +81,13 @@ class RunHistory:
         runs = _fit([_short(run_id) for run_id in self.run_ids])
         states = _fit([f"{_short(first)}>{_short_state(state)}" for first, state in self._states.items()])
         return {key: value for key, value in ((RUNS_KEY, runs), (STATES_KEY, states)) if value}
+
+
+def public_metadata(metadata: object) -> dict[str, Any]:
+    """Return the client's own part of upstream metadata."""
+    if not isinstance(metadata, Mapping):
+        return {}
+    return {key: value for key, value in metadata.items() if not key.startswith(PRIVATE_PREFIX)}
 
 
 def without_history(metadata: object) -> dict[str, str]:

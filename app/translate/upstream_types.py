@@ -7,6 +7,7 @@ the rest of the work on a token. Unknown kinds of items pass. Source: OpenAI's R
 from typing import Any
 
 import msgspec
+import orjson
 
 from app.translate.events import Json
 
@@ -139,6 +140,14 @@ _ITEMS: dict[object, type[msgspec.Struct]] = {
     "code_interpreter_call": _CodeCall,
     "file_search_call": _SearchCall,
 }
+
+
+def read_response(body: bytes) -> Json:
+    """Read a response from JSON; raises `BadShapeError`, and `ValueError` for what is no JSON at all."""
+    found = orjson.loads(body)
+    if not isinstance(found, dict):
+        raise BadShapeError("a response is an object")
+    return checked_response(found)
 
 
 def checked_response(found: Json) -> Json:

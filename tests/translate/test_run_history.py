@@ -2,12 +2,12 @@
 
 import pytest
 
-from app.translate.context import public_metadata
 from app.translate.run_metadata import (
     RunHistory,
     RunRounds,
     moment_of,
     private_metadata,
+    public_metadata,
     usage_object,
     without_history,
 )

@@ -2,9 +2,10 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from opentelemetry.trace import Span
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -14,7 +15,6 @@ from app.core.telemetry import Tracing, inside, mark_failed
 from app.translate.events import Json
 from app.translate.objects import LIVE, run_status
 
-T = TypeVar("T")
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _MILLION = 1_000_000
 _MOST_REMEMBERED = 10_000
@@ -84,16 +84,10 @@ class RunMetrics:
         self._lifetime_seconds = lifetime_seconds
         self._counted: OrderedDict[str, None] = OrderedDict()
 
-    async def begin(self, params: Json, call: Awaitable[T]) -> tuple["RunMeasurement", T]:
-        """Measure a run that `call` creates with these parameters."""
-        span = self._tracing.chat(params)
-        measurement = RunMeasurement(self, span, awaits_text=True)
-        with inside(span):
-            try:
-                return measurement, await call
-            except BaseException as exc:
-                measurement.failed(getattr(exc, "code", None) or type(exc).__name__)
-                raise
+    def begin(self, params: Json) -> "RunMeasurement":
+        """Measure a run that is being created with these parameters."""
+        span = self._tracing.chat(params) if self._tracing.is_on else None
+        return RunMeasurement(self, span, awaits_text=True)
 
     def watch(self) -> "RunMeasurement":
         """Measure a run that was started before and is followed again: its end alone counts."""
@@ -148,6 +142,10 @@ class RunMeasurement:
         self.awaits_text = awaits_text
         """Whether the first text is still to come: only until then are events looked at."""
 
+    def inside(self) -> AbstractContextManager[Span | None]:
+        """Make the run's span the parent of what happens inside the block."""
+        return nullcontext() if self._span is None else inside(self._span)
+
     def created(self) -> None:
         """Note that the upstream took the run."""
         self._metrics.metrics.run_started()
@@ -164,10 +162,10 @@ class RunMeasurement:
         """Note that the stream broke off before its end."""
         self._metrics.metrics.upstream_failed("stream", code)
 
-    def failed(self, code: str | None) -> None:
+    def failed(self, failure: BaseException) -> None:
         """Note that the run never came about."""
         if self._span is not None:
-            mark_failed(self._span, code)
+            mark_failed(self._span, getattr(failure, "code", None) or type(failure).__name__)
             self._close()
 
     def left(self, response: Json | None) -> None:

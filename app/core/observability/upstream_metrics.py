@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -69,7 +70,8 @@ class MeasuredUpstream:
     async def _measured(self, method: str, path: str, call: Awaitable[T]) -> T:
         template = template_of(path)
         started = time.perf_counter()
-        with self._tracing.call(method, template) as span:
+        tracing = self._tracing.call(method, template) if self._tracing.is_on else nullcontext()
+        with tracing as span:
             try:
                 return await call
             except UpstreamError as exc:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from app.core.background import BackgroundTasks
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
-from app.core.errors import ServiceError
+from app.core.errors import ServiceError, not_found
 from app.core.logging import note
 from app.core.observability.run_metrics import RunMeasurement, RunMetrics
 from app.core.runs.follow import BackgroundStream, ForegroundStream, RunStream
@@ -19,7 +19,7 @@ from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
 from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.errors import BackgroundRefusedError, ToolOutputMissingError, not_found_as
+from app.core.upstream.errors import BackgroundRefusedError, ToolOutputMissingError, UpstreamMissingError
 from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
@@ -72,15 +72,13 @@ class RunCreator:
             stream = await self.open(scope, context, params, on_disconnect="detach")
             await self.leave(stream, "detach")
             return stream.response or {}
-        with not_found_as("thread"):
-            response = await self._started(scope, params)
+        response = await self._started(scope, params)
         await self._remember(context, params["conversation"], response, is_listed=True)
         return response
 
     async def complete(self, scope: RequestScope, context: RunContext, params: Json) -> RunEnded:
         """Create a response in the foreground and return the end of its run, which no list shows."""
-        with not_found_as("thread"):
-            response = await self._whole(scope, params)
+        response = await self._whole(scope, params)
         await self._remember(context, params["conversation"], response, is_listed=False)
         return run_ended(response, context)
 
@@ -99,11 +97,10 @@ class RunCreator:
         `before` are events that go ahead of the run's. Runs in the background are always listed.
         """
         opening = self._opened(scope, context, params, on_disconnect, is_listed=is_listed)
-        with not_found_as("thread"):
-            if self._mode.streams(on_disconnect):
-                stream = await self._uncut(opening, on_disconnect)
-            else:
-                stream = await opening
+        if self._mode.streams(on_disconnect):
+            stream = await self._uncut(opening, on_disconnect)
+        else:
+            stream = await opening
         stream.put_first(before or [])
         return stream
 
@@ -214,16 +211,16 @@ class RunCreator:
 
     async def _started(self, scope: RequestScope, params: Json) -> Json:
         if self._mode.runs():
+            call = partial(self._responses.create_in_background, params)
             try:
-                return await self._repaired(
-                    scope, params, lambda: self._responses.create_in_background(params)
-                )
+                return await self._repaired(scope, params, call)
             except BackgroundRefusedError:
                 self._mode.refuse_runs()
         return await self._whole(scope, params)
 
     async def _whole(self, scope: RequestScope, params: Json) -> Json:
-        measurement, response = await self._measured(scope, params, lambda: self._responses.create(params))
+        call = partial(self._responses.create, params)
+        measurement, response = await self._measured(scope, params, call)
         measurement.created()
         measurement.left(response)
         return response
@@ -233,16 +230,24 @@ class RunCreator:
     ) -> tuple[RunMeasurement, T]:
         """Make the call that creates a response; one that is cut off keeps at least the question."""
         began_at = time.time()
+        measurement = self._metrics.begin(params)
         try:
-            return await self._metrics.begin(params, self._repaired(scope, params, call))
-        except asyncio.CancelledError:
+            with measurement.inside():
+                return measurement, await self._repaired(scope, params, call)
+        except asyncio.CancelledError as exc:
+            measurement.failed(exc)
             self._stopped_turns.keep(StoppedTurn(params["conversation"], began_at, _messages(params), []))
+            raise
+        except BaseException as exc:
+            measurement.failed(exc)
             raise
 
     async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call again after answering the tool calls that an earlier turn left open."""
+        """Make a call, again after answering the tool calls that an earlier turn left open."""
         try:
             return await call()
+        except UpstreamMissingError as exc:
+            raise not_found("thread") from exc
         except ToolOutputMissingError:
             answered = await self._rounds.repair(params["conversation"])
             if not answered:

@@ -5,8 +5,8 @@ import time
 from dataclasses import dataclass
 
 from app.core.caller import RequestScope
-from app.core.config import Settings
 from app.core.errors import not_found
+from app.core.runs.params import RunParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamError, UpstreamMissingError, not_found_as
@@ -49,26 +49,12 @@ class RunLookup:
         conversations: Conversations,
         responses: Responses,
         metadata: ConversationMetadata,
-        assistant_id: str,
-        settings: Settings,
+        params: RunParams,
     ) -> None:
         self._conversations = conversations
         self._responses = responses
         self._metadata = metadata
-        self._assistant_id = assistant_id
-        self._lifetime_seconds = int(settings.run_expires_seconds)
-        self._exposes = settings.expose_instructions
-
-    def context(self, scope: RequestScope, thread_id: str, first_id: str | None = None) -> RunContext:
-        """Return how runs of this thread are shown to this caller."""
-        return RunContext(
-            ids=scope.ids,
-            thread_id=thread_id,
-            assistant_id=self._assistant_id,
-            lifetime_seconds=self._lifetime_seconds,
-            reveals_instructions=self._exposes or scope.caller.is_trusted,
-            first_response_id=first_id,
-        )
+        self._params = params
 
     async def view(self, scope: RequestScope, thread_id: str, run_id: str) -> RunView:
         """Look a run up; 404 where it is unknown, foreign, gone, or another thread's."""
@@ -77,7 +63,9 @@ class RunLookup:
             response = await self._responses.get(first_id)
         if _conversation_of(response) not in {None, conversation_id}:
             raise not_found("run")
-        return await self._view(self.context(scope, thread_id, first_id), conversation_id, response, None)
+        return await self._view(
+            self._params.context(scope, thread_id, first_id), conversation_id, response, None
+        )
 
     async def views(self, scope: RequestScope, thread_id: str) -> list[RunView]:
         """Look up every remembered run of a thread, newest first; those gone upstream are left out."""
@@ -89,7 +77,7 @@ class RunLookup:
             try:
                 response = await self._responses.get(first_id)
                 return await self._view(
-                    self.context(scope, thread_id, first_id), conversation_id, response, history
+                    self._params.context(scope, thread_id, first_id), conversation_id, response, history
                 )
             except UpstreamMissingError:
                 return None

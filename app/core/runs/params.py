@@ -7,9 +7,12 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import OverrideForbiddenError, not_found
 from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate
-from app.translate.context import public_metadata
+from app.translate.context import RunContext
 from app.translate.events import Json
-from app.translate.run_metadata import RunRounds
+from app.translate.run_metadata import RunRounds, public_metadata
+
+FILE_TOOLS = frozenset({"file_search", "code_interpreter"})
+"""Tools that read files of the thread's own."""
 
 _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoning_effort")
 """What decides about the operator's money and his assistant's behaviour."""
@@ -23,6 +26,24 @@ class RunParams:
         self._plain = assistant.response_params({}, {})
         self._policy = settings.allow_run_overrides
         self._truncation = settings.assistant_truncation
+        self._lifetime_seconds = int(settings.run_expires_seconds)
+        self._exposes_instructions = settings.expose_instructions
+        self.uses_files = uses_files(self._plain)
+        """Whether the assistant itself has tools that read files of a thread."""
+
+    def context(
+        self, scope: RequestScope, thread_id: str, first_id: str | None = None, *, is_brief: bool = False
+    ) -> RunContext:
+        """Return how runs of this thread are shown to this caller."""
+        return RunContext(
+            ids=scope.ids,
+            thread_id=thread_id,
+            assistant_id=self._assistant.id,
+            lifetime_seconds=self._lifetime_seconds,
+            reveals_instructions=self._exposes_instructions or scope.caller.is_trusted,
+            first_response_id=first_id,
+            is_brief=is_brief,
+        )
 
     def check_assistant(self, assistant_id: str) -> None:
         """Refuse every assistant but the one there is."""
@@ -81,6 +102,11 @@ class RunParams:
             raise OverrideForbiddenError(
                 f"This service does not let this caller override '{refused}'. Leave it out.", param=refused
             )
+
+
+def uses_files(params: Json) -> bool:
+    """Tell whether a response with these parameters has tools that read files of its thread."""
+    return any(tool.get("type") in FILE_TOOLS for tool in params.get("tools") or [])
 
 
 def turn_body(params: Json, conversation_id: str, items: list[Json]) -> Json:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import structlog
 
 from app.core.errors import ServiceError
+from app.core.upstream.conversation_lock import ConversationLock
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import ITEMS_PER_CALL, Conversations
 from app.core.upstream.errors import ConversationLockedError, UpstreamRefusedError
-from app.core.upstream.turn_gate import TurnGate
 from app.translate.events import Json
 from app.utils.ids import created_at_of
 
@@ -51,18 +51,20 @@ class StoppedTurns:
     conversation is left as it is.
     """
 
-    def __init__(self, conversations: Conversations, metadata: ConversationMetadata, gate: TurnGate) -> None:
+    def __init__(
+        self, conversations: Conversations, metadata: ConversationMetadata, lock: ConversationLock
+    ) -> None:
         self._conversations = conversations
         self._metadata = metadata
-        self._gate = gate
+        self._lock = lock
 
     def keep(self, turn: StoppedTurn) -> None:
         """Append what is missing of a turn, beside the request."""
-        self._gate.hold(turn.conversation_id, self._keep(turn))
+        self._lock.hold(turn.conversation_id, self._keep(turn))
 
     async def wait(self, conversation_id: str) -> None:
         """Return when no stopped turn of the conversation is left to be kept."""
-        await self._gate.wait(conversation_id)
+        await self._lock.wait(conversation_id)
 
     async def _keep(self, turn: StoppedTurn) -> None:
         try:

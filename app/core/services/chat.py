@@ -1,15 +1,13 @@
 """The chat surface: a thread, a message and a run in one call."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect, Settings
 from app.core.errors import BadRequestError, ConflictError
 from app.core.runs.create import RunCreator
 from app.core.runs.follow import RunStream
-from app.core.runs.lookup import RunLookup
 from app.core.runs.params import RunParams, turn_body
 from app.core.services.runs import Runs
 from app.core.upstream.conversations import Conversations
@@ -32,14 +30,13 @@ class Chat:
         self,
         conversations: Conversations,
         creator: RunCreator,
-        lookup: RunLookup,
         runs: Runs,
         params: RunParams,
         settings: Settings,
     ) -> None:
         self._conversations = conversations
         self._creator = creator
-        self._lookup = lookup
+        self._mode = creator.mode
         self._runs = runs
         self._params = params
         self._max_chars = settings.max_message_chars
@@ -57,11 +54,13 @@ class Chat:
         Upstream: POST conversations for a new thread, and POST responses: a plain one where the run may end
         with its client, else a stream in the background.
         """
-        if body.tool_outputs is None and not self._creator.mode.streams(on_disconnect):
+        if body.tool_outputs is None and not self._mode.streams(on_disconnect):
             before, items = self._turn(scope, body, files)
             context, params = await self._prepared(scope, body.thread_id, before, items)
-            with _locked_as_busy():
+            try:
                 return await self._creator.complete(scope, context, params)
+            except ConversationLockedError as exc:
+                raise _busy() from exc
         stream = await self.open(scope, body, files, on_disconnect=on_disconnect)
         try:
             ended = await _last_event(stream)
@@ -88,10 +87,12 @@ class Chat:
         """
         if body.tool_outputs is not None and body.run_id and body.thread_id:
             outputs = ToolOutputsSubmit.model_construct(tool_outputs=body.tool_outputs)
-            with _locked_as_busy():
+            try:
                 return await self._runs.submit_stream(
                     scope, body.thread_id, body.run_id, outputs, on_disconnect=on_disconnect
                 )
+            except ConversationLockedError as exc:
+                raise _busy() from exc
         before, items = self._turn(scope, body, files)
         return await self.open_turn(scope, body.thread_id, before, items, on_disconnect=on_disconnect)
 
@@ -106,10 +107,12 @@ class Chat:
     ) -> RunStream:
         """Start a turn with ready input items; `before` are what a new thread begins with."""
         context, params = await self._prepared(scope, thread_id, before, items)
-        with _locked_as_busy():
+        try:
             return await self._creator.open(
                 scope, context, params, on_disconnect=on_disconnect, is_listed=False
             )
+        except ConversationLockedError as exc:
+            raise _busy() from exc
 
     async def _prepared(
         self, scope: RequestScope, thread_id: str | None, before: list[Json], items: list[Json]
@@ -122,10 +125,13 @@ class Chat:
         else:
             conversation_id = scope.conversation(thread_id)
         scope.headers["x-thread-id"] = thread_id
-        params = self._params.for_chat(scope, {})
-        if resources := await self._runs.resources(conversation_id, scope, params.get("tools") or []):
-            params = self._params.for_chat(scope, resources)
-        return self._lookup.context(scope, thread_id), turn_body(params, conversation_id, items)
+        resources: Json = {}
+        if self._params.uses_files:
+            resources = await self._runs.resources(conversation_id)
+        params = self._params.for_chat(scope, resources)
+        return self._params.context(scope, thread_id, is_brief=True), turn_body(
+            params, conversation_id, items
+        )
 
     def history(self, messages: list[Json], thread_id: str | None) -> tuple[list[Json], list[Json]]:
         """Split a frontend's history into what a new thread begins with and this turn's input.
@@ -179,15 +185,11 @@ def _each_text(items: list[Json], check: Callable[[str], None]) -> None:
             check(part.get("text") or "")
 
 
-@contextmanager
-def _locked_as_busy() -> Iterator[None]:
-    """Answer a locked conversation with the conflict that it is here: no SDK would repeat a chat for it."""
-    try:
-        yield
-    except ConversationLockedError as exc:
-        raise ConflictError(
-            "The thread is busy with another message. Retry when that has been answered.",
-            param="thread_id",
-            code="thread_busy",
-            headers={"retry-after": "2"},
-        ) from exc
+def _busy() -> ConflictError:
+    """Return the conflict that a locked conversation is here: no SDK would repeat a chat for a 400."""
+    return ConflictError(
+        "The thread is busy with another message. Retry when that has been answered.",
+        param="thread_id",
+        code="thread_busy",
+        headers={"retry-after": "2"},
+    )

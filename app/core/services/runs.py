@@ -12,7 +12,7 @@ from app.core.runs.create import RunCreator
 from app.core.runs.follow import RunStream
 from app.core.runs.held_runs import HeldRuns
 from app.core.runs.lookup import RunLookup, RunView
-from app.core.runs.params import RunParams, turn_body
+from app.core.runs.params import RunParams, turn_body, uses_files
 from app.core.runs.tool_outputs import ToolRounds, answered_step, output_items
 from app.core.services.messages import Cursor, Messages
 from app.core.services.threads import Threads
@@ -26,8 +26,6 @@ from app.translate.attachments import resources_of
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, ThreadCreated
 from app.translate.objects import page, run_object, run_status
-
-_FILE_TOOLS = {"file_search", "code_interpreter"}
 
 
 class Runs:
@@ -162,10 +160,8 @@ class Runs:
         """Return the lock under which a run's calls are answered: a second answer finds it not waiting."""
         return self._answers.setdefault(run_id, asyncio.Lock())
 
-    async def resources(self, conversation_id: str, scope: RequestScope, params_tools: list[Json]) -> Json:
-        """Return the thread's tool resources, read only where a tool could use them."""
-        if not any(tool.get("type") in _FILE_TOOLS for tool in params_tools):
-            return {}
+    async def resources(self, conversation_id: str) -> Json:
+        """Return the thread's tool resources; asked only where a tool could use them."""
         with not_found_as("thread"):
             conversation = await self._conversations.get(conversation_id)
         return resources_of(conversation.get("metadata"))
@@ -182,10 +178,9 @@ class Runs:
         params = self._params.for_run(body, scope, {})
         with not_found_as("thread"):
             await self._attachments.remember(conversation_id, list(itertools.chain.from_iterable(attached)))
-        resources = await self.resources(conversation_id, scope, params.get("tools") or [])
-        if resources:
+        if uses_files(params) and (resources := await self.resources(conversation_id)):
             params = self._params.for_run(body, scope, resources)
-        return self._lookup.context(scope, thread_id), turn_body(params, conversation_id, items)
+        return self._params.context(scope, thread_id), turn_body(params, conversation_id, items)
 
     async def _prepared_with_thread(
         self, scope: RequestScope, body: ThreadRunCreate
@@ -198,16 +193,15 @@ class Runs:
         params = self._params.for_run(body, scope, {})
         thread = await self._threads.create(scope, new, "thread.")
         conversation_id = scope.ids.conversation(thread["id"])
-        if thread["tool_resources"]:
-            resources = await self.resources(conversation_id, scope, params.get("tools") or [])
+        if thread["tool_resources"] and uses_files(params):
+            resources = await self.resources(conversation_id)
             params = self._params.for_run(body, scope, resources)
-        return thread, self._lookup.context(scope, thread["id"]), turn_body(params, conversation_id, [])
+        return thread, self._params.context(scope, thread["id"]), turn_body(params, conversation_id, [])
 
     async def _next_round(self, scope: RequestScope, view: RunView, body: ToolOutputsSubmit) -> Json:
         self._unsupported.check(body, scope)
         items = output_items(view, body.tool_outputs)
-        tools = view.response.get("tools") or []
-        resources = await self.resources(view.conversation_id, scope, tools)
+        resources = await self.resources(view.conversation_id) if uses_files(view.response) else {}
         params = self._params.for_next_round(view.response, scope, resources)
         return turn_body(params, view.conversation_id, items)
 

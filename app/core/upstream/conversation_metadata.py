@@ -14,9 +14,8 @@ import structlog
 
 from app.core.errors import ServiceError
 from app.core.upstream.conversations import Conversations
-from app.translate.context import public_metadata
 from app.translate.events import Json
-from app.translate.run_metadata import RunHistory, private_metadata, without_history
+from app.translate.run_metadata import RunHistory, private_metadata, public_metadata, without_history
 
 _log = structlog.get_logger(__name__)
 Change = Callable[[RunHistory], None]

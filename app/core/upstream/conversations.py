@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any
 
+from app.core.upstream.conversation_lock import ConversationLock
 from app.core.upstream.errors import UpstreamBrokenError
 from app.core.upstream.port import Upstream
-from app.core.upstream.retries import parsed, read, retry_twice, when_unlocked
-from app.core.upstream.turn_gate import TurnGate
+from app.core.upstream.retries import parsed, read, retry_twice
 from app.translate.events import Json
 from app.translate.upstream_types import BadShapeError, checked_conversation, checked_item
 
@@ -20,18 +20,9 @@ _PAGE_ITEMS = 100
 class Conversations:
     """Calls on `/conversations`; ids are upstream ids, failures are `UpstreamError`s."""
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        *,
-        lock_wait_seconds: float,
-        gate: TurnGate,
-        lock_waited: Callable[[float], None] | None = None,
-    ) -> None:
+    def __init__(self, upstream: Upstream, lock: ConversationLock) -> None:
         self._upstream = upstream
-        self._lock_wait_seconds = lock_wait_seconds
-        self._lock_waited = lock_waited
-        self._gate = gate
+        self._lock = lock
 
     async def create(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
         """Create a conversation that holds `items`, however many."""
@@ -69,13 +60,9 @@ class Conversations:
         """Append items, twenty a call, and return them as stored; waits while the conversation is busy."""
         stored: list[Json] = []
         for start in range(0, len(items), ITEMS_PER_CALL):
-            post = partial(self._append_in_turn, conversation_id, items[start : start + ITEMS_PER_CALL])
-            stored += await when_unlocked(post, self._lock_wait_seconds, self._lock_waited)
+            post = partial(self.append, conversation_id, items[start : start + ITEMS_PER_CALL])
+            stored += await self._lock.write(conversation_id, post)
         return stored
-
-    async def _append_in_turn(self, conversation_id: str, items: list[Json]) -> list[Json]:
-        await self._gate.wait(conversation_id)
-        return await self.append(conversation_id, items)
 
     async def append(self, conversation_id: str, items: list[Json]) -> list[Json]:
         """Append at most twenty items, once; raises `ConversationLockedError` while somebody else writes."""

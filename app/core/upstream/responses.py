@@ -1,25 +1,21 @@
 """Upstream responses: creating, reading, following and cancelling them. Source: OpenAI's Responses API."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Protocol
 
+from app.core.upstream.conversation_lock import ConversationLock
 from app.core.upstream.errors import UpstreamBrokenError, UpstreamMalformedError
 from app.core.upstream.port import Upstream, UpstreamStream
-from app.core.upstream.retries import parsed, read, retry_twice, when_unlocked
-from app.core.upstream.turn_gate import TurnGate
+from app.core.upstream.retries import retry_twice
 from app.translate.events import Json
 from app.translate.objects import LIVE
-from app.translate.upstream_types import BadShapeError, checked_response
+from app.translate.upstream_types import BadShapeError, read_response
 
 _PATH = "/responses"
-T = TypeVar("T")
 
 
 class ResponseObserver(Protocol):
-    """What is told of responses while they are created, read and cancelled."""
-
-    def lock_waited(self, seconds: float) -> None:
-        """Note a pause for a busy conversation."""
+    """What is told of responses while they are read and cancelled."""
 
     def saw(self, response: Json) -> None:
         """Note how a response stands."""
@@ -34,39 +30,41 @@ class Responses:
     def __init__(
         self,
         upstream: Upstream,
-        *,
-        lock_wait_seconds: float,
-        deadline_seconds: float,
+        lock: ConversationLock,
         observer: ResponseObserver,
-        gate: TurnGate,
+        *,
+        deadline_seconds: float,
     ) -> None:
         self._upstream = upstream
-        self._lock_wait_seconds = lock_wait_seconds
+        self._lock = lock
         self._observer = observer
-        self._gate = gate
         self._deadline_seconds = deadline_seconds
 
     async def create(self, params: Json) -> Json:
         """Create a response in the foreground and return it when it has ended, within the run's deadline."""
-        response = await self._create(
-            params | {"stream": False, "store": True}, timeout=self._deadline_seconds
-        )
+        body = params | {"stream": False, "store": True}
+        call = partial(self._upstream.request, "POST", _PATH, body=body, timeout=self._deadline_seconds)
+        response = _response(await self._lock.write(params["conversation"], call))
         if response.get("status") in LIVE:
             raise UpstreamBrokenError("The upstream answered before its response had ended.")
         return response
 
     async def create_in_background(self, params: Json) -> Json:
         """Create a response that goes on by itself and return it as it is now."""
-        return await self._create(params | {"store": True, "background": True}, timeout=None)
+        body = params | {"store": True, "background": True}
+        call = partial(self._upstream.request, "POST", _PATH, body=body)
+        return _response(await self._lock.write(params["conversation"], call))
 
     async def open_stream(self, params: Json, *, background: bool) -> UpstreamStream:
         """Create a response and return its stream; one in the background goes on without it."""
         body = params | {"stream": True, "store": True} | ({"background": True} if background else {})
-        return await self._when_unlocked(body, lambda: self._upstream.stream("POST", _PATH, body=body))
+        call = partial(self._upstream.stream, "POST", _PATH, body=body)
+        return await self._lock.write(params["conversation"], call)
 
     async def get(self, response_id: str) -> Json:
         """Read a response."""
-        response = _response(await read(self._upstream, f"{_PATH}/{response_id}"))
+        path = f"{_PATH}/{response_id}"
+        response = _response(await retry_twice(lambda: self._upstream.request("GET", path)))
         self._observer.saw(response)
         return response
 
@@ -80,31 +78,17 @@ class Responses:
 
     async def cancel(self, response_id: str) -> Json:
         """Cancel a background response and return what became of it; cancelling twice does no harm."""
-
-        async def post() -> Json:
-            return _response(parsed(await self._upstream.request("POST", f"{_PATH}/{response_id}/cancel")))
-
-        response = await retry_twice(post)
+        path = f"{_PATH}/{response_id}/cancel"
+        response = _response(await retry_twice(lambda: self._upstream.request("POST", path)))
         self._observer.run_cancelled()
         self._observer.saw(response)
         return response
 
-    async def _create(self, body: Json, *, timeout: float | None) -> Json:
-        async def post() -> bytes:
-            return await self._upstream.request("POST", _PATH, body=body, timeout=timeout)
 
-        return _response(parsed(await self._when_unlocked(body, post)))
-
-    async def _when_unlocked(self, body: Json, call: Callable[[], Awaitable[T]]) -> T:
-        async def in_turn() -> T:
-            await self._gate.wait(body["conversation"])
-            return await call()
-
-        return await when_unlocked(in_turn, self._lock_wait_seconds, self._observer.lock_waited)
-
-
-def _response(found: Json) -> Json:
+def _response(body: bytes) -> Json:
     try:
-        return checked_response(found)
+        return read_response(body)
     except BadShapeError as exc:
         raise UpstreamMalformedError from exc
+    except ValueError as exc:
+        raise UpstreamBrokenError from exc

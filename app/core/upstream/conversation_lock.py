@@ -1,13 +1,15 @@
-"""Conversations to which the end of a stopped turn is being appended: other writers wait."""
+"""One writer a conversation: the upstream's lock, and what this service lets go ahead of the next turn."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from app.core.background import BackgroundTasks
 from app.core.limits.shared_redis import RedisAwayError, SharedRedis
+from app.core.upstream.errors import ConversationLockedError
 
+T = TypeVar("T")
 _PREFIX = "soloist:stopped:"
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -15,16 +17,53 @@ _MOST_SECONDS = 20
 """How long other replicas wait for one that died meanwhile."""
 
 
-class TurnGate:
-    """Lets one piece of work at a conversation go ahead of its next turn; with Redis, on every replica."""
+class ConversationLock:
+    """Lets writers of a conversation wait for each other.
 
-    def __init__(self, background: BackgroundTasks, redis: SharedRedis | None) -> None:
+    Args:
+        background: where held work runs.
+        redis: tells other replicas what is held here; without, it is held for this process only.
+        wait_seconds: longest wait for the upstream's own lock.
+        waited: told how long each pause was, in seconds.
+
+    """
+
+    def __init__(
+        self,
+        background: BackgroundTasks,
+        redis: SharedRedis | None,
+        *,
+        wait_seconds: float,
+        waited: Callable[[float], None],
+    ) -> None:
         self._background = background
         self._redis = redis
+        self._wait_seconds = wait_seconds
+        self._waited = waited
         self._held: dict[str, asyncio.Task[None]] = {}
 
+    async def write(self, conversation_id: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call that writes to a conversation, again while the upstream refuses because it is locked.
+
+        A refusal means that nothing was started, so repeating cannot run a turn twice. Raises
+        `ConversationLockedError` when the time is over.
+        """
+        deadline = asyncio.get_running_loop().time() + self._wait_seconds
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            if self._redis is not None or conversation_id in self._held:
+                await self.wait(conversation_id)
+            try:
+                return await call()
+            except ConversationLockedError:
+                if asyncio.get_running_loop().time() + pause > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            self._waited(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
     def hold(self, conversation_id: str, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work` beside the request, after what was held before; `wait` returns when it is done."""
+        """Do `work` beside the request, after what was held before; `write` and `wait` wait for it."""
         task = self._background.spawn(self._hold(conversation_id, work, self._held.get(conversation_id)))
         self._held[conversation_id] = task
         task.add_done_callback(lambda _: self._forget(conversation_id, task))
