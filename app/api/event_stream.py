@@ -87,7 +87,7 @@ class EventStreamResponse(Response):
         self._send = send
         self._task = asyncio.current_task()
         # Browsers send it with every POST, and nobody else does.
-        self._is_for_a_page = any(name == b"origin" for name, _ in scope["headers"])
+        self._is_for_a_page = b"origin" in dict(scope["headers"])
         self._registry.add(self)
         try:
             async with ClientWatch(receive) if self._watches else nullcontext():

@@ -90,7 +90,7 @@ async def run_once(
 ) -> Response:
     """Answer with the stream of a run that starts now; a repeated request gets the run of its first time."""
     once, scope = run.once, run.scope
-    earlier = await once.earlier()
+    earlier = await once.earlier() if once.key is not None else None
     if earlier is None:
         watches = run.is_watched(on_disconnect)
         stream = await once.started(opened(run.request, run.registry, start, watches=watches))

@@ -77,16 +77,18 @@ class RunTranslator:
             return []
         kind = _KNOWN.get(name or name_of(data).encode())
         if kind is None:
-            self._count(sequence_of(data))
+            if (number := sequence_of(data)) is not None:
+                self.last_sequence = number
             return []
         try:
             event = decode(data)
             events = self._translate(kind, event)
         except UNREADABLE as exc:
             raise MalformedEventError(kind) from exc
-        self._count(event.sequence_number)
-        if events:
-            events[-1].sequence = event.sequence_number
+        if event.sequence_number is not None:
+            self.last_sequence = event.sequence_number
+            if events:
+                events[-1].sequence = event.sequence_number
         return events
 
     def fail(self, error: Json, *, status: str = "failed") -> list[DomainEvent]:
@@ -125,9 +127,9 @@ class RunTranslator:
         if (
             kind == TEXT_DELTA
             and self._is_running
-            and (message := self._items.open_message(event.output_index))
+            and (message := self._items.open_messages.get(event.output_index))
         ):
-            message.grow(event.content_index, event.delta)
+            message.texts.setdefault(event.content_index, []).append(event.delta)
             return [TextDelta(message.message_id, event.content_index, event.delta)]
         if kind in _DELTAS:
             return [
@@ -207,10 +209,6 @@ class RunTranslator:
             run = run_object({**self.response, "output": []}, self._context, status=status)
             self._shown = (self.response, status, run)
         return run
-
-    def _count(self, sequence: int | None) -> None:
-        if sequence is not None:
-            self.last_sequence = sequence
 
     def _error(self) -> list[DomainEvent]:
         if self.response is not None:

@@ -38,10 +38,6 @@ class OpenMessage:
         self.annotation_counts: dict[int, int] = {}
         self.annotations_seen: dict[int, int] = {}
 
-    def grow(self, part: int, delta: str) -> None:
-        """Add text to one content part."""
-        self.texts.setdefault(part, []).append(delta)
-
     def rest(self, part: int, text: str) -> str:
         """Return what `text`, the whole of a content part, has beyond what is known of it."""
         told = "".join(self.texts.get(part, ()))
@@ -81,7 +77,8 @@ class StepBuilder:
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._step: _OpenStep | None = None
-        self._messages: dict[int, OpenMessage] = {}
+        self.open_messages: dict[int, OpenMessage] = {}
+        """The messages that grow, by output index."""
         self._finished: dict[int, Json] = {}
         self._run: Json = {}
         self._response_id = ""
@@ -98,7 +95,7 @@ class StepBuilder:
     def messages(self) -> list[Json]:
         """Return the assistant's messages so far in the upstream's form; begun ones are `incomplete`."""
         found = {index: item for index, item in self._finished.items() if item.get("type") == "message"}
-        found |= {index: message.item("incomplete") for index, message in self._messages.items()}
+        found |= {index: message.item("incomplete") for index, message in self.open_messages.items()}
         return [item for _, item in sorted(found.items())]
 
     def is_finished(self, index: int) -> bool:
@@ -108,12 +105,8 @@ class StepBuilder:
     def index_of(self, item: Json, index: int) -> int:
         """Return where an item was told; a final list without some other items has it at another `index`."""
         told = {found.get("id"): at for at, found in self._finished.items()}
-        told |= {message.item_id: at for at, message in self._messages.items()}
+        told |= {message.item_id: at for at, message in self.open_messages.items()}
         return told.get(item.get("id"), index) if item.get("id") else index
-
-    def open_message(self, index: int) -> OpenMessage | None:
-        """Return the message that is open at an output index."""
-        return self._messages.get(index)
 
     def start(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
         """An item opened."""
@@ -128,22 +121,22 @@ class StepBuilder:
     def grow(self, kind: str, index: int, part: int, item_id: str, delta: str) -> list[DomainEvent]:
         """An item's text, arguments or code grew."""
         if kind in {_TEXT, _REFUSAL}:
-            message = self._messages.get(index)
+            message = self.open_messages.get(index)
             started = [] if message else self._start_message(index, item_id)
-            message = message or self._messages[index]
-            message.grow(part, delta)
+            message = message or self.open_messages[index]
+            message.texts.setdefault(part, []).append(delta)
             event = TextDelta(message.message_id, part, delta, "refusal" if kind == _REFUSAL else "text")
             return [*started, event] if started else [event]
         return self._grow_call(index, delta)
 
     def catch_up(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
         """An item that was looked up whole: tell what was not told of it, in one piece."""
-        is_open = index in self._messages or (self._step is not None and index in self._step.calls)
+        is_open = index in self.open_messages or (self._step is not None and index in self._step.calls)
         events = [] if is_open else self.start(index, item, run)
         return [*events, *self.end(index, item, run)]
 
     def _catch_up_text(self, index: int, part: int, content: Json) -> list[DomainEvent]:
-        message = self._messages[index]
+        message = self.open_messages[index]
         kind = _REFUSAL if content.get("type") == "refusal" else _TEXT
         rest = message.rest(part, str(content.get("text") or content.get("refusal") or ""))
         events = self.grow(kind, index, part, "", rest) if rest else []
@@ -153,8 +146,8 @@ class StepBuilder:
 
     def annotate(self, index: int, part: int, item_id: str, upstream: Json) -> list[DomainEvent]:
         """A message's text got a source."""
-        started = [] if index in self._messages else self._start_message(index, item_id)
-        message = self._messages[index]
+        started = [] if index in self.open_messages else self._start_message(index, item_id)
+        message = self.open_messages[index]
         message.annotations_seen[part] = message.annotations_seen.get(part, 0) + 1
         text = "".join(message.texts.get(part, ()))
         annotation = annotation_object(upstream, text, self._context.ids)
@@ -173,7 +166,7 @@ class StepBuilder:
         self._finished[index] = item
         kind = item.get("type")
         if kind == "message":
-            events = [] if index in self._messages else self._start_message(index, str(item.get("id")))
+            events = [] if index in self.open_messages else self._start_message(index, str(item.get("id")))
             for part, content in enumerate(item.get("content") or []):
                 events += self._catch_up_text(index, part, content)
             return [*events, *self._end_message(index, item)]
@@ -187,7 +180,7 @@ class StepBuilder:
         events: list[DomainEvent] = []
         output = response.get("output") or []
         status = "completed" if run["status"] in {"completed", "requires_action"} else "incomplete"
-        for index, message in list(self._messages.items()):
+        for index, message in list(self.open_messages.items()):
             is_whole = index < len(output) and output[index].get("type") == "message"
             whole = {**output[index], "status": status} if is_whole else message.item(status)
             self._finished[index] = whole
@@ -198,14 +191,14 @@ class StepBuilder:
     def _start_message(self, index: int, item_id: str) -> list[DomainEvent]:
         events = self._close_step("completed")
         message = OpenMessage(item_id, self._context.ids.message(item_id))
-        self._messages[index] = message
+        self.open_messages[index] = message
         events.append(self._open_step(_OpenStep(index, message_details(message.message_id))))
         empty = {"id": item_id, "role": "assistant", "status": "in_progress", "content": []}
         events.append(MessageStarted(self._message(empty)))
         return events
 
     def _end_message(self, index: int, item: Json) -> list[DomainEvent]:
-        del self._messages[index]
+        del self.open_messages[index]
         return [MessageEnded(self._message(item))]
 
     def _start_call(self, index: int, item: Json, kind: str) -> list[DomainEvent]:

@@ -38,7 +38,10 @@ def created_at_of(upstream_id: str, *, now: float | None = None) -> int | None:
     reading counts only when it lies between 2024 and tomorrow.
     """
     latest = (now if now is not None else time.time()) + _DAY_SECONDS
-    return next((moment for moment in _times_in(upstream_id) if _EARLIEST <= moment <= latest), None)
+    for moment in _times_in(upstream_id):
+        if _EARLIEST <= moment <= latest:
+            return moment
+    return None
 
 
 @lru_cache(maxsize=4_096)

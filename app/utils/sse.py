@@ -37,30 +37,30 @@ class SSEDecoder:
         if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         frames: list[Frame] = []
-        first, *others = chunk.split(b"\n")
-        # Pieces of a long line are joined once, when it ends.
-        self._line.append(first)
-        self._line_bytes += len(first)
+        line, *others = chunk.split(b"\n")
         for following in others:
-            self._end_line(b"".join(self._line), frames)
-            self._line, self._line_bytes = [following], len(following)
+            if self._line:
+                # Pieces of a long line are joined once, when it ends.
+                line = b"".join((*self._line, line))
+                self._line.clear()
+            if not self._has_begun:
+                self._has_begun = True
+                line = line.removeprefix(_BYTE_ORDER_MARK)
+            field, _, value = line.partition(b":")
+            if field == b"data":
+                self._data.append(value.removeprefix(b" "))
+                self._data_bytes += len(value)
+            elif field == b"event":
+                self._name = value.removeprefix(b" ")
+            elif not line:
+                # An event without data is none, says the standard: some servers keep connections alive so.
+                if data := b"\n".join(self._data):
+                    frames.append((self._name, data))
+                self._name, self._data, self._data_bytes = b"", [], 0
+            line = following
+        self._line_bytes = len(line) + (0 if others else self._line_bytes)
+        if line:
+            self._line.append(line)
         if self._data_bytes + self._line_bytes > MAX_EVENT_BYTES:
             raise ValueError("an event of the upstream is over the limit")
         return frames
-
-    def _end_line(self, line: bytes, frames: list[Frame]) -> None:
-        if not self._has_begun:
-            self._has_begun = True
-            line = line.removeprefix(_BYTE_ORDER_MARK)
-        field, _, value = line.partition(b":")
-        if field == b"data":
-            self._data.append(value.removeprefix(b" "))
-            self._data_bytes += len(value)
-        elif field == b"event":
-            self._name = value.removeprefix(b" ")
-        elif not line:
-            data = b"\n".join(self._data)
-            # An event without data is none, says the standard: some servers keep a connection alive with it.
-            if data:
-                frames.append((self._name, data))
-            self._name, self._data, self._data_bytes = b"", [], 0

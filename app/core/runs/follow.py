@@ -161,8 +161,11 @@ class RunStream(ABC):
         except (MalformedEventError, ValueError):
             # What came before it is not kept waiting for what comes of it.
             self._is_garbled = True
-        if self._measurement.awaits_text and any(isinstance(event, TextDelta) for event in events):
-            self._measurement.first_text()
+        if self._measurement.awaits_text:
+            for event in events:
+                if isinstance(event, TextDelta):
+                    self._measurement.first_text()
+                    break
         return events
 
     @abstractmethod

@@ -37,7 +37,8 @@ class ChatEncoder(EventStreamEncoder):
         if isinstance(event, TextDelta):
             mark = b"" if event.sequence is None else b"id: %d\n" % event.sequence
             return b'%bevent: delta\ndata: {"text":%b}\n\n' % (mark, dump_json(self._paragraphs.text(event)))
-        return with_event_id(self._frame(event), event.sequence)
+        frame = self._frame(event)
+        return with_event_id(frame, event.sequence) if frame else b""
 
     def _frame(self, event: DomainEvent) -> bytes:
         match event:
