@@ -6,12 +6,15 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 if TYPE_CHECKING:
     from app.core.config import Settings
 
 SESSION_PREFIX = "ss_"
 """What every session token begins with, so that leaked ones can be found."""
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 _MIN_SECRET_CHARS = 32
 _RATE_LIMIT = re.compile(r"[1-9][0-9]{0,8}/([1-9][0-9]{0,4} ?)?(second|minute|hour|day)s?\Z")
@@ -69,6 +72,25 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def environment_proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL; None for a loopback host.
+
+    Raises `ValueError` for a proxy that does not speak HTTP.
+    """
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    if urlsplit(proxy).scheme not in {"http", "https"}:
+        name = parts.scheme.upper()
+        raise ValueError(f"{name}_PROXY or ALL_PROXY must be an http URL; NO_PROXY lists hosts without one")
+    return proxy
+
+
 def _check_upstream(settings: Settings) -> None:
     if settings.azure_openai_endpoint and (settings.openai_api_key or settings.openai_base_url):
         raise ValueError(
@@ -78,8 +100,18 @@ def _check_upstream(settings: Settings) -> None:
         raise ValueError("AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_KEY belong together: set both or none")
     for name in ("azure_openai_endpoint", "openai_base_url"):
         url = getattr(settings, name)
-        if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+        if url and not _is_http_url(url):
             raise ValueError(f"{name.upper()} must be an http(s) URL")
+    if settings.upstream_kind != "embedded":
+        environment_proxy(settings.azure_openai_endpoint or settings.openai_base_url or OPENAI_BASE_URL)
+
+
+def _is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _check_embedded(settings: Settings) -> None:
