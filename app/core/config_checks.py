@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from app.models.sessions import SESSION_PREFIX
-from app.utils.hosts import checked_origin, is_loopback
+from app.utils.hosts import checked_origin, environment_proxy, is_http_url, is_loopback
+
+OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 _MIN_SECRET_CHARS = 32
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}\Z")
@@ -35,8 +37,10 @@ def check_upstream(
     if bool(azure_url) != bool(azure_key):
         raise ValueError("AZURE_OPENAI_ENDPOINT and AZURE_OPENAI_KEY belong together: set both or none")
     for name, url in (("AZURE_OPENAI_ENDPOINT", azure_url), ("OPENAI_BASE_URL", openai_url)):
-        if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
+        if url and not is_http_url(url):
             raise ValueError(f"{name} must be an http(s) URL")
+    if azure_url or openai_url or openai_key:
+        environment_proxy(azure_url or openai_url or OPENAI_BASE_URL)
 
 
 def check_local_model(path: Path | None) -> None:

@@ -31,6 +31,9 @@ class TestContradictions:
             ({"azure_openai_key": "key"}, "AZURE_OPENAI_ENDPOINT"),
             ({"openai_base_url": "a.test/v1"}, "OPENAI_BASE_URL"),
             ({"openai_base_url": "ftp://a.test/v1"}, "OPENAI_BASE_URL"),
+            ({"openai_base_url": "http://a.test:99999/v1"}, "OPENAI_BASE_URL"),
+            ({"openai_base_url": "http://a.test:abc/v1"}, "OPENAI_BASE_URL"),
+            ({"openai_base_url": "http://[a.test/v1"}, "OPENAI_BASE_URL"),
             ({"embedded_responder": "local"}, "LOCAL_MODEL_PATH"),
             (
                 {"embedded_responder": "local", "local_model_path": "no.gguf"},
@@ -81,6 +84,12 @@ class TestUpstreams:
     def test_a_server_without_a_key_gets_a_bearer_that_is_none(self):
         target = target_of(make_settings(openai_base_url="http://a.test/v1"))
         assert target.auth_headers["authorization"] == "Bearer none"
+
+    @pytest.mark.parametrize("name", ["openai_api_key", "azure_openai_key"])
+    def test_a_key_from_a_file_loses_its_line_end(self, name):
+        settings = {"openai_api_key": "key"} if name == "openai_api_key" else AZURE
+        target = target_of(make_settings(**{**settings, name: "key\r\n"}))
+        assert set(target.auth_headers.values()) <= {"Bearer key", "key"}
 
 
 class TestEnvironment:

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.core.config import Settings
-
-OPENAI_BASE_URL = "https://api.openai.com/v1"
+from app.core.config_checks import OPENAI_BASE_URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +25,13 @@ class UpstreamTarget:
 def target_of(settings: Settings, embedded_url: str | None = None) -> UpstreamTarget:
     """Return the upstream that the settings choose; `embedded_url` is where the embedded one listens."""
     if settings.azure_openai_endpoint and settings.azure_openai_key:
-        key = settings.azure_openai_key.get_secret_value()
+        key = settings.azure_openai_key.get_secret_value().strip()
         base = settings.azure_openai_endpoint.rstrip("/")
         base = base if base.endswith("/openai/v1") else base + "/openai/v1"
         return UpstreamTarget("azure", base, key, {"api-key": key})
     named = {"OpenAI-Organization": settings.openai_organization, "OpenAI-Project": settings.openai_project}
     headers = {name: value for name, value in named.items() if value}
-    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else "none"
+    key = settings.openai_api_key.get_secret_value().strip() if settings.openai_api_key else "none"
     kind = settings.upstream_kind
     if kind == "embedded":
         return UpstreamTarget(kind, embedded_url or "", "embedded")
