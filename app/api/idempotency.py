@@ -10,7 +10,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from app.api.responses import JsonResponse, answer
 from app.core.caller import RequestScope
-from app.core.config import OnDisconnect
 from app.core.errors import ServiceError
 from app.core.limits.idempotency import Claim, Idempotency
 from app.core.limits.idempotency_stores import Answer, StartedRun
@@ -55,10 +54,6 @@ class Once:
         except ValidationError as exc:
             found = [error | {"loc": ("header", KEY_HEADER)} for error in exc.errors()]
             raise RequestValidationError(found) from exc
-
-    def on_disconnect(self, asked: OnDisconnect | None, default: OnDisconnect) -> OnDisconnect:
-        """Return what the client's leaving means for its run: who sends a key means to come back."""
-        return asked or ("detach" if self.key is not None else default)
 
     async def earlier(self) -> Answer | StartedRun | None:
         """Return what came of the request's first time; None where this is it."""

@@ -37,8 +37,13 @@ class RunRequest:
     once: Once
 
     def on_disconnect(self, asked: OnDisconnect | None, default: OnDisconnect) -> OnDisconnect:
-        """Return what the client's leaving means for its run, as far as the upstream can do it."""
-        return self.client.creator.mode.possible(self.once.on_disconnect(asked, default))
+        """Return what the client's leaving means for its run: who sends a key means to come back.
+
+        Without background mode, this replica finishes what it cannot detach.
+        """
+        wanted = asked or ("detach" if self.once.key is not None else default)
+        is_possible = wanted != "detach" or wanted in self.client.creator.mode.streams
+        return wanted if is_possible else "finish"
 
     def is_watched(self, on_disconnect: OnDisconnect) -> bool:
         """Tell whether to notice that the client leaves before its answer has begun."""

@@ -19,4 +19,4 @@ class RunContext:
     reveals_instructions: bool = True
     first_response_id: str | None = None
     is_brief: bool = False
-    """Whether a run is shown without its settings, for protocols that do not tell them."""
+    """For protocols that tell neither steps nor a run's settings: objects lack what is not told."""

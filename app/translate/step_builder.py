@@ -192,6 +192,8 @@ class StepBuilder:
         events = self._close_step("completed")
         message = OpenMessage(item_id, self._context.ids.message(item_id))
         self.open_messages[index] = message
+        if self._context.is_brief:
+            return [*events, self._open_step(_OpenStep(index, {})), MessageStarted({})]
         events.append(self._open_step(_OpenStep(index, message_details(message.message_id))))
         empty = {"id": item_id, "role": "assistant", "status": "in_progress", "content": []}
         events.append(MessageStarted(self._message(empty)))
@@ -258,6 +260,8 @@ class StepBuilder:
         return self._context.ids.step(self._response_id, self._current_step().index)
 
     def _step_object(self, status: str, usage: Json | None = None) -> Json:
+        if self._context.is_brief:
+            return {}
         step = self._current_step()
         details = (
             {**step.details, "tool_calls": list(step.details["tool_calls"])}

@@ -49,7 +49,8 @@ class RunCreator:
         deadline_seconds: float,
     ) -> None:
         self._responses = responses
-        self._mode = mode
+        self.mode = mode
+        """Which runs the upstream works on in the background."""
         self._metadata = metadata
         self._rounds = rounds
         self._background = background
@@ -58,17 +59,12 @@ class RunCreator:
         self._metrics = metrics
         self._deadline_seconds = deadline_seconds
 
-    @property
-    def mode(self) -> BackgroundMode:
-        """Which runs the upstream works on in the background."""
-        return self._mode
-
     async def start(self, scope: RequestScope, context: RunContext, params: Json) -> Json:
         """Create a response that its client polls, and return it as it is now.
 
         Where the upstream can, it is created streaming and left at once, so that it can be followed later.
         """
-        if self._mode.streams("detach"):
+        if "detach" in self.mode.streams:
             stream = await self.open(scope, context, params, on_disconnect="detach")
             await self.leave(stream, "detach")
             return stream.response or {}
@@ -97,7 +93,7 @@ class RunCreator:
         `before` are events that go ahead of the run's. Runs in the background are always listed.
         """
         opening = self._opened(scope, context, params, on_disconnect, is_listed=is_listed)
-        if self._mode.streams(on_disconnect):
+        if on_disconnect in self.mode.streams:
             stream = await self._uncut(opening, on_disconnect)
         else:
             stream = await opening
@@ -154,13 +150,13 @@ class RunCreator:
         self, params: Json, on_disconnect: OnDisconnect
     ) -> tuple[UpstreamStream, bool]:
         """Return the stream of a new response, and whether that lives on without it."""
-        background = self._mode.streams(on_disconnect)
+        background = on_disconnect in self.mode.streams
         try:
             return await self._responses.open_stream(params, background=background), background
         except BackgroundRefusedError:
             if not background:
                 raise
-        self._mode.refuse_streams()
+        self.mode.refuse_streams()
         return await self._upstream_stream(params, on_disconnect)
 
     def _background_stream(
@@ -210,12 +206,12 @@ class RunCreator:
         return run_object(stream.response, context, status="cancelled")
 
     async def _started(self, scope: RequestScope, params: Json) -> Json:
-        if self._mode.runs():
+        if self.mode.runs:
             call = partial(self._responses.create_in_background, params)
             try:
                 return await self._repaired(scope, params, call)
             except BackgroundRefusedError:
-                self._mode.refuse_runs()
+                self.mode.refuse_runs()
         return await self._whole(scope, params)
 
     async def _whole(self, scope: RequestScope, params: Json) -> Json:

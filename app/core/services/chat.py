@@ -54,7 +54,7 @@ class Chat:
         Upstream: POST conversations for a new thread, and POST responses: a plain one where the run may end
         with its client, else a stream in the background.
         """
-        if body.tool_outputs is None and not self._mode.streams(on_disconnect):
+        if body.tool_outputs is None and on_disconnect not in self._mode.streams:
             before, items = self._turn(scope, body, files)
             context, params = await self._prepared(scope, body.thread_id, before, items)
             try:

@@ -10,36 +10,31 @@ _log = structlog.get_logger(__name__)
 class BackgroundMode:
     """Says which responses outlive their client, from the setting and from what the upstream has refused.
 
-    A refusal is lost with the process and found out again.
+    `auto` puts those in the background that `detach`; `cancel` and `finish` are plain foreground responses.
+    What the upstream refuses is lost with the process and found out again.
 
     Args:
-        setting: `auto` puts the runs in the background that `detach`, `poll` does so without streams.
+        setting: `UPSTREAM_BACKGROUND`; `poll` is `auto` without background streams.
 
     """
 
     def __init__(self, setting: BackgroundSetting) -> None:
-        self._is_always = setting in {"always", "stream"}
-        self._takes_runs = setting not in {"never", "off"}
-        self._takes_streams = self._takes_runs and setting != "poll"
-
-    def runs(self) -> bool:
+        is_always, is_never = setting in {"always", "stream"}, setting in {"never", "off"}
+        self.runs = not is_never
         """Whether a run that is started and left is created in the background."""
-        return self._takes_runs
-
-    def streams(self, on_disconnect: OnDisconnect) -> bool:
-        """Whether a run that is followed is created in the background, where it outlives its stream."""
-        return self._takes_streams and (self._is_always or on_disconnect == "detach")
-
-    def possible(self, on_disconnect: OnDisconnect) -> OnDisconnect:
-        """Return what can be done for a run whose client leaves: without background, detach is finish."""
-        return "finish" if on_disconnect == "detach" and not self._takes_streams else on_disconnect
+        self.streams: frozenset[OnDisconnect] = frozenset()
+        """Which runs that are followed are created in the background, by what becomes of them when left."""
+        if is_always:
+            self.streams = frozenset({"cancel", "finish", "detach"})
+        elif setting == "auto":
+            self.streams = frozenset({"detach"})
 
     def refuse_streams(self) -> None:
         """Note that the upstream streams in the foreground only."""
-        self._takes_streams = False
+        self.streams = frozenset()
         _log.warning("upstream_background_refused", what="stream", now="foreground streams")
 
     def refuse_runs(self) -> None:
         """Note that the upstream has no background mode at all."""
-        self._takes_runs = self._takes_streams = False
+        self.runs, self.streams = False, frozenset()
         _log.warning("upstream_background_refused", what="run", now="runs finish inside their request")
