@@ -21,7 +21,7 @@ usage: ./run.sh [command]
   (none)           set up and serve on HOST:PORT (127.0.0.1:8010 unless set)
   dev              serve, and start again whenever a source file changes
   local            serve with a small language model on this machine's CPU
-  test [args]      run the tests; args go to pytest
+  test [args]      run the tests on all cores; --quick leaves out the slow ones, all other args go to pytest
   check            ruff, mypy --strict, and whether the lock files match pyproject.toml
   lock [args]      write the lock files anew; args go to uv (--upgrade, --upgrade-package NAME)
   help             this text
@@ -196,9 +196,14 @@ check() {
     return "$status"
 }
 
+# A file stays in one process, so that what its tests share starts once. tests/pytest_plugin.py knows --quick,
+# how many processes "auto" means, and which files take long and go first.
 run_tests() {
     set_up dev
-    exec "$PY" -m pytest "$@"
+    case " $* " in
+        *no:xdist*) exec "$PY" -m pytest "$@" ;;
+        *) exec "$PY" -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@" ;;
+    esac
 }
 
 command=${1:-serve}
