@@ -1,5 +1,6 @@
 """The process itself: `--check` in sentences, and an end in order on SIGTERM."""
 
+import io
 import json
 import os
 import resource
@@ -7,22 +8,39 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from unittest.mock import patch
 
 import httpx2
 import pytest
 
 from bench.cluster import ROOT, Process, running, start_service, start_upstream, wait_until_ready
 from bench.processes import free_port
-from tests.support import frames
+from main import main
+from tests.support import frames, own_logging
 
 # The signal is raised again once all is closed, as the one who sent it expects.
 ENDED = -signal.SIGTERM
 
 
 def check(tmp_path, **settings):
-    """Exit status and lines of `python main.py --check`."""
-    # An empty file of settings: the working directory is where a .env would be looked for.
-    environment = {"PATH": os.environ["PATH"], "EMBEDDED_DB": str(tmp_path / "e.db"), **settings}
+    """Exit status and lines of `python main.py --check`, without the start of a process."""
+    environment = {"EMBEDDED_DB": str(tmp_path / "e.db"), **settings}
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        own_logging(),
+        patch.dict(os.environ, environment, clear=True),
+        # Where a .env would be looked for.
+        chdir(tmp_path),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        status = main(["--check"])
+    return status, (out.getvalue() or err.getvalue()).splitlines()
+
+
+def check_in_a_process(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "EMBEDDED_DB": str(tmp_path / "e.db")}
     done = subprocess.run(
         [sys.executable, str(ROOT / "main.py"), "--check"],
         cwd=tmp_path,
@@ -36,7 +54,7 @@ def check(tmp_path, **settings):
 
 
 def test_check_says_that_all_is_well(tmp_path):
-    status, lines = check(tmp_path)
+    status, lines = check_in_a_process(tmp_path)
     assert status == 0
     assert "ok: The upstream keeps conversations." in lines
     assert any("No key is set" in line for line in lines)
