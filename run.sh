@@ -26,7 +26,7 @@ usage: ./run.sh [command]
                    bring a folder into the assistant's vector store
   openapi          print the OpenAPI document
   embedded [args]  serve the upstream that answers without a key, alone
-  test [args]      run the tests; args go to pytest
+  test [args]      run the tests on all cores; --quick leaves out the slow ones, all other args go to pytest
   check            ruff, mypy --strict, and whether the lock files match pyproject.toml
   lock [args]      write the lock files anew; args go to uv (--upgrade, --upgrade-package NAME)
   help             this text
@@ -207,9 +207,14 @@ check() {
     return "$status"
 }
 
+# A file stays in one process, so that what its tests share starts once. tests/pytest_plugin.py knows --quick,
+# how many processes "auto" means, and which files take long and go first.
 run_tests() {
     set_up dev
-    exec "$PY" -m pytest "$@"
+    case " $* " in
+        *no:xdist*) exec "$PY" -m pytest "$@" ;;
+        *) exec "$PY" -m pytest -n auto --dist loadfile --no-loadscope-reorder "$@" ;;
+    esac
 }
 
 command=${1:-serve}

@@ -122,9 +122,9 @@ class Soak:
         sampler = asyncio.create_task(self._sample_memory(service))
         started = time.monotonic()
         phases = [None, *FAULTS]
-        for number, fault in enumerate(phases, 1):
+        for fault in phases:
             self._restart_upstream(fault)
-            until = started + seconds * number / len(phases)
+            until = time.monotonic() + seconds / len(phases)
             await asyncio.gather(*(talker.talk(until) for talker in talkers))
         self.report.seconds = time.monotonic() - started
         sampler.cancel()

@@ -15,7 +15,7 @@ _PAGE = 100
 
 
 class Talker:
-    """Talks in one thread, in a random order of all kinds of requests."""
+    """Talks in one thread: all kinds of requests in a random order, then all of them in another one."""
 
     def __init__(self, url: str, requests: Counter[str], errors: Counter[str], seed: int) -> None:
         self._url = url
@@ -33,6 +33,7 @@ class Talker:
             "tool run": self._call_tool,
             "upload": self._upload,
         }
+        self._next: list[str] = []
 
     async def warm_up(self) -> None:
         """Do everything once, while the upstream behaves, in a thread of its own."""
@@ -45,7 +46,7 @@ class Talker:
         """Go on until this time of the monotonic clock."""
         async with self._new_client() as self._client:
             while time.monotonic() < until:
-                kind = self._random.choice(list(self._kinds))
+                kind = self._draw()
                 self._requests[kind] += 1
                 try:
                     await self._kinds[kind]()
@@ -53,6 +54,11 @@ class Talker:
                     self._errors[str(exc)] += 1
                 except httpx2.RemoteProtocolError:
                     self._errors["connection broken off"] += 1
+
+    def _draw(self) -> str:
+        if not self._next:
+            self._next = self._random.sample(list(self._kinds), len(self._kinds))
+        return self._next.pop()
 
     async def finished_turns(self) -> Counter[str]:
         """How often each answer that was given stands in the thread."""

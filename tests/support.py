@@ -20,7 +20,8 @@ from starlette.types import ASGIApp
 
 from app.core.config import Settings
 from app.core.logging import HANDLER_NAME
-from app.embedded.server import serve_embedded
+from app.embedded.resettable import ResettableProtocol
+from app.embedded.server import create_embedded_app
 from app.embedded.settings import EmbeddedSettings
 from app.server.uvicorn_server import Server
 from main import create_app
@@ -65,8 +66,29 @@ def make_settings(**changes: Any) -> Settings:
 async def embedded_upstream(**knobs: Any) -> AsyncIterator[str]:
     """Serve the embedded upstream with the scripted responder; yields its base URL."""
     defaults: Json = {"db": ":memory:", "responder": "scripted", "docs": Path(__file__).parent}
-    async with serve_embedded(EmbeddedSettings(**(defaults | knobs))) as url:
+    async with embedded_served(EmbeddedSettings(**(defaults | knobs))) as url:
         yield url
+
+
+@asynccontextmanager
+async def embedded_served(settings: EmbeddedSettings) -> AsyncIterator[str]:
+    """Do what `serve_embedded` does, without the pauses of its server; yields the base URL."""
+    app = create_embedded_app(settings)
+    config = uvicorn.Config(
+        app,
+        http=ResettableProtocol,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=2,
+        timeout_keep_alive=75,
+    )
+    async with app.router.lifespan_context(app), _listening(_PromptServer(config)) as origin:
+        try:
+            yield f"{origin}/v1"
+        finally:
+            await app.state.services.engine.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +106,7 @@ class Service:
 @asynccontextmanager
 async def in_process(settings: Settings) -> AsyncIterator[Service]:
     """Run the app in this process without a socket: whole answers only, no streams."""
-    with _own_logging():
+    with own_logging():
         app = create_app(settings)
         async with app.router.lifespan_context(app) as state:
 
@@ -100,8 +122,8 @@ async def in_process(settings: Settings) -> AsyncIterator[Service]:
                 yield Service(app, client, url, asgi=with_state)
 
 
-class _QuietServer(Server):
-    """Leaves the signals of the process to pytest, and the process alive where the app does not start."""
+class _PromptServer(uvicorn.Server):
+    """uvicorn without its pauses; it leaves the signals to pytest, and the process alive if the app fails."""
 
     async def startup(self, sockets: Any = None) -> None:
         try:
@@ -111,32 +133,60 @@ class _QuietServer(Server):
 
     async def main_loop(self) -> None:
         """Notice the end of a test sooner than in a tenth of a second."""
+        await self.on_tick(0)
         await until(lambda: self.should_exit)
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Close at once if no request is under way: uvicorn sleeps for a tenth of a second all the same."""
+        if self.server_state.tasks:
+            await super().shutdown(sockets)
+            return
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await asyncio.sleep(0)
+        await until(lambda: not self.server_state.connections)
+        await self.lifespan.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
+class _ServiceServer(Server, _PromptServer):
+    """The service's own server, which drains its streams first."""
+
+
 @asynccontextmanager
-async def served(settings: Settings, port: int = 0) -> AsyncIterator[Service]:
-    """Serve the app over a loopback port, as `main.py` does; port 0 takes a free one."""
-    with _own_logging(), socket.create_server(("127.0.0.1", port)) as listener:
-        app = create_app(settings)
-        server = _QuietServer(app, settings)
+async def _listening(server: uvicorn.Server, port: int = 0) -> AsyncIterator[str]:
+    """Run a server on a loopback port; yields its origin."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        # asyncio sets it only on sockets whose protocol number says TCP; this one's says 0.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api/v1/"
         try:
             await until(lambda: server.started or serving.done())
-            async with httpx2.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS, verify=TLS) as client:
-                yield Service(app, client, url, server)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             await serving
 
 
+@asynccontextmanager
+async def served(settings: Settings, port: int = 0) -> AsyncIterator[Service]:
+    """Serve the app over a loopback port, as `main.py` does; port 0 takes a free one."""
+    with own_logging():
+        app = create_app(settings)
+        server = _ServiceServer(app, settings)
+        async with _listening(server, port) as origin:
+            url = f"{origin}/api/v1/"
+            async with httpx2.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS, verify=TLS) as client:
+                yield Service(app, client, url, server)
+
+
 @contextmanager
-def _own_logging() -> Generator[None, None, None]:
+def own_logging() -> Generator[None, None, None]:
     """Take the service's logging away with it: it holds a stream that pytest closes."""
     try:
         yield

@@ -139,7 +139,13 @@ def test_failed_install_is_tried_again(run_sh, tmp_path):
 
 def test_arguments_of_test_reach_pytest(run_sh):
     result, _ = run_sh("test", "-k", "two words")
-    assert result.stdout == "ran -m pytest -k two words\n"
+    assert result.stdout == "ran -m pytest -n auto --dist loadfile --no-loadscope-reorder -k two words\n"
+
+
+@pytest.mark.parametrize("arguments", [("-p", "no:xdist", "-x"), ("-x", "-pno:xdist")])
+def test_tests_run_without_xdist_too(run_sh, arguments):
+    result, _ = run_sh("test", *arguments)
+    assert result.stdout == f"ran -m pytest {' '.join(arguments)}\n"
 
 
 @pytest.mark.parametrize("command", SERVICE_COMMANDS)

@@ -1,7 +1,7 @@
 """Files through the service: up, what is known of them, down, and gone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -184,30 +184,37 @@ class TestBrokenUploads:
             assert error_of(await service.client.post("files", **body), 413)["param"] == "purpose"
 
     async def test_an_upload_that_stands_still_is_given_up(self, start: Start):
-        async def slow() -> AsyncIterator[bytes]:
-            yield WHOLE["content"][:120]
-            await asyncio.sleep(60)
-
         async with start(is_served=True, openai_timeout_seconds=0.2) as service:
-            request = service.client.build_request("POST", "files", headers=WHOLE["headers"], content=slow())
-            error = error_of(await service.client.send(request), 400)
-            assert error["code"] == "upload_stalled"
+            reader, writer = await _send_part(service.base_url, WHOLE["content"], 120)
+            head, body = (await reader.readuntil(b'"upload_stalled"}}')).split(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400 ")
+            assert set(json.loads(body)) == {"error"}
+            writer.close()
+            await writer.wait_closed()
 
 
 def _stored(db: str) -> list[str]:
     return [path.name for path in Path(f"{db}.files").iterdir()]
 
 
-async def _break_off(base_url: str, body: bytes, cut: int) -> None:
-    """Announce the whole body, send a part of it, and go away."""
+async def _send_part(
+    base_url: str, body: bytes, cut: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Announce the whole body, and send a part of it."""
     address = urlsplit(base_url)
-    _, writer = await asyncio.open_connection(address.hostname, address.port)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
     head = (
         f"POST {address.path}files HTTP/1.1\r\nhost: {address.netloc}\r\n"
         f"content-type: multipart/form-data; boundary={BOUNDARY}\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     writer.write(head.encode() + body[:cut])
     await writer.drain()
+    return reader, writer
+
+
+async def _break_off(base_url: str, body: bytes, cut: int) -> None:
+    """Announce the whole body, send a part of it, and go away."""
+    _, writer = await _send_part(base_url, body, cut)
     writer.close()
     await writer.wait_closed()
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from app.embedded.server import serve_embedded
 from app.embedded.settings import EmbeddedSettings
+from tests.support import embedded_served
 
 DOCUMENTS = Path(__file__).parent / "documents"
 
@@ -30,7 +30,7 @@ def serve(settings: EmbeddedSettings) -> Serve:
     async def start(**changes: Any) -> AsyncIterator[AsyncOpenAI]:
         key = changes.get("api_key") or "unused"
         async with (
-            serve_embedded(replace(settings, **changes)) as base_url,
+            embedded_served(replace(settings, **changes)) as base_url,
             AsyncOpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=30) as client,
         ):
             yield client

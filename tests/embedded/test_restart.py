@@ -11,20 +11,14 @@ from contextlib import asynccontextmanager
 import pytest
 from openai import AsyncOpenAI
 
+from bench.processes import free_port
 from tests.embedded.support import collect, texts, until
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
 async def _process(database: str, end=signal.SIGKILL):
     """The embedded upstream in a process of its own; killed with -9 unless told otherwise."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "app.embedded", "--port", str(port), "--db", database]
     process = subprocess.Popen(  # noqa: ASYNC220 - it must be killed, not awaited
         [*command, "--responder", "scripted"], stderr=subprocess.DEVNULL

@@ -186,6 +186,7 @@ async def test_a_killed_run_is_taken_up(tmp_path, folder):
         )
 
         async def has_begun() -> bool:
+            assert process.returncode is None
             counted: int = (await stats(url))["requests"].get("POST /v1/vector_stores/{id}/files", 0)
             return counted >= 5
 

@@ -1,5 +1,6 @@
 """The process itself: `check` in sentences, one process a port, and an end in order on every signal."""
 
+import io
 import json
 import os
 import resource
@@ -8,13 +9,16 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from unittest.mock import patch
 
 import httpx2
 import pytest
 
 from bench.cluster import ROOT, Process, accepts, running, start_upstream, wait_until_ready
 from bench.processes import free_port
-from tests.support import frames
+from main import main
+from tests.support import frames, own_logging
 
 COMMAND = [sys.executable, str(ROOT / "main.py")]
 # Whoever runs the tests may ignore SIGHUP, as `nohup` does, or SIGINT, as shells do for background jobs.
@@ -30,10 +34,23 @@ ENDED = -signal.SIGTERM
 
 
 def check(tmp_path, *spelled, **settings):
-    """Exit status and lines of `python main.py check`."""
-    spelled = spelled or ("check",)
-    # An empty file of settings: the working directory is where a .env would be looked for.
-    environment = {"PATH": os.environ["PATH"], "EMBEDDED_DB": str(tmp_path / "e.db"), **settings}
+    """Exit status and lines of `python main.py check`, without the start of a process."""
+    environment = {"EMBEDDED_DB": str(tmp_path / "e.db"), **settings}
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        own_logging(),
+        patch.dict(os.environ, environment, clear=True),
+        # Where a .env would be looked for.
+        chdir(tmp_path),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        status = main(spelled or ["check"])
+    return status, (out.getvalue() or err.getvalue()).splitlines()
+
+
+def check_in_a_process(tmp_path, *spelled):
+    environment = {"PATH": os.environ["PATH"], "EMBEDDED_DB": str(tmp_path / "e.db")}
     done = subprocess.run(
         [*COMMAND, *spelled],
         cwd=tmp_path,
@@ -48,7 +65,7 @@ def check(tmp_path, *spelled, **settings):
 
 @pytest.mark.parametrize("spelled", ["check", "--check"])
 def test_check_says_that_all_is_well(tmp_path, spelled):
-    status, lines = check(tmp_path, spelled)
+    status, lines = check_in_a_process(tmp_path, spelled)
     assert status == 0
     assert "ok: The upstream keeps conversations." in lines
     assert any("No key is set" in line for line in lines)

@@ -10,7 +10,12 @@ from bench.cluster import Cluster, status_of
 from bench.rolling import roll
 from tests.support import ASSISTANT, WEATHER, frames, text_of
 
-pytestmark = [pytest.mark.needs_nginx, pytest.mark.needs_redis, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.needs_nginx,
+    pytest.mark.needs_redis,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 SESSIONS = 7
 
 
@@ -134,12 +139,12 @@ def read_until_killed(cluster, response):
 
 
 def test_a_replica_dies_in_mid_stream_and_another_goes_on_without_losing_a_token(cluster, client):
-    with client.stream("POST", "chat", json={"message": "slow:", "stream": True}) as response:
+    with client.stream("POST", "chat", json={"message": "slow:200", "stream": True}) as response:
         text, begun, last_id, killed = read_until_killed(cluster, response)
     path = f"threads/{begun['thread_id']}/runs/{begun['run_id']}/events"
     rest = frames(client.get(path, headers={"last-event-id": str(last_id)}).text)
     assert rest[-1] == ("done", "[DONE]")
-    assert text + text_of(rest) == "".join(f"word{number} " for number in range(400))
+    assert text + text_of(rest) == "".join(f"word{number} " for number in range(200))
     cluster.start(killed)
 
 

@@ -4,9 +4,10 @@ import pytest
 
 from bench.soak import Report, Soak
 
-SECONDS = 40
+SECONDS = 16
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_nothing_is_lost_doubled_or_leaked(tmp_path):
     report = await Soak(tmp_path).run(SECONDS)

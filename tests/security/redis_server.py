@@ -1,11 +1,11 @@
 """Debian's redis-server, started and stopped by the tests that need it."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bench.processes import free_port
 from tests.support import until
 
 
@@ -13,8 +13,7 @@ class RedisServer:
     """One server on a loopback port that keeps nothing; `kill` and `start` it as often as a test likes."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port: int = listener.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None

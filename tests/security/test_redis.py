@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from app.core.caller import Caller
 from app.core.limits.rate_limit import RateLimits
 from app.core.limits.shared_redis import SharedRedis
+from bench.processes import free_port
 from tests.security.redis_server import hanging_redis, redis_server
 from tests.security.support import GUARDED, KEY_A, bearer
 from tests.support import embedded_upstream, make_settings, until
@@ -29,8 +29,7 @@ class Replica:
 
     def __init__(self, log: Path) -> None:
         self.log = log
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
+        self.port = free_port()
         self.client = httpx2.AsyncClient(
             base_url=f"http://127.0.0.1:{self.port}/api/v1/", headers=bearer(KEY_A), timeout=30
         )
@@ -81,13 +80,14 @@ async def asked(replicas, count):
     return {status: answers.count(status) for status in sorted(set(answers))}
 
 
+@pytest.mark.slow
 @pytest.mark.needs_redis
 async def test_three_processes_share_a_limit_and_outlive_its_redis(tmp_path):
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(redis_server(tmp_path))
         upstream = await stack.enter_async_context(embedded_upstream())
         starting = [replica(tmp_path, number, upstream, redis.url) for number in range(3)]
-        replicas = [await stack.enter_async_context(each) for each in starting]
+        replicas = await asyncio.gather(*map(stack.enter_async_context, starting))
 
         assert await asked(replicas, LIMIT + 20) == {200: LIMIT, 429: 20}
 

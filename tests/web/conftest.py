@@ -1,18 +1,21 @@
-"""A real Chromium before the real service; without Chromium or npm these tests are left out, and said so."""
+"""A real Chromium before the real service."""
 
-import shutil
+import fcntl
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
+from tests.pytest_plugin import CHROMIUM
+from tests.support import embedded_upstream
 from tests.web.support import Visit
 
 WEB = Path(__file__).resolve().parents[2] / "web"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # A browser in a test asks nobody but the service: no component updates, no experiments, no sync.
 _ARGUMENTS = [
     "--no-sandbox",
@@ -23,63 +26,67 @@ _ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_LEFT_OUT = pytest.StashKey[str]()
 
 Open = Callable[..., Any]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a browser or npm where there is none."""
-    missing = [
-        name for name, found in (("chromium", CHROMIUM), ("npm", shutil.which("npm"))) if found is None
-    ]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder: it is slow, needs a browser, and runs in the event loop of the browser."""
     here = Path(__file__).parent
-    left_out = [item for item in items if missing and here in item.path.parents]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-        config.stash[_LEFT_OUT] = (
-            f"{len(left_out)} browser tests left out: no {' and no '.join(missing)} here"
-        )
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say what was left out and why."""
-    if reason := config.stash.get(_LEFT_OUT, None):
-        terminalreporter.write_line(reason, yellow=True)
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.needs_browser)
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
 @pytest.fixture(scope="session")
 def bundle() -> Path:
     """Return web/dist, built anew where a source is younger."""
-    built = WEB / "dist" / "embed.js"
-    sources = [*WEB.glob("src/*"), WEB / "build.mjs", WEB / "package-lock.json"]
-    if not built.exists() or built.stat().st_mtime < max(path.stat().st_mtime for path in sources):
-        if not (WEB / "node_modules" / "axe-core").exists():
-            npm("ci", "--no-audit", "--no-fund", cwd=WEB)
-        npm("run", "build", cwd=WEB)
+    installed(WEB, "axe-core")
+    with _alone_in(WEB):
+        built = WEB / "dist" / "embed.js"
+        sources = [*WEB.glob("src/*"), WEB / "build.mjs", WEB / "package-lock.json"]
+        if not built.exists() or built.stat().st_mtime < max(path.stat().st_mtime for path in sources):
+            _npm("run", "build", cwd=WEB)
     return WEB / "dist"
 
 
-def npm(*arguments: str, cwd: Path) -> None:
+def installed(folder: Path, probe: str) -> Path:
+    """Return a folder with its packages, of which `probe` is one."""
+    with _alone_in(folder):
+        if not (folder / "node_modules" / probe).exists():
+            _npm("ci", "--no-audit", "--no-fund", cwd=folder)
+    return folder
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep the other test processes from installing or building there at the same time."""
+    with (folder / "package.json").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _npm(*arguments: str, cwd: Path) -> None:
     done = subprocess.run(
         ["npm", *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(bundle: Path) -> AsyncIterator[Browser]:
-    """Start Chromium."""
+    """Start Chromium, once for all tests."""
     async with async_playwright() as playwright:
         found = await playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
         yield found
         await found.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def visit(browser: Browser) -> AsyncIterator[Open]:
-    """Open an address in a browser of its own; at the end, nothing may have left the allowed origins."""
+    """Open an address as a new visitor; at the end, nothing may have left the allowed origins."""
     visits: list[tuple[BrowserContext, Visit]] = []
 
     async def begin(url: str, *, origins: tuple[str, ...] = (), **options: Any) -> Visit:
@@ -93,3 +100,10 @@ async def visit(browser: Browser) -> AsyncIterator[Open]:
     for context, opened in visits:
         await context.close()
         opened.check()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def upstream() -> AsyncIterator[str]:
+    """The same as everywhere, in the event loop of these tests."""
+    async with embedded_upstream() as url:
+        yield url

@@ -90,7 +90,7 @@ async def test_tokens_are_told_after_a_reload_too(start: Start, visit: Open):
 async def test_tokens_of_an_answer_that_ended_while_the_page_was_away_count_once(start: Start, visit: Open):
     async with start(is_served=True) as service:
         chat = await visit(playground(service))
-        await chat.say("slow: go")
+        await chat.say("slow:150 go")
         await expect(chat.answer).to_contain_text("word3")
         runs = f"threads/{await stored_thread(chat)}/runs"
         await chat.page.goto("about:blank")

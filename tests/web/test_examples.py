@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,10 +13,11 @@ from playwright.async_api import expect
 
 from app.core.config import Settings
 from app.server.commands.openapi import document
+from bench.processes import free_port
 from main import create_app
 from tests.conftest import Start
 from tests.support import Service, until
-from tests.web.conftest import WEB, Open, npm
+from tests.web.conftest import WEB, Open, installed
 from tests.web.support import origin_of, site
 
 ROOT = WEB.parent
@@ -58,19 +58,6 @@ async def running(*command: str, cwd: Path, port: int, **environment: str) -> As
     finally:
         process.terminate()
         await process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def installed(folder: Path, probe: str) -> Path:
-    """Return an example with its packages."""
-    if not (folder / "node_modules" / probe).exists():
-        npm("ci", "--no-audit", "--no-fund", cwd=folder)
-    return folder
 
 
 async def vite(folder: Path, *arguments: str) -> None:

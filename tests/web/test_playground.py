@@ -9,16 +9,17 @@ from tests.web.conftest import WEB, Open
 from tests.web.support import NOTES, playground, stored_thread
 
 WHOLE_SLOW_ANSWER = "word399"
+PACED, PACED_WORDS, PACED_END = "slow:150 go", 150, "word149"
 
 
 async def test_an_answer_streams_while_it_is_written(start: Start, visit: Open):
     async with start(is_served=True) as service:
         chat = await visit(playground(service))
-        await chat.say("slow: go")
+        await chat.say(PACED)
         await expect(chat.answer).to_contain_text("word3")
         await expect(chat.button("Stop answering")).to_be_visible()
-        assert WHOLE_SLOW_ANSWER not in await chat.answer.inner_text()
-        await expect(chat.answer).to_contain_text(WHOLE_SLOW_ANSWER)
+        assert PACED_END not in await chat.answer.inner_text()
+        await expect(chat.answer).to_contain_text(PACED_END)
         await expect(chat.button("Send")).to_be_visible()
         await expect(chat.page.get_by_text("tokens (")).to_be_visible()
 
@@ -54,13 +55,13 @@ async def test_a_reload_keeps_the_thread(start: Start, visit: Open):
 async def test_a_reload_goes_on_with_the_answer_under_way(start: Start, visit: Open):
     async with start(is_served=True) as service:
         chat = await visit(playground(service))
-        await chat.say("slow: go")
+        await chat.say(PACED)
         await expect(chat.answer).to_contain_text("word3")
         await chat.page.reload()
-        await expect(chat.questions).to_have_text(["slow: go"])
-        await expect(chat.answer).to_contain_text(WHOLE_SLOW_ANSWER)
+        await expect(chat.questions).to_have_text([PACED])
+        await expect(chat.answer).to_contain_text(PACED_END)
         words = (await chat.answer.inner_text()).split()
-        assert words == [f"word{number}" for number in range(400)]
+        assert words == [f"word{number}" for number in range(PACED_WORDS)]
 
 
 async def test_a_new_conversation_forgets_the_thread(start: Start, visit: Open):

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from playwright.async_api import expect
 
+from bench.processes import free_port
 from tests.conftest import Start
 from tests.support import Service, embedded_upstream, make_settings, served
 from tests.web.conftest import WEB, Open
@@ -125,16 +126,16 @@ async def test_a_session_is_renewed_before_it_ends(start: Start, visit: Open):
 async def test_an_answer_survives_a_restart_of_the_service(visit: Open):
     async with embedded_upstream() as url:
         settings = make_settings(openai_base_url=url, openai_api_key="key", shutdown_grace_seconds=0.1)
-        async with served(settings) as first:
+        port = free_port()
+        async with served(settings, port) as first:
             chat = await visit(playground(first))
-            await chat.say("slow: go")
+            await chat.say("slow:150 go")
             await expect(chat.answer).to_contain_text("word9")
-            port = first.client.base_url.port
         await expect(chat.page.get_by_text("Reconnecting")).to_be_visible()
-        async with served(settings, port or 0):
-            await expect(chat.answer).to_contain_text("word399")
+        async with served(settings, port):
+            await expect(chat.answer).to_contain_text("word149")
             words = (await chat.answer.inner_text()).split()
-            assert words == [f"word{number}" for number in range(400)]
+            assert words == [f"word{number}" for number in range(150)]
 
 
 async def test_an_inline_chat_takes_the_sites_colours_but_not_its_styles(start: Start, visit: Open):

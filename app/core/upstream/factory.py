@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from app.core.config import PROJECT_ROOT, Settings
 from app.core.upstream.aiohttp_client import AiohttpUpstream
 from app.core.upstream.port import Upstream
-from app.core.upstream.sdk import SdkUpstream
 from app.core.upstream.target import UpstreamTarget, target_of
 
 
@@ -32,11 +31,12 @@ async def opened_target(settings: Settings) -> AsyncIterator[UpstreamTarget]:
 
 def open_upstream(target: UpstreamTarget, settings: Settings) -> Upstream:
     """Return the adapter that the settings choose."""
-    return (
-        SdkUpstream(target, settings)
-        if settings.upstream_adapter == "sdk"
-        else AiohttpUpstream(target, settings)
-    )
+    if settings.upstream_adapter == "sdk":
+        # Imported here: loading the openai package takes a quarter of the service's start.
+        from app.core.upstream.sdk import SdkUpstream
+
+        return SdkUpstream(target, settings)
+    return AiohttpUpstream(target, settings)
 
 
 def model_name(settings: Settings, model: str) -> str:

@@ -1,9 +1,10 @@
 """The scripted responder: deterministic answers for tests, steered by the prompt.
 
-`slow:` 400 words at 20 ms each, `long:N` N words at once, `sleep:MS text` waits first, `fail:CODE` fails,
-`fail-late:CODE` fails after some words, `refuse:` refuses, `incomplete:` stops early, `cite:` or `files:`
-cites an attached file, `rounds:N` calls the first function N times in turn, the word "tool" calls it once,
-"tools" or "parallel" twice at once, "chart" draws one when code interpreter is offered; all else is echoed.
+`slow:N` N words (400 without a number) at 20 ms each, `long:N` N words at once, `sleep:MS text` waits first,
+`fail:CODE` fails, `fail-late:CODE` fails after some words, `refuse:` refuses, `incomplete:` stops early,
+`cite:` or `files:` cites an attached file, `rounds:N` calls the first function N times in turn, the word
+"tool" calls it once, "tools" or "parallel" twice at once, "chart" draws one when code interpreter is offered;
+all else is echoed.
 """
 
 import asyncio
@@ -128,7 +129,7 @@ def _quote_outputs(turn: Turn) -> Pieces:
 
 
 async def _slow(turn: Turn, rest: str) -> Pieces:
-    for index in range(_SLOW_WORDS):
+    for index in range(min(_number(rest, _SLOW_WORDS), _MAX_LONG_WORDS)):
         await asyncio.sleep(_SLOW_SECONDS)
         yield TextDelta(f"word{index} ")
 

@@ -87,6 +87,17 @@ class TestHistory:
         history.add_run("resp_1")
         assert "resp_1" in again(history).run_ids
 
+    def test_an_ended_run_remembers_its_round(self):
+        history = RunHistory.read({})
+        history.set_round("resp_1", "resp_2")
+        history.set_ended("resp_1", "cancelled")
+        history.set_ended("resp_3", "expired")
+        history.set_round("other-4", "other-5")
+        history.set_ended("other-4", "expired")
+        read, ids = again(history), ("resp_1", "resp_3", "other-4", "resp_6")
+        assert [read.current_of(first) for first in ids] == ["resp_2", "resp_3", "other-5", "resp_6"]
+        assert [read.ended_as(first) for first in ids] == ["cancelled", "expired", "expired", None]
+
 
 class TestMessages:
     def test_an_answer_shares_the_beginning_of_its_run(self):

@@ -32,19 +32,20 @@ async def test_an_answer_that_cannot_finish_in_time_is_a_503(start, fault, is_st
         assert registry_of(service).open_streams == 0
 
 
-@pytest.mark.parametrize(
-    "path", ["threads/runs", "threads/{}/runs", "threads/{}/runs/run_1/submit_tool_outputs"]
-)
-@pytest.mark.parametrize("is_stream", [False, True])
-async def test_no_run_begins_while_draining(start, path, is_stream):
+async def test_no_run_begins_while_draining(start):
+    outputs = {"tool_outputs": [{"tool_call_id": "call_1", "output": "x"}]}
     async with start(is_served=True, knobs={"fault": "stall"}, shutdown_grace_seconds=2) as service:
-        path = path.format(await new_thread(service.client, "hi"))
+        thread = f"threads/{await new_thread(service.client, 'hi')}"
         asked = asyncio.create_task(service.client.post("chat", json={"message": "hi"}))
         await until(lambda: registry_of(service).open_streams == 1)
         service.server.should_exit = True
         await until(lambda: registry_of(service).is_draining)
-        outputs = {"tool_outputs": [{"tool_call_id": "call_1", "output": "x"}]}
-        body = outputs if path.endswith("outputs") else RUN
-        response = await service.client.post(path, json={**body, "stream": is_stream})
-        assert error_of(response, 503)["code"] == "shutting_down"
+        for path, body in (
+            ("threads/runs", RUN),
+            (f"{thread}/runs", RUN),
+            (f"{thread}/runs/run_1/submit_tool_outputs", outputs),
+        ):
+            for is_stream in (False, True):
+                response = await service.client.post(path, json={**body, "stream": is_stream})
+                assert error_of(response, 503)["code"] == "shutting_down", (path, is_stream)
         error_of(await asked, 503)

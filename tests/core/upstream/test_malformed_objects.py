@@ -34,6 +34,12 @@ BAD_RESPONSES: list[Json] = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    """Repeat at once: a response that failed is cancelled, and the answer to that is malformed again."""
+    monkeypatch.setattr("app.core.upstream.retries._BACKOFF_SECONDS", (0, 0))
+
+
 class Hostile:
     """Starts a response well and ends it with a bad one, in the stream or only where it is looked up."""
 

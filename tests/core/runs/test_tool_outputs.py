@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from app.translate.run_metadata import RunHistory
 from tests.support import finished_run, frames, names, run_to
 
 
@@ -44,21 +43,3 @@ async def test_outputs_sent_twice_at_once_go_on_once(live, is_stream):
     await run_to(live, (await live.get(path_of(run))).json(), "completed")
     messages = (await live.get(f"threads/{run['thread_id']}/messages")).json()["data"]
     assert [message["role"] for message in messages] == ["assistant", "user"]
-
-
-def test_an_ended_run_remembers_its_round():
-    history = RunHistory.read({})
-    history.set_round("resp_1", "resp_2")
-    history.set_ended("resp_1", "cancelled")
-    history.set_ended("resp_3", "expired")
-    history.set_round("other-4", "other-5")
-    history.set_ended("other-4", "expired")
-    read = RunHistory.read(history.metadata())
-    assert [read.current_of(first) for first in ("resp_1", "resp_3", "other-4", "resp_6")] == [
-        "resp_2",
-        "resp_3",
-        "other-5",
-        "resp_6",
-    ]
-    ended = [read.ended_as(first) for first in ("resp_1", "resp_3", "other-4", "resp_6")]
-    assert ended == ["cancelled", "expired", "expired", None]
