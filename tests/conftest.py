@@ -69,7 +69,7 @@ async def either(start: Start, upstream: str, adapter: str) -> AsyncIterator[htt
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_tls_context() -> Iterator[None]:
-    """Read the machine's certificates once: every SDK client would, and no test speaks TLS to a real host."""
+    """Read the machine's certificates once: every client would, and no test speaks TLS to a real host."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("httpx2._transports.default.create_ssl_context", lambda *_, **__: TLS)
         yield

@@ -84,6 +84,7 @@ class Connection:
 
 
 Handler = Callable[[Request, Connection], Awaitable[None]]
+RawHandler = Callable[[asyncio.StreamReader, Connection], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -129,6 +130,33 @@ async def fake_upstream(handler: Handler) -> AsyncIterator[FakeUpstream]:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+@asynccontextmanager
+async def raw_upstream(handler: RawHandler) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """Serve a handler that reads its one request itself; yields the URL, and what is set at its end."""
+    gone = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handler(reader, Connection(reader, writer))
+        except (ConnectionError, asyncio.CancelledError):
+            return
+        finally:
+            gone.set()
+            writer.transport.abort()
+
+    tasks: set[asyncio.Task[None]] = set()
+    server = await asyncio.start_server(
+        lambda reader, writer: tasks.add(asyncio.create_task(serve(reader, writer))), "127.0.0.1", 0
+    )
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", gone
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def pass_on(url: str, request: Request, connection: Connection) -> httpx2.Response:

@@ -107,12 +107,14 @@ class Settings(BaseSettings):
     openai_project: str | None = Field(None, description="OpenAI project id.")
     azure_openai_endpoint: str | None = Field(None, description="https://NAME.openai.azure.com")
     azure_openai_key: SecretStr | None = Field(None, description="Azure's api-key.")
-    openai_timeout_seconds: Seconds = Field(60, description="Longest silence of the upstream before 504.")
+    openai_timeout_seconds: Seconds = Field(
+        60, description="Longest plain request, and longest silence of a stream, before 504."
+    )
     openai_connect_timeout_seconds: Seconds = Field(
         5, description="Longest wait for a connection to the upstream."
     )
     upstream_adapter: Literal["direct", "sdk"] = Field(
-        "direct", description="How calls travel: own connections or openai SDK."
+        "direct", description="Who writes the requests that aiohttp sends: this service or openai's SDK."
     )
     upstream_max_connections: int = Field(12_000, ge=1, description="Connections to the upstream at most.")
     upstream_background: Literal["auto", "stream", "poll", "off"] = Field(

@@ -1,41 +1,46 @@
-"""What goes over the wire, byte for meaning, through the real SDK: the bodies that runs and chats become."""
+"""What goes over the wire, byte for meaning, through both adapters: the bodies that runs and chats become."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
-import httpcore2
 import httpx2
 import pytest
-import respx
-from pytest_httpx2._plugin import HTTPCore2Mocker
 
-from tests.sdk_mock import BASE, Upstream, refusal
+from tests.fake_openai import FakeOpenAI
+from tests.fake_upstream import Connection, fake_upstream
 from tests.support import ASSISTANT, WEATHER, Json, error_of, in_process, make_settings
 
 FLAT_WEATHER = {**WEATHER["function"], "type": "function", "strict": False}
 
 
 @pytest.fixture
-def router() -> Iterator[respx.Router]:
-    """Stands where the SDK's transport would open connections; nothing reaches a real host."""
-    with respx.mock(using=HTTPCore2Mocker.name, assert_all_called=False, base_url=BASE) as router:
-        yield router
+async def upstream() -> AsyncIterator[FakeOpenAI]:
+    found = FakeOpenAI()
+    async with fake_upstream(found.handle) as fake:
+        found.url = fake.url
+        yield found
 
 
 @pytest.fixture
-def upstream(router: respx.Router) -> Upstream:
-    return Upstream(router)
+def serving(upstream: FakeOpenAI, adapter: str) -> Any:
+    """Run a service before that upstream, with these settings."""
+
+    def begin(**settings: Any) -> Any:
+        defaults = {"openai_base_url": upstream.url, "openai_api_key": "key", "upstream_adapter": adapter}
+        return in_process(make_settings(**(defaults | settings)))
+
+    return begin
 
 
 @pytest.fixture
-def ask(upstream: Upstream) -> Any:
+def ask(serving: Any) -> Any:
     """Send one POST to a service with these settings; the answer."""
 
     async def send(path: str, body: Json, **settings: Any) -> httpx2.Response:
-        defaults = {"openai_base_url": BASE, "openai_api_key": "key", "upstream_adapter": "sdk"}
-        async with in_process(make_settings(**(defaults | settings))) as service:
-            return await service.client.post(path, json=body)
+        async with serving(**settings) as service:
+            response: httpx2.Response = await service.client.post(path, json=body)
+            return response
 
     return send
 
@@ -166,7 +171,7 @@ class TestBackground:
     async def test_an_upstream_that_refuses_background_streams_gets_foreground_ones(
         self, ask, upstream, refused
     ):
-        upstream.refusals = [refusal(400, refused)]
+        upstream.refusals = [(400, refused, {})]
         response = await ask("chat", {"message": "hi"})
         assert response.json()["message"] == "Hello."
         assert [body.get("background") for body in upstream.sent] == [True, None]
@@ -175,16 +180,15 @@ class TestBackground:
 
     @pytest.mark.parametrize("mode", ["auto", "poll"])
     async def test_a_run_is_finished_inside_its_post_where_there_is_no_background(self, ask, upstream, mode):
-        upstream.refusals = [refusal(400, NO_BACKGROUND)]
+        upstream.refusals = [(400, NO_BACKGROUND, {})]
         body = {"assistant_id": ASSISTANT}
         run = (await ask("threads/thread_1/runs", body, upstream_background=mode)).json()
         assert run["status"] == "completed"
         assert [body.get("background") for body in upstream.sent] == [True, None]
 
-    async def test_what_was_found_out_is_asked_once(self, upstream):
-        settings = make_settings(openai_base_url=BASE, openai_api_key="key", upstream_adapter="sdk")
-        upstream.refusals = [refusal(400, NO_BACKGROUND_STREAM)]
-        async with in_process(settings) as service:
+    async def test_what_was_found_out_is_asked_once(self, serving, upstream):
+        upstream.refusals = [(400, NO_BACKGROUND_STREAM, {})]
+        async with serving() as service:
             for _ in range(3):
                 await service.client.post("chat", json={"message": "hi"})
         assert [body.get("background") for body in upstream.sent] == [True, None, None, None]
@@ -200,17 +204,17 @@ class TestOnce:
     @pytest.mark.parametrize(
         ("refused", "status", "code"),
         [
-            (refusal(500, {"error": {"message": "canary"}}), 502, "upstream_failed"),
-            (refusal(503, {"error": {"message": "canary"}}), 502, "upstream_failed"),
-            (refusal(401, {"error": {"message": "canary"}}), 502, "upstream_auth_failed"),
-            (refusal(403, {"error": {"message": "canary"}}), 502, "upstream_auth_failed"),
+            ((500, {"error": {"message": "canary"}}, {}), 502, "upstream_failed"),
+            ((503, {"error": {"message": "canary"}}, {}), 502, "upstream_failed"),
+            ((401, {"error": {"message": "canary"}}, {}), 502, "upstream_auth_failed"),
+            ((403, {"error": {"message": "canary"}}, {}), 502, "upstream_auth_failed"),
             (
-                refusal(429, {"error": {"message": "canary"}}, **{"retry-after": "7"}),
+                (429, {"error": {"message": "canary"}}, {"retry_after": "7"}),
                 429,
                 "upstream_rate_limited",
             ),
-            (refusal(400, {"error": {"message": "canary"}}), 400, "upstream_refused"),
-            (refusal(504, {}), 504, "upstream_timeout"),
+            ((400, {"error": {"message": "canary"}}, {}), 400, "upstream_refused"),
+            ((504, {}, {}), 504, "upstream_timeout"),
         ],
     )
     @pytest.mark.parametrize("stream", [False, True])
@@ -228,32 +232,43 @@ class TestOnce:
             if status == 429:
                 assert response.headers["retry-after"] == "7"
 
-    @pytest.mark.parametrize(
-        ("failure", "status", "code"),
-        [
-            (httpcore2.ConnectError("canary"), 502, "upstream_unreachable"),
-            (httpcore2.ReadError("canary"), 502, "upstream_broken"),
-            (httpcore2.ReadTimeout("canary"), 504, "upstream_timeout"),
-        ],
-    )
-    async def test_a_lost_connection_is_not_tried_again(self, ask, router, upstream, failure, status, code):
-        route = router.post("/responses").mock(side_effect=failure)
+    async def test_a_lost_connection_is_not_tried_again(self, ask, upstream, monkeypatch):
+        async def lose(body: Json, connection: Connection) -> None:
+            upstream.sent.append(body)
+            connection.reset()
+
+        monkeypatch.setattr(upstream, "_respond", lose)
         response = await ask("chat", {"message": "hi"})
-        assert error_of(response, status)["code"] == code
-        assert route.call_count == 1
-        if code != "upstream_unreachable":
-            assert response.headers["x-should-retry"] == "false"
+        assert error_of(response, 502)["code"] == "upstream_broken"
+        assert response.headers["x-should-retry"] == "false"
+        assert len(upstream.sent) == 1
+
+    async def test_silence_is_not_answered_by_another_try(self, ask, upstream, monkeypatch):
+        async def say_nothing(body: Json, connection: Connection) -> None:
+            upstream.sent.append(body)
+            await connection.until_gone()
+
+        monkeypatch.setattr(upstream, "_respond", say_nothing)
+        response = await ask("chat", {"message": "hi"}, openai_timeout_seconds=0.2)
+        assert error_of(response, 504)["code"] == "upstream_timeout"
+        assert response.headers["x-should-retry"] == "false"
+        assert len(upstream.sent) == 1
+
+    async def test_an_upstream_that_is_not_there_is_told(self, ask, unused_tcp_port):
+        url = f"http://127.0.0.1:{unused_tcp_port}/v1"
+        response = await ask("chat", {"message": "hi"}, openai_base_url=url)
+        assert error_of(response, 502)["code"] == "upstream_unreachable"
+        assert response.headers["retry-after"]
 
     async def test_a_locked_conversation_is_waited_for(self, ask, upstream):
-        upstream.refusals = [refusal(400, LOCKED), refusal(400, LOCKED)]
+        upstream.refusals = [(400, LOCKED, {}), (400, LOCKED, {})]
         response = await ask("chat", {"message": "hi", "thread_id": "thread_1"})
         assert response.json()["message"] == "Hello."
         assert len(upstream.sent) == 3
 
-    async def test_reads_are_repeated_and_then_told(self, upstream):
-        upstream.reads.respond(500, json={})
-        settings = make_settings(openai_base_url=BASE, openai_api_key="key", upstream_adapter="sdk")
-        async with in_process(settings) as service:
+    async def test_reads_are_repeated_and_then_told(self, serving, upstream):
+        upstream.read_status = 500
+        async with serving() as service:
             response = await service.client.get("threads/thread_1/runs/run_1")
         assert error_of(response, 502)["code"] == "upstream_failed"
-        assert upstream.reads.call_count == 3
+        assert upstream.reads == 3

@@ -1,15 +1,22 @@
 """The contract of both adapters where connections break, fall silent, stream and close."""
 
 import asyncio
+import gc
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from app.core.upstream.errors import UpstreamBrokenError, UpstreamTimeoutError, UpstreamUnreachableError
+from app.core.upstream.errors import (
+    UpstreamBrokenError,
+    UpstreamMissingError,
+    UpstreamTimeoutError,
+    UpstreamUnreachableError,
+)
 from app.core.upstream.factory import open_upstream
 from app.core.upstream.target import target_of
-from tests.fake_upstream import Connection, Request, always, fake_upstream
-from tests.support import make_settings
+from tests.fake_upstream import Connection, Request, always, fake_upstream, raw_upstream
+from tests.support import make_settings, until
 
 
 async def _silence(_request: Request, connection: Connection) -> None:
@@ -41,6 +48,12 @@ async def _stalled_body(_request: Request, connection: Connection) -> None:
 
 async def _bad_gzip(_request: Request, connection: Connection) -> None:
     await connection.answer(200, b"this is no gzip", content_encoding="gzip")
+
+
+async def _endless(_request: Request, connection: Connection) -> None:
+    await connection.start_stream()
+    await connection.chunk(b"data: 1\n\n")
+    await connection.until_gone()
 
 
 class TestConnections:
@@ -107,7 +120,8 @@ class TestConnections:
             finally:
                 await upstream.aclose()
 
-    async def test_a_post_on_a_connection_that_went_stale_is_not_sent_again(self, opened):
+    @pytest.mark.parametrize("method", ["POST", "GET", "DELETE"])
+    async def test_a_request_on_a_connection_that_went_stale_is_not_sent_again(self, opened, method):
         """A kept-alive connection is dropped just as the next request arrives: it may have been started."""
 
         async def once_then_drop(_request: Request, connection: Connection) -> None:
@@ -117,10 +131,98 @@ class TestConnections:
                 connection.close()
 
         async with opened(once_then_drop) as (upstream, fake):
-            await upstream.request("POST", "/responses", body={"n": 1})
+            await upstream.request(method, "/first")
             with pytest.raises(UpstreamBrokenError):
-                await upstream.request("POST", "/responses", body={"n": 2})
-        assert [request.json for request in fake.requests] == [{"n": 1}, {"n": 2}]
+                await upstream.request(method, "/second")
+        assert [request.path for request in fake.requests] == ["/v1/first", "/v1/second"]
+
+    @pytest.mark.parametrize("method", ["POST", "GET"])
+    async def test_a_connection_that_the_upstream_closed_is_not_used_again(self, opened, connections, method):
+        async def answer_and_close(_request: Request, connection: Connection) -> None:
+            await connection.answer(200, b"{}")
+            connection.close()
+
+        async with opened(answer_and_close) as (upstream, fake):
+            await upstream.request(method, "/x")
+            await until(lambda: not connections[0].is_connected())
+            await upstream.request(method, "/x")
+        assert fake.count == 2
+
+    async def test_an_answer_to_nothing_is_never_taken_for_the_next_one(self, opened, connections):
+        more = asyncio.Event()
+
+        async def twice(_request: Request, connection: Connection) -> None:
+            await connection.answer(200, b"right")
+            await more.wait()
+            await connection.answer(200, b"wrong")
+
+        async with opened(twice) as (upstream, fake):
+            for _ in range(3):
+                more.clear()
+                assert await upstream.request("POST", "/x") == b"right"
+                more.set()
+                await until(lambda: connections[-1].should_close)
+        assert fake.count == 3
+
+    async def test_answers_and_refusals_leave_their_connection_for_the_next_request(self, opened):
+        connections = set()
+
+        async def count(request: Request, connection: Connection) -> None:
+            connections.add(connection)
+            await connection.answer(404 if "missing" in request.path else 200, b"{}")
+
+        async with opened(count) as (upstream, _):
+            for path in ("/x", "/missing", "/y"):
+                with suppress(UpstreamMissingError):
+                    await upstream.request("GET", path)
+        assert len(connections) == 1
+
+    async def test_who_finds_no_free_connection_is_told_that_nothing_was_started(self, opened):
+        limits = {"upstream_max_connections": 1, "openai_connect_timeout_seconds": 0.2}
+        async with opened(_endless, **limits) as (upstream, fake):
+            stream = await upstream.stream("GET", "/x")
+            with pytest.raises(UpstreamUnreachableError):
+                await upstream.request("POST", "/responses", body={})
+            waiting = asyncio.create_task(upstream.stream("GET", "/y"))
+            await asyncio.sleep(0)
+            await stream.aclose()
+            await (await waiting).aclose()
+        assert [request.path for request in fake.requests] == ["/v1/x", "/v1/y"]
+
+    async def test_a_connection_that_is_not_made_in_time_starts_nothing(self, opened_raw, unused_tcp_port):
+        """The upstream takes the connection and never greets in TLS."""
+
+        async def silent(reader: asyncio.StreamReader, _connection: Connection) -> None:
+            await reader.read(-1)
+
+        async with raw_upstream(silent) as (url, gone):
+            changes = {
+                "openai_base_url": url.replace("http:", "https:"),
+                "openai_connect_timeout_seconds": 0.2,
+            }
+            async with opened_raw(silent, **changes) as (upstream, _):
+                with pytest.raises(UpstreamUnreachableError):
+                    await upstream.request("POST", "/responses", body={})
+            await until(gone.is_set)
+
+    async def test_closing_the_port_closes_every_connection(self, opened):
+        gone = 0
+
+        async def handle(request: Request, connection: Connection) -> None:
+            nonlocal gone
+            await (_endless if "stream" in request.path else always(200, b"{}"))(request, connection)
+            await connection.until_gone()
+            gone += 1
+
+        async with opened(handle) as (upstream, _):
+            stream = await upstream.stream("GET", "/stream")
+            await upstream.request("GET", "/x")
+            await upstream.aclose()
+            await until(lambda: gone == 2)
+            await stream.aclose()
+            del stream
+            # Warnings of what was left open come from the collector.
+            gc.collect()
 
 
 class TestStreams:
@@ -216,6 +318,34 @@ class TestStreams:
             stream = await upstream.stream("POST", "/responses", body={})
             assert await _read_all(stream) == b"data: 1\n\n" * 8
             await stream.aclose()
+
+    async def test_a_reader_that_takes_nothing_stops_the_upstream(self, opened):
+        sent = 0
+
+        async def flood(_request: Request, connection: Connection) -> None:
+            nonlocal sent
+            await connection.start_stream()
+            for _ in range(1_000):
+                await connection.chunk(b"x" * 65_536)
+                sent += 65_536
+            await connection.end_stream()
+
+        async with opened(flood, openai_timeout_seconds=0.3) as (upstream, _):
+            stream = await upstream.stream("GET", "/files/file-1/content")
+            before = -1
+            while before != sent:
+                before = sent
+                await asyncio.sleep(0.2)
+            assert sent < 40_000_000
+            assert len(await _read_all(stream)) == 1_000 * 65_536
+            await stream.aclose()
+
+    async def test_a_stream_that_was_closed_is_read_no_further(self, opened):
+        async with opened(_endless) as (upstream, _):
+            stream = await upstream.stream("GET", "/x")
+            await stream.aclose()
+            with pytest.raises(UpstreamBrokenError):
+                await anext(aiter(stream))
 
     async def test_a_connection_serves_again_after_a_stream_was_read_to_its_end(self, opened):
         connections = set()

@@ -1,7 +1,6 @@
 """One contract for both adapters: what they send, how failures of an upstream leave them, what they close."""
 
 import gzip
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -10,6 +9,7 @@ from app.core.upstream.errors import (
     ConversationLockedError,
     ToolOutputMissingError,
     UpstreamAuthError,
+    UpstreamBrokenError,
     UpstreamBusyError,
     UpstreamMissingError,
     UpstreamRefusedError,
@@ -98,28 +98,38 @@ class TestRequests:
             await upstream.request("GET", "/x")
         assert "cookie" not in fake.requests[1].headers
 
-    async def test_an_upload_streams_one_multipart_file(self, opened):
-        async def chunks() -> AsyncIterator[bytes]:
-            for piece in (b"first ", b"second"):
-                yield piece
+    @pytest.mark.parametrize("path", ["/x\r\nx-a: b", "/x y", "/é", "/x\x00", "/x#y"])
+    async def test_a_path_must_be_escaped(self, opened, path):
+        async with opened(always(200)) as (upstream, fake):
+            for call in (upstream.request("GET", path), upstream.stream("GET", path)):
+                with pytest.raises(ValueError, match="escaped"):
+                    await call
+        assert fake.count == 0
 
-        async with opened(always(200, b'{"id": "file-1"}')) as (upstream, fake):
-            answer = await upstream.upload(
-                "/files",
-                fields={"purpose": "assistants"},
-                filename='a "b"\r\n.txt',
-                content_type="text/plain",
-                chunks=chunks(),
-            )
-        assert answer == b'{"id": "file-1"}'
-        sent = fake.requests[0]
-        boundary = sent.headers["content-type"].removeprefix("multipart/form-data; boundary=").encode()
-        parts = sent.body.split(b"--" + boundary)
-        assert parts[1].endswith(b'name="purpose"\r\n\r\nassistants\r\n')
-        assert b'name="file"; filename="a %22b%22%0D%0A.txt"\r\ncontent-type: text/plain\r\n\r\n' in parts[2]
-        assert parts[2].endswith(b"\r\n\r\nfirst second\r\n")
-        assert parts[3] == b"--\r\n"
-        assert sent.headers["authorization"] == "Bearer key"
+    @pytest.mark.parametrize("value", ["a\r\nx-b: c", "a\nb", "a\x00b"])
+    async def test_a_header_cannot_bring_another_one(self, opened, value):
+        async with opened(always(200)) as (upstream, fake):
+            with pytest.raises((ValueError, UpstreamBrokenError)):
+                await upstream.stream("GET", "/x", headers={"range": value})
+        assert fake.count == 0
+
+    async def test_credentials_in_the_address_are_left_out(self, opened, adapter):
+        async with fake_upstream(always(200)) as fake:
+            url = fake.url.replace("http://", "http://name:word@")
+            settings = make_settings(upstream_adapter=adapter, openai_base_url=url, openai_api_key="key")
+            upstream = open_upstream(target_of(settings), settings)
+            try:
+                await upstream.request("GET", "/x")
+            finally:
+                await upstream.aclose()
+        assert fake.requests[0].headers["authorization"] == "Bearer key"
+        assert "word" not in fake.requests[0].headers["host"]
+
+    async def test_a_post_without_a_body_says_so(self, opened):
+        async with opened(always(200)) as (upstream, fake):
+            await upstream.request("POST", "/responses/resp_1/cancel")
+        assert fake.requests[0].headers["content-length"] == "0"
+        assert fake.requests[0].headers.get("content-type") != "application/octet-stream"
 
 
 STATUSES = [
@@ -158,16 +168,6 @@ class TestStatuses:
                 assert caught.value.upstream_request_id == "req_up"
                 assert "secret" not in str(caught.value.body()) + str(caught.value.headers)
         assert fake.count == 2
-
-    async def test_an_upload_is_refused_in_the_same_words(self, opened):
-        async def chunks() -> AsyncIterator[bytes]:
-            yield b"x"
-
-        async with opened(always(413, {"error": {"message": CANARY}})) as (upstream, _):
-            with pytest.raises(UpstreamRefusedError):
-                await upstream.upload(
-                    "/files", fields={}, filename="x", content_type="text/plain", chunks=chunks()
-                )
 
     @pytest.mark.parametrize(
         ("body", "kind"),

@@ -1,146 +1,130 @@
-"""No exception of the SDK or of a transport leaves an adapter untranslated: every class is listed here."""
+"""No exception of aiohttp or of the SDK leaves an adapter untranslated: every class is listed here."""
 
+import ssl
 from collections.abc import Iterator
-from types import ModuleType
 
-import httpx2
+import aiohttp
 import openai
 import pytest
+import respx
+from aiohttp.client_exceptions import ConnectionTimeoutError
+from pytest_httpx2._plugin import HTTPCore2Mocker
 
-from app.core.upstream import sdk
 from app.core.upstream.errors import (
-    ConversationLockedError,
-    UpstreamAuthError,
     UpstreamBrokenError,
     UpstreamBusyError,
     UpstreamError,
-    UpstreamMissingError,
-    UpstreamRefusedError,
-    UpstreamServerError,
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
+from app.core.upstream.sdk import SdkUpstream
+from app.core.upstream.session import upstream_error_of
+from app.core.upstream.target import target_of
+from tests.fake_upstream import always, fake_upstream
+from tests.support import make_settings
 
-STATUS_ERRORS: dict[str, tuple[int, type[UpstreamError]]] = {
-    "APIStatusError": (418, UpstreamRefusedError),
-    "BadRequestError": (400, UpstreamRefusedError),
-    "AuthenticationError": (401, UpstreamAuthError),
-    "OAuthError": (401, UpstreamAuthError),
-    "PermissionDeniedError": (403, UpstreamAuthError),
-    "NotFoundError": (404, UpstreamMissingError),
-    "ConflictError": (409, ConversationLockedError),
-    "UnprocessableEntityError": (422, UpstreamRefusedError),
-    "RateLimitError": (429, UpstreamBusyError),
-    "InternalServerError": (500, UpstreamServerError),
-}
-OTHER_SDK_ERRORS: dict[str, type[UpstreamError]] = {
-    "APIError": UpstreamBrokenError,
-    "APIConnectionError": UpstreamBrokenError,
-    "APITimeoutError": UpstreamTimeoutError,
-    "APIResponseValidationError": UpstreamBrokenError,
-}
-HTTPX2_ERRORS: dict[str, type[UpstreamError]] = {
-    "HTTPError": UpstreamBrokenError,
-    "RequestError": UpstreamBrokenError,
-    "TransportError": UpstreamBrokenError,
-    "TimeoutException": UpstreamTimeoutError,
-    "ConnectTimeout": UpstreamUnreachableError,
-    "PoolTimeout": UpstreamUnreachableError,
-    "ReadTimeout": UpstreamTimeoutError,
-    "WriteTimeout": UpstreamTimeoutError,
-    "NetworkError": UpstreamBrokenError,
-    "ConnectError": UpstreamUnreachableError,
-    "ReadError": UpstreamBrokenError,
-    "WriteError": UpstreamBrokenError,
-    "CloseError": UpstreamBrokenError,
-    "ProxyError": UpstreamBrokenError,
-    "UnsupportedProtocol": UpstreamBrokenError,
-    "ProtocolError": UpstreamBrokenError,
-    "LocalProtocolError": UpstreamBrokenError,
-    "RemoteProtocolError": UpstreamBrokenError,
-    "SSEError": UpstreamBrokenError,
-    "DecodingError": UpstreamBrokenError,
+AIOHTTP_ERRORS: dict[str, type[UpstreamError]] = {
+    "ClientConnectionError": UpstreamBrokenError,
+    "ClientConnectionResetError": UpstreamBrokenError,
+    "ClientConnectorCertificateError": UpstreamUnreachableError,
+    "ClientConnectorDNSError": UpstreamUnreachableError,
+    "ClientConnectorError": UpstreamUnreachableError,
+    "ClientConnectorSSLError": UpstreamUnreachableError,
+    "ClientError": UpstreamBrokenError,
+    "ClientHttpProxyError": UpstreamUnreachableError,
+    "ClientOSError": UpstreamBrokenError,
+    "ClientPayloadError": UpstreamBrokenError,
+    "ClientProxyConnectionError": UpstreamUnreachableError,
+    "ClientResponseError": UpstreamBrokenError,
+    "ClientSSLError": UpstreamUnreachableError,
+    "ConnectionTimeoutError": UpstreamUnreachableError,
+    "ContentTypeError": UpstreamBrokenError,
+    "InvalidURL": UpstreamBrokenError,
+    "InvalidUrlClientError": UpstreamBrokenError,
+    "InvalidUrlRedirectClientError": UpstreamBrokenError,
+    "NonHttpUrlClientError": UpstreamBrokenError,
+    "NonHttpUrlRedirectClientError": UpstreamBrokenError,
+    "RedirectClientError": UpstreamBrokenError,
+    "ServerConnectionError": UpstreamBrokenError,
+    "ServerDisconnectedError": UpstreamBrokenError,
+    "ServerFingerprintMismatch": UpstreamBrokenError,
+    "ServerTimeoutError": UpstreamTimeoutError,
+    "SocketTimeoutError": UpstreamTimeoutError,
     "TooManyRedirects": UpstreamBrokenError,
-    "HTTPStatusError": UpstreamBrokenError,
-    "StreamError": UpstreamBrokenError,
-    "StreamConsumed": UpstreamBrokenError,
-    "StreamClosed": UpstreamBrokenError,
-    "ResponseNotRead": UpstreamBrokenError,
-    "RequestNotRead": UpstreamBrokenError,
+    "UnixClientConnectorError": UpstreamUnreachableError,
+    "UploadAbortedError": UpstreamBrokenError,
+    "WSServerHandshakeError": UpstreamBrokenError,
 }
-REQUEST = httpx2.Request("POST", "https://upstream.test/v1/responses")
 
 
-def family(*roots: type[Exception]) -> Iterator[type[Exception]]:
-    """The classes and everything that derives from them, in their own libraries."""
-    for root in roots:
-        if root.__module__.split(".")[0] in {"openai", "httpx2"}:
-            yield root
-        yield from family(*root.__subclasses__())
+def family(root: type[Exception]) -> Iterator[type[Exception]]:
+    """A class and everything that derives from it in its own library."""
+    yield root
+    for found in root.__subclasses__():
+        if found.__module__.split(".")[0] == root.__module__.split(".")[0]:
+            yield from family(found)
 
 
-def names(*roots: type[Exception]) -> set[str]:
-    return {found.__name__ for found in family(*roots)}
+class TestAiohttp:
+    def test_every_error_of_aiohttps_client_is_listed(self):
+        assert {kind.__name__ for kind in family(aiohttp.ClientError)} == AIOHTTP_ERRORS.keys()
 
+    @pytest.mark.parametrize("kind", sorted(set(family(aiohttp.ClientError)), key=str))
+    def test_each_becomes_one_of_ours(self, kind):
+        assert type(upstream_error_of(kind.__new__(kind))) is AIOHTTP_ERRORS[kind.__name__]
 
-def raised_through(module: ModuleType, exc: Exception) -> UpstreamError:
-    """What an exception has become on its way out of an adapter."""
-    with pytest.raises(UpstreamError) as caught, module.translated():
-        raise exc
-    assert caught.value.__cause__ is exc
-    return caught.value
+    @pytest.mark.parametrize(
+        ("error", "kind"),
+        [
+            (TimeoutError(), UpstreamTimeoutError),
+            (ConnectionTimeoutError(), UpstreamUnreachableError),
+            (ConnectionResetError(), UpstreamBrokenError),
+            (ssl.SSLError(), UpstreamBrokenError),
+            (OSError(24, "Too many open files"), UpstreamBrokenError),
+        ],
+    )
+    def test_errors_of_the_system_do_too(self, error, kind):
+        assert type(upstream_error_of(error)) is kind
 
 
 class TestSdk:
-    def test_every_api_error_of_the_sdk_is_listed(self):
-        assert names(openai.APIError) == STATUS_ERRORS.keys() | OTHER_SDK_ERRORS.keys()
+    @pytest.fixture
+    async def raising(self, monkeypatch):
+        """Ask an adapter whose SDK raises this; what comes out."""
+        settings = make_settings(openai_base_url="http://127.0.0.1:9/v1")
+        upstream = SdkUpstream(target_of(settings), settings)
 
-    @pytest.mark.parametrize("kind", sorted(set(family(openai.APIStatusError)), key=str))
-    def test_a_status_error_is_read_for_its_status(self, kind):
-        status, expected = STATUS_ERRORS[kind.__name__]
-        response = httpx2.Response(status, request=REQUEST, json={"error": {"message": "canary"}})
-        message = {} if kind is openai.OAuthError else {"message": "canary"}
-        error = raised_through(sdk, kind(**message, response=response, body=None))
-        assert type(error) is expected
-        assert error.upstream_status == status
-        assert "canary" not in str(error.body())
+        async def ask(error: Exception) -> UpstreamError:
+            async def fail(*_: object, **__: object) -> None:
+                raise error
 
-    def test_a_status_error_whose_body_was_not_read_is_still_an_error(self):
-        response = httpx2.Response(500, request=REQUEST, stream=httpx2.ByteStream(b"x"))
-        error = raised_through(sdk, openai.InternalServerError("canary", response=response, body=None))
-        assert type(error) is UpstreamServerError
+            monkeypatch.setattr(upstream._client, "get", fail)
+            with pytest.raises(UpstreamError) as caught:
+                await upstream.request("GET", "/x")
+            return caught.value
 
-    def test_errors_without_a_status_are_mapped(self):
-        made = {
-            "APIError": openai.APIError("canary", REQUEST, body=None),
-            "APIConnectionError": openai.APIConnectionError(request=REQUEST),
-            "APITimeoutError": openai.APITimeoutError(REQUEST),
-            "APIResponseValidationError": openai.APIResponseValidationError(
-                httpx2.Response(200, request=REQUEST), None
-            ),
-        }
-        found = {name: type(raised_through(sdk, exc)) for name, exc in made.items()}
-        assert found == OTHER_SDK_ERRORS
+        yield ask
+        await upstream.aclose()
 
-    def test_every_other_error_of_the_sdk_is_caught(self):
-        others = set(family(openai.OpenAIError)) - set(family(openai.APIError))
-        assert others
-        for kind in others:
-            error = raised_through(sdk, kind.__new__(kind))
-            assert type(error) is UpstreamBrokenError, kind
+    async def test_every_error_of_the_sdk_is_caught(self, raising):
+        for kind in set(family(openai.OpenAIError)):
+            assert type(await raising(kind.__new__(kind))) is UpstreamBrokenError, kind
 
+    @pytest.mark.parametrize("kind", [openai.APIConnectionError, openai.APITimeoutError])
+    async def test_what_the_sdk_wraps_comes_out_as_it_was(self, raising, kind):
+        wrapped = UpstreamBusyError("busy")
+        error = kind.__new__(kind)
+        error.__cause__ = wrapped
+        assert await raising(error) is wrapped
 
-class TestHttpx2:
-    def test_every_transport_error_is_listed(self):
-        assert names(httpx2.HTTPError, httpx2.StreamError) == HTTPX2_ERRORS.keys()
-
-    @pytest.mark.parametrize("kind", sorted(set(family(httpx2.HTTPError, httpx2.StreamError)), key=str))
-    def test_a_transport_error_is_mapped_bare_and_behind_the_sdk(self, kind):
-        expected = HTTPX2_ERRORS[kind.__name__]
-        assert type(raised_through(sdk, kind.__new__(kind))) is expected
-        wraps = (
-            openai.APITimeoutError if issubclass(kind, httpx2.TimeoutException) else openai.APIConnectionError
-        )
-        wrapped = wraps(request=REQUEST)
-        wrapped.__cause__ = kind.__new__(kind)
-        assert type(raised_through(sdk, wrapped)) is expected
+    async def test_the_sdk_opens_no_connection_of_its_own(self):
+        """What it writes goes over our session, with its bounds, and never over a transport of its own."""
+        async with fake_upstream(always(200, b"{}")) as fake:
+            settings = make_settings(openai_base_url=fake.url, openai_api_key="key")
+            with respx.mock(using=HTTPCore2Mocker.name, assert_all_called=False) as router:
+                upstream = SdkUpstream(target_of(settings), settings)
+                for method in ("GET", "POST", "DELETE"):
+                    assert await upstream.request(method, "/x") == b"{}"
+                await upstream.aclose()
+        assert not router.calls
+        assert {sent.headers["user-agent"].split("/")[0] for sent in fake.requests} == {"AsyncOpenAI"}

@@ -42,9 +42,10 @@ class MeasuredUpstream:
         body: Any = None,
         query: Query | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> UpstreamStream:
         """See `Upstream.stream`."""
-        call = self._upstream.stream(method, path, body=body, query=query, headers=headers)
+        call = self._upstream.stream(method, path, body=body, query=query, headers=headers, timeout=timeout)
         return await self._measured(method, path, call)
 
     async def upload(

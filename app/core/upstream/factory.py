@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.core.config import PROJECT_ROOT, Settings
-from app.core.upstream.direct import DirectUpstream
+from app.core.upstream.aiohttp_client import AiohttpUpstream
 from app.core.upstream.port import Upstream
 from app.core.upstream.sdk import SdkUpstream
 from app.core.upstream.target import UpstreamTarget, target_of
@@ -35,7 +35,7 @@ def open_upstream(target: UpstreamTarget, settings: Settings) -> Upstream:
     return (
         SdkUpstream(target, settings)
         if settings.upstream_adapter == "sdk"
-        else DirectUpstream(target, settings)
+        else AiohttpUpstream(target, settings)
     )
 
 

@@ -1,7 +1,8 @@
-"""The port that the service speaks to an upstream through; `sdk.py` and `direct.py` implement it.
+"""The port that the service speaks to an upstream through; `aiohttp_client.py` and `sdk.py` implement it.
 
 Both sides deal in bytes: adapters know connections, authentication and failures, and nothing of responses or
-conversations. Every failure leaves an adapter as one of the `Upstream*` errors of `failures.py`.
+conversations. Every failure leaves an adapter as one of the `Upstream*` errors of `errors.py`. Bodies come
+unpacked; one that ends early, in its length or inside its gzip, raises `UpstreamBrokenError`.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -17,10 +18,14 @@ class UpstreamStream(Protocol):
     headers: Mapping[str, str]
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield network reads as they come; raises `UpstreamBroken` or `UpstreamTimeout`."""
+        """Yield pieces of the body as they come.
+
+        Raises `UpstreamBrokenError`, and `UpstreamTimeoutError` after `OPENAI_TIMEOUT_SECONDS` of silence or
+        at the end of the longest life of a stream or a run.
+        """
 
     async def aclose(self) -> None:
-        """Give the connection up."""
+        """Give the connection up: at once if the body has not come to its end."""
 
 
 class Upstream(Protocol):
@@ -35,7 +40,12 @@ class Upstream(Protocol):
         query: Query | None = None,
         timeout: float | None = None,
     ) -> bytes:
-        """Send one request, return its 2xx answer's body; `timeout` in seconds overrides the default."""
+        """Send one request and return its 2xx answer's body, of 64 MiB at most.
+
+        All of it, from waiting for a connection to the body's end, takes `timeout` seconds at most, or
+        `OPENAI_TIMEOUT_SECONDS` by default; then it raises `UpstreamTimeoutError`. A longer body raises
+        `UpstreamBrokenError`, a path that is not escaped `ValueError`.
+        """
 
     async def stream(
         self,
@@ -45,8 +55,12 @@ class Upstream(Protocol):
         body: Any = None,
         query: Query | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> UpstreamStream:
-        """Send one request and return its 2xx answer once the headers are there."""
+        """Send one request and return its 2xx answer once the headers are there.
+
+        They must be there after `timeout` seconds, or after `OPENAI_TIMEOUT_SECONDS` by default.
+        """
 
     async def upload(
         self,
@@ -60,7 +74,8 @@ class Upstream(Protocol):
         """Send one multipart file without holding it in memory.
 
         `fields` may grow while `chunks` are read; what is new then follows the file. An error that `chunks`
-        raises breaks the request off and leaves as `UpstreamBrokenError`.
+        raises breaks the request off and leaves as `UpstreamBrokenError`. The upstream has
+        `OPENAI_TIMEOUT_SECONDS` to take each chunk, and to answer after the last one.
         """
 
     async def aclose(self) -> None:
