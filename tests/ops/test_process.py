@@ -45,7 +45,10 @@ def check(tmp_path, *spelled, **settings):
         redirect_stdout(out),
         redirect_stderr(err),
     ):
-        status = main(spelled or ["check"])
+        try:
+            status = main(spelled or ["check"])
+        except SystemExit as exc:
+            status = exc.code
     return status, (out.getvalue() or err.getvalue()).splitlines()
 
 

@@ -139,7 +139,8 @@ def read_until_killed(cluster, response):
 
 
 def test_a_replica_dies_in_mid_stream_and_another_goes_on_without_losing_a_token(cluster, client):
-    with client.stream("POST", "chat", json={"message": "slow:200", "stream": True}) as response:
+    body = {"message": "slow:200", "stream": True, "on_disconnect": "detach"}
+    with client.stream("POST", "chat", json=body) as response:
         text, begun, last_id, killed = read_until_killed(cluster, response)
     path = f"threads/{begun['thread_id']}/runs/{begun['run_id']}/events"
     rest = frames(client.get(path, headers={"last-event-id": str(last_id)}).text)

@@ -684,9 +684,9 @@ export interface components {
             stream?: boolean | null;
             /**
              * On Disconnect
-             * @description What happens to the run when the client goes away before its end.
+             * @description What happens to the run when the client goes away: it is stopped, read to its end, or goes on in the background.
              */
-            on_disconnect?: ("cancel" | "detach") | null;
+            on_disconnect?: ("cancel" | "finish" | "detach") | null;
             /**
              * Run Id
              * @description The run that `tool_outputs` answer.
@@ -1222,9 +1222,9 @@ export interface components {
             stream?: boolean | null;
             /**
              * On Disconnect
-             * @description What happens to the run when the client goes away before its end.
+             * @description What happens to the run when the client goes away: it is stopped, read to its end, or goes on in the background.
              */
-            on_disconnect?: ("cancel" | "detach") | null;
+            on_disconnect?: ("cancel" | "finish" | "detach") | null;
         } & {
             [key: string]: unknown;
         };
@@ -1622,9 +1622,9 @@ export interface components {
             stream?: boolean | null;
             /**
              * On Disconnect
-             * @description What happens to the run when the client goes away before its end.
+             * @description What happens to the run when the client goes away: it is stopped, read to its end, or goes on in the background.
              */
-            on_disconnect?: ("cancel" | "detach") | null;
+            on_disconnect?: ("cancel" | "finish" | "detach") | null;
         } & {
             [key: string]: unknown;
         };
@@ -1697,9 +1697,9 @@ export interface components {
             stream?: boolean | null;
             /**
              * On Disconnect
-             * @description What happens to the run when the client goes away before its end.
+             * @description What happens to the run when the client goes away: it is stopped, read to its end, or goes on in the background.
              */
-            on_disconnect?: ("cancel" | "detach") | null;
+            on_disconnect?: ("cancel" | "finish" | "detach") | null;
         } & {
             [key: string]: unknown;
         };
