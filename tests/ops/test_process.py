@@ -48,7 +48,7 @@ def check(tmp_path, *spelled, **settings):
         try:
             status = main(spelled or ["check"])
         except SystemExit as exc:
-            status = exc.code
+            status = int(exc.code or 0)
     return status, (out.getvalue() or err.getvalue()).splitlines()
 
 
