@@ -90,7 +90,7 @@ class OpenAIClient:
             params,
             unsupported,
         )
-        self.resume = ResumeService(responses, self.runs, self.creator, metrics, deadline_seconds=deadline)
+        self.resume = ResumeService(responses, lookup, self.creator, metrics, deadline_seconds=deadline)
         self.transcripts = Transcripts(conversations, self._metadata, self.files, assistant, settings)
         self.chat = Chat(conversations, self.creator, self.runs, params, settings)
 

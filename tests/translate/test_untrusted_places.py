@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.translate.events import MessageEnded, MessageStarted, RunEnded, TextDelta
+from app.translate.events import Json, MessageEnded, MessageStarted, RunEnded, TextDelta
 from app.translate.run_translator import RunTranslator
 from app.translate.upstream_types import MalformedEventError
 from tests.translate.upstream_events import (
@@ -62,7 +62,7 @@ def test_deltas_at_another_content_index_than_the_whole_part(index):
 
 
 def test_two_parts_of_which_only_the_second_was_streamed():
-    parts = [{"type": "output_text", "text": said, "annotations": []} for said in ("one", "two")]
+    parts: list[Json] = [{"type": "output_text", "text": said, "annotations": []} for said in ("one", "two")]
     whole = message("", content=parts)
     events = fed([*created(), added(empty()), text("tw", part=1), done(whole), ended(output=[whole])])
     deltas, texts = told(events)["msg_1"]

@@ -10,8 +10,7 @@ from app.core.errors import ServiceError
 from app.core.observability.run_metrics import RunMetrics
 from app.core.runs.create import RunCreator
 from app.core.runs.follow import BackgroundStream, RunStream
-from app.core.runs.lookup import RunView
-from app.core.services.runs import Runs
+from app.core.runs.lookup import RunLookup, RunView
 from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError
 from app.core.upstream.responses import Responses
 from app.translate.events import DomainEvent, Json, StreamFailed
@@ -113,14 +112,14 @@ class ResumeService:
     def __init__(
         self,
         responses: Responses,
-        runs: Runs,
+        lookup: RunLookup,
         creator: RunCreator,
         metrics: RunMetrics,
         *,
         deadline_seconds: float,
     ) -> None:
         self._responses = responses
-        self._runs = runs
+        self._lookup = lookup
         self._creator = creator
         self._metrics = metrics
         self._deadline_seconds = deadline_seconds
@@ -132,7 +131,7 @@ class ResumeService:
 
         Upstream: GET responses/{r}?stream=true, else GET responses/{r} until it ends.
         """
-        view = await self._runs.view(scope, thread_id, run_id)
+        view = await self._lookup.view(scope, thread_id, run_id)
         translator = RunTranslator(
             view.context,
             resumed=view.response["id"] != view.first_id,
@@ -141,7 +140,7 @@ class ResumeService:
         try:
             upstream = await self._responses.follow(view.response["id"])
         except (UpstreamRefusedError, UpstreamMissingError):
-            polled = PolledRun(translator, view, lambda: self._runs.view(scope, thread_id, run_id))
+            polled = PolledRun(translator, view, lambda: self._lookup.view(scope, thread_id, run_id))
             return ResumedRun(polled, starting_after)
         stream = BackgroundStream(
             translator,
