@@ -23,7 +23,7 @@ from tests.translate.upstream_events import (
 
 def told(events):
     """Per message: its first id, the deltas of each part, and the texts that it ends with."""
-    found = {}
+    found: dict[str, tuple[dict[int, str], list[str]]] = {}
     for event in events:
         if isinstance(event, MessageStarted):
             found[event.message["id"]] = ({}, [])
