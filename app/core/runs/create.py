@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,32 +33,19 @@ T = TypeVar("T")
 UNANSWERED_HEADER = "x-unanswered-tool-calls"
 
 
+@dataclass(eq=False)
 class RunCreator:
     """Creates responses: answered whole, followed as a stream, or left to go on in the background."""
 
-    def __init__(
-        self,
-        responses: Responses,
-        mode: BackgroundMode,
-        metadata: ConversationMetadata,
-        rounds: ToolRounds,
-        background: BackgroundTasks,
-        stopped_turns: StoppedTurns,
-        held_runs: HeldRuns,
-        metrics: RunMetrics,
-        *,
-        deadline_seconds: float,
-    ) -> None:
-        self._responses = responses
-        self.mode = mode
-        """Which runs the upstream works on in the background."""
-        self._metadata = metadata
-        self._rounds = rounds
-        self._background = background
-        self._stopped_turns = stopped_turns
-        self._held_runs = held_runs
-        self._metrics = metrics
-        self._deadline_seconds = deadline_seconds
+    responses: Responses
+    mode: BackgroundMode
+    metadata: ConversationMetadata
+    rounds: ToolRounds
+    background: BackgroundTasks
+    stopped_turns: StoppedTurns
+    held_runs: HeldRuns
+    metrics: RunMetrics
+    deadline_seconds: float
 
     async def start(self, scope: RequestScope, context: RunContext, params: Json) -> Json:
         """Create a response that its client polls, and return it as it is now.
@@ -114,7 +102,7 @@ class RunCreator:
 
     def leave_soon(self, stream: RunStream, on_disconnect: OnDisconnect) -> None:
         """See to a run whose client is gone, beside the request."""
-        self._background.spawn(self.leave(stream, on_disconnect))
+        self.background.spawn(self.leave(stream, on_disconnect))
 
     async def _opened(
         self,
@@ -137,7 +125,7 @@ class RunCreator:
                 return stream
             if not in_background:
                 held = HeldRun(conversation_id, partial(self._stop, context, conversation_id, stream))
-                self._held_runs.add(_run_id(context, stream.response), held)
+                self.held_runs.add(_run_id(context, stream.response), held)
             await self._remember(
                 context, conversation_id, stream.response, is_listed=is_listed or in_background
             )
@@ -152,7 +140,7 @@ class RunCreator:
         """Return the stream of a new response, and whether that lives on without it."""
         background = on_disconnect in self.mode.streams
         try:
-            return await self._responses.open_stream(params, background=background), background
+            return await self.responses.open_stream(params, background=background), background
         except BackgroundRefusedError:
             if not background:
                 raise
@@ -165,7 +153,7 @@ class RunCreator:
         return BackgroundStream(
             _translator(context),
             upstream,
-            self._responses,
+            self.responses,
             measurement=measurement,
             deadline=self._deadline(),
             on_expired=partial(self.note_expired, params["conversation"], context),
@@ -187,27 +175,27 @@ class RunCreator:
     ) -> None:
         """Hold a foreground run no more; keep its turn if it ended as `status` before its response did."""
         run_id = _run_id(context, stream.response)
-        self._held_runs.discard(run_id)
+        self.held_runs.discard(run_id)
         if status is None:
             return
         if status == "cancelled":
-            self._metrics.run_cancelled()
+            self.metrics.run_cancelled()
         turn = StoppedTurn(
             params["conversation"], began_at, _messages(params), stream.said(), (run_id, status)
         )
-        self._stopped_turns.keep(turn)
+        self.stopped_turns.keep(turn)
 
     async def _stop(self, context: RunContext, conversation_id: str, stream: RunStream) -> Json | None:
         """Stop a held run and keep its turn; None if it has just ended by itself."""
         if stream.is_ended or stream.response is None:
             return None
         await stream.cancel()
-        await self._stopped_turns.wait(conversation_id)
+        await self.stopped_turns.wait(conversation_id)
         return run_object(stream.response, context, status="cancelled")
 
     async def _started(self, scope: RequestScope, params: Json) -> Json:
         if self.mode.runs:
-            call = partial(self._responses.create_in_background, params)
+            call = partial(self.responses.create_in_background, params)
             try:
                 return await self._repaired(scope, params, call)
             except BackgroundRefusedError:
@@ -215,7 +203,7 @@ class RunCreator:
         return await self._whole(scope, params)
 
     async def _whole(self, scope: RequestScope, params: Json) -> Json:
-        call = partial(self._responses.create, params)
+        call = partial(self.responses.create, params)
         measurement, response = await self._measured(scope, params, call)
         measurement.created()
         measurement.left(response)
@@ -226,13 +214,13 @@ class RunCreator:
     ) -> tuple[RunMeasurement, T]:
         """Make the call that creates a response; one that is cut off keeps at least the question."""
         began_at = time.time()
-        measurement = self._metrics.begin(params)
+        measurement = self.metrics.begin(params)
         try:
             with measurement.inside():
                 return measurement, await self._repaired(scope, params, call)
         except asyncio.CancelledError as exc:
             measurement.failed(exc)
-            self._stopped_turns.keep(StoppedTurn(params["conversation"], began_at, _messages(params), []))
+            self.stopped_turns.keep(StoppedTurn(params["conversation"], began_at, _messages(params), []))
             raise
         except BaseException as exc:
             measurement.failed(exc)
@@ -245,7 +233,7 @@ class RunCreator:
         except UpstreamMissingError as exc:
             raise not_found("thread") from exc
         except ToolOutputMissingError:
-            answered = await self._rounds.repair(params["conversation"])
+            answered = await self.rounds.repair(params["conversation"])
             if not answered:
                 raise
         scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
@@ -262,7 +250,7 @@ class RunCreator:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._background.spawn(abandon())
+            self.background.spawn(abandon())
             raise
 
     async def _remember(
@@ -271,11 +259,11 @@ class RunCreator:
         response_id = response["id"]
         note(thread_id=context.thread_id, run_id=context.ids.run(_run_id(context, response)))
         if (first_id := context.first_response_id) is not None:
-            await self._metadata.note(
+            await self.metadata.note(
                 conversation_id, lambda history: history.set_round(first_id, response_id)
             )
         elif is_listed:
-            self._metadata.note_run(conversation_id, response_id)
+            self.metadata.note_run(conversation_id, response_id)
 
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
         """Remember soon that a run expired: upstream it is only cancelled."""
@@ -284,10 +272,10 @@ class RunCreator:
         def change(history: RunHistory) -> None:
             history.set_ended(first_id, "expired")
 
-        self._background.spawn(self._metadata.note(conversation_id, change))
+        self.background.spawn(self.metadata.note(conversation_id, change))
 
     def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._deadline_seconds
+        return asyncio.get_running_loop().time() + self.deadline_seconds
 
 
 def _translator(context: RunContext) -> RunTranslator:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
 from app.core.caller import RequestScope
@@ -107,23 +108,15 @@ class PolledRun:
         return events
 
 
+@dataclass(eq=False)
 class ResumeService:
     """The service behind `/threads/{thread_id}/runs/{run_id}/events`."""
 
-    def __init__(
-        self,
-        responses: Responses,
-        runs: Runs,
-        creator: RunCreator,
-        metrics: RunMetrics,
-        *,
-        deadline_seconds: float,
-    ) -> None:
-        self._responses = responses
-        self._runs = runs
-        self._creator = creator
-        self._metrics = metrics
-        self._deadline_seconds = deadline_seconds
+    responses: Responses
+    runs: Runs
+    creator: RunCreator
+    metrics: RunMetrics
+    deadline_seconds: float
 
     async def open(
         self, scope: RequestScope, thread_id: str, run_id: str, starting_after: int | None
@@ -132,24 +125,24 @@ class ResumeService:
 
         Upstream: GET responses/{r}?stream=true, else GET responses/{r} until it ends.
         """
-        view = await self._runs.view(scope, thread_id, run_id)
+        view = await self.runs.view(scope, thread_id, run_id)
         translator = RunTranslator(
             view.context,
             resumed=view.response["id"] != view.first_id,
             ended_as=None if view.is_live else view.status,
         )
         try:
-            upstream = await self._responses.follow(view.response["id"])
+            upstream = await self.responses.follow(view.response["id"])
         except (UpstreamRefusedError, UpstreamMissingError):
-            polled = PolledRun(translator, view, lambda: self._runs.view(scope, thread_id, run_id))
+            polled = PolledRun(translator, view, lambda: self.runs.view(scope, thread_id, run_id))
             return ResumedRun(polled, starting_after)
         stream = BackgroundStream(
             translator,
             upstream,
-            self._responses,
-            measurement=self._metrics.watch(),
+            self.responses,
+            measurement=self.metrics.watch(),
             deadline=self._deadline(view),
-            on_expired=partial(self._creator.note_expired, view.conversation_id, view.context),
+            on_expired=partial(self.creator.note_expired, view.conversation_id, view.context),
             is_ours=False,
         )
         try:
@@ -162,5 +155,5 @@ class ResumeService:
     def _deadline(self, view: RunView) -> float:
         """Return when a run expires, on the loop's clock; one that has ended gets the time to be read."""
         expires_at = view.run()["expires_at"] if view.is_live else None
-        left = self._deadline_seconds if expires_at is None else expires_at - time.time()
+        left = self.deadline_seconds if expires_at is None else expires_at - time.time()
         return asyncio.get_running_loop().time() + left
