@@ -1,4 +1,4 @@
-"""Starting work upstream: the one way in which runs and chats create responses."""
+"""Creates the upstream responses of runs and chats."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ UNANSWERED_HEADER = "x-unanswered-tool-calls"
 
 @dataclass(eq=False)
 class RunCreator:
-    """Creates responses: answered whole, followed as a stream, or left to go on in the background."""
+    """Creates responses, which are awaited whole, followed as a stream, or left in the background."""
 
     responses: Responses
     mode: BackgroundMode
@@ -48,9 +48,10 @@ class RunCreator:
     deadline_seconds: float
 
     async def start(self, scope: RequestScope, context: RunContext, params: Json) -> Json:
-        """Create a response that its client polls, and return it as it is now.
+        """Create a response that its client will poll, and return its current state.
 
-        Where the upstream can, it is created streaming and left at once, so that it can be followed later.
+        It is created as a stream and left at once where the upstream can do that: only a response that was
+        created so can be followed later.
         """
         if "detach" in self.mode.streams:
             stream = await self.open(scope, context, params, on_disconnect="detach")
@@ -61,7 +62,7 @@ class RunCreator:
         return response
 
     async def complete(self, scope: RequestScope, context: RunContext, params: Json) -> RunEnded:
-        """Create a response in the foreground and return the end of its run, which no list shows."""
+        """Create a foreground response and return the end of its run. Lists of runs do not show it."""
         response = await self._whole(scope, params)
         await self._remember(context, params["conversation"], response, is_listed=False)
         return run_ended(response, context)
@@ -76,9 +77,9 @@ class RunCreator:
         before: list[DomainEvent] | None = None,
         is_listed: bool = True,
     ) -> RunStream:
-        """Create a response and return its stream, read until the run exists.
+        """Create a response and return its stream once the run exists.
 
-        `before` are events that go ahead of the run's. Runs in the background are always listed.
+        The events in `before` precede those of the run. Background runs are always listed.
         """
         opening = self._opened(scope, context, params, on_disconnect, is_listed=is_listed)
         if on_disconnect in self.mode.streams:
@@ -89,7 +90,7 @@ class RunCreator:
         return stream
 
     async def leave(self, stream: RunStream, on_disconnect: OnDisconnect) -> None:
-        """See to a run whose client is gone: stop it, let it go on, or read it to its end."""
+        """Stop a run whose client is gone, leave it to the upstream, or read it to its end."""
         if on_disconnect == "cancel":
             await stream.cancel()
             return
@@ -101,7 +102,7 @@ class RunCreator:
             await stream.aclose()
 
     def leave_soon(self, stream: RunStream, on_disconnect: OnDisconnect) -> None:
-        """See to a run whose client is gone, beside the request."""
+        """Call `leave` in a background task."""
         self.background.spawn(self.leave(stream, on_disconnect))
 
     async def _opened(
@@ -116,8 +117,7 @@ class RunCreator:
         conversation_id = params["conversation"]
         call = partial(self._upstream_stream, params, on_disconnect)
         measurement, (upstream, in_background) = await self._measured(scope, params, call)
-        make = self._background_stream if in_background else self._foreground_stream
-        stream = make(context, params, upstream, measurement)
+        stream = self._stream(context, params, upstream, measurement, in_background=in_background)
         try:
             await stream.prime()
             measurement.created()
@@ -137,7 +137,7 @@ class RunCreator:
     async def _upstream_stream(
         self, params: Json, on_disconnect: OnDisconnect
     ) -> tuple[UpstreamStream, bool]:
-        """Return the stream of a new response, and whether that lives on without it."""
+        """Return the stream of a new response, and whether it is a background response."""
         background = on_disconnect in self.mode.streams
         try:
             return await self.responses.open_stream(params, background=background), background
@@ -147,33 +147,30 @@ class RunCreator:
         self.mode.refuse_streams()
         return await self._upstream_stream(params, on_disconnect)
 
-    def _background_stream(
-        self, context: RunContext, params: Json, upstream: UpstreamStream, measurement: RunMeasurement
+    def _stream(
+        self,
+        context: RunContext,
+        params: Json,
+        upstream: UpstreamStream,
+        measurement: RunMeasurement,
+        *,
+        in_background: bool,
     ) -> RunStream:
-        return BackgroundStream(
-            _translator(context),
-            upstream,
-            self.responses,
-            measurement=measurement,
-            deadline=self._deadline(),
-            on_expired=partial(self.note_expired, params["conversation"], context),
-        )
-
-    def _foreground_stream(
-        self, context: RunContext, params: Json, upstream: UpstreamStream, measurement: RunMeasurement
-    ) -> RunStream:
-        return ForegroundStream(
-            _translator(context),
-            upstream,
-            measurement=measurement,
-            deadline=self._deadline(),
-            on_closed=partial(self._closed, context, params, time.time()),
-        )
+        translator = RunTranslator(context, resumed=context.first_response_id is not None)
+        deadline = asyncio.get_running_loop().time() + self.deadline_seconds
+        if in_background:
+            expired = partial(self.note_expired, params["conversation"], context)
+            return BackgroundStream(translator, upstream, measurement, deadline, self.responses, expired)
+        closed = partial(self._closed, context, params, time.time())
+        return ForegroundStream(translator, upstream, measurement, deadline, closed)
 
     def _closed(
         self, context: RunContext, params: Json, began_at: float, stream: ForegroundStream, status: str | None
     ) -> None:
-        """Hold a foreground run no more; keep its turn if it ended as `status` before its response did."""
+        """Forget a foreground run that is over, and keep its turn if it was cut off.
+
+        `status` is how the run ended if the upstream did not end it, else None.
+        """
         run_id = _run_id(context, stream.response)
         self.held_runs.discard(run_id)
         if status is None:
@@ -186,7 +183,7 @@ class RunCreator:
         self.stopped_turns.keep(turn)
 
     async def _stop(self, context: RunContext, conversation_id: str, stream: RunStream) -> Json | None:
-        """Stop a held run and keep its turn; None if it has just ended by itself."""
+        """Stop a held run, keep its turn and return the cancelled Run; None if the run has just ended."""
         if stream.is_ended or stream.response is None:
             return None
         await stream.cancel()
@@ -212,7 +209,7 @@ class RunCreator:
     async def _measured(
         self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]
     ) -> tuple[RunMeasurement, T]:
-        """Make the call that creates a response; one that is cut off keeps at least the question."""
+        """Make the call that creates a response; if it is cancelled, keep the question of the turn."""
         began_at = time.time()
         measurement = self.metrics.begin(params)
         try:
@@ -227,7 +224,7 @@ class RunCreator:
             raise
 
     async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call, again after answering the tool calls that an earlier turn left open."""
+        """Make a call, and repeat it after answering tool calls that an earlier turn left open."""
         try:
             return await call()
         except UpstreamMissingError as exc:
@@ -240,7 +237,10 @@ class RunCreator:
         return await call()
 
     async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:
-        """Await an opening that nothing cuts off: a background run of unknown id could not be stopped."""
+        """Await an opening to its end even if the caller is cancelled.
+
+        A background run whose id is not known yet could not be stopped.
+        """
         task = asyncio.create_task(opening)
 
         async def abandon() -> None:
@@ -266,7 +266,7 @@ class RunCreator:
             self.metadata.note_run(conversation_id, response_id)
 
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
-        """Remember soon that a run expired: upstream it is only cancelled."""
+        """Note in the background that a run expired; the upstream only knows that it was cancelled."""
         first_id = context.first_response_id or response_id
 
         def change(history: RunHistory) -> None:
@@ -274,19 +274,12 @@ class RunCreator:
 
         self.background.spawn(self.metadata.note(conversation_id, change))
 
-    def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self.deadline_seconds
-
-
-def _translator(context: RunContext) -> RunTranslator:
-    return RunTranslator(context, resumed=context.first_response_id is not None)
-
 
 def _run_id(context: RunContext, response: Json | None) -> str:
-    """Return the first response of a run; empty while there is none."""
+    """Return the id of a run's first response; an empty string before it exists."""
     return context.first_response_id or (str(response["id"]) if response else "")
 
 
 def _messages(params: Json) -> list[Json]:
-    """Return the messages of a request's input."""
+    """Return the messages in the input of a request."""
     return [item for item in params.get("input") or [] if item.get("type") == "message"]

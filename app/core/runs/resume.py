@@ -1,4 +1,4 @@
-"""Following a run again, from its start or from an event on, without any state of our own."""
+"""Follows a run again, from its start or after an event, without state of our own."""
 
 import asyncio
 import time
@@ -24,8 +24,7 @@ _POLL_SECONDS = 0.5
 class ResumedRun:
     """A followed run without the events up to a sequence number.
 
-    The upstream is always read from the run's first event: only so are open parts known, and what a client
-    gets does not depend on where another one left off.
+    The upstream is always read from the run's first event, because only that tells which parts are open.
     """
 
     def __init__(self, stream: "RunStream | PolledRun", starting_after: int | None) -> None:
@@ -34,7 +33,7 @@ class ResumedRun:
 
     @property
     def is_ended(self) -> bool:
-        """Whether the terminal event was produced."""
+        """Whether the terminal event has been produced."""
         return self._stream.is_ended
 
     async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
@@ -43,7 +42,7 @@ class ResumedRun:
                 yield left
 
     def fail(self, error: Json) -> list[DomainEvent]:
-        """End the stream from this side."""
+        """End the stream with an error event of our own."""
         return self._stream.fail(error)
 
     async def aclose(self) -> None:
@@ -51,7 +50,7 @@ class ResumedRun:
         await self._stream.aclose()
 
     def _later(self, events: list[DomainEvent]) -> list[DomainEvent]:
-        """Drop what was seen already; an event without a number belongs to the next one that has one."""
+        """Drop what the client has seen; an event without a number belongs to the next one with a number."""
         if self._starting_after is None:
             return events
         last_seen = max(
@@ -66,7 +65,7 @@ class ResumedRun:
 
 
 class PolledRun:
-    """A run that cannot be followed upstream: polled until it ends, then told from its response."""
+    """A run that cannot be followed upstream: it is polled until it ends, then retold from its response."""
 
     def __init__(
         self, translator: RunTranslator, view: RunView, look: Callable[[], Awaitable[RunView]]
@@ -78,7 +77,7 @@ class PolledRun:
 
     @property
     def is_ended(self) -> bool:
-        """Whether the terminal event was produced."""
+        """Whether the terminal event has been produced."""
         return self._translator.is_ended
 
     async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
@@ -94,15 +93,15 @@ class PolledRun:
             yield self._numbered(self._translator.retell(view.response, status=view.status))
 
     def fail(self, error: Json) -> list[DomainEvent]:
-        """End the stream from this side; the run itself is not touched."""
+        """End the stream with an error event; the run itself goes on."""
         self._translator.is_ended = True
         return [StreamFailed(error)]
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
     def _numbered(self, events: list[DomainEvent]) -> list[DomainEvent]:
-        """Count the events: a finished response is told the same way every time, so numbers hold."""
+        """Number the events; retelling the same response always gives the same numbers."""
         for event in events:
             event.sequence, self._count = self._count, self._count + 1
         return events
@@ -136,14 +135,10 @@ class ResumeService:
         except (UpstreamRefusedError, UpstreamMissingError):
             polled = PolledRun(translator, view, lambda: self.runs.view(scope, thread_id, run_id))
             return ResumedRun(polled, starting_after)
+        expired = partial(self.creator.note_expired, view.conversation_id, view.context)
+        watch, deadline = self.metrics.watch(), self._deadline(view)
         stream = BackgroundStream(
-            translator,
-            upstream,
-            self.responses,
-            measurement=self.metrics.watch(),
-            deadline=self._deadline(view),
-            on_expired=partial(self.creator.note_expired, view.conversation_id, view.context),
-            is_ours=False,
+            translator, upstream, watch, deadline, self.responses, expired, is_ours=False
         )
         try:
             await stream.prime()
@@ -153,7 +148,7 @@ class ResumeService:
         return ResumedRun(stream, starting_after)
 
     def _deadline(self, view: RunView) -> float:
-        """Return when a run expires, on the loop's clock; one that has ended gets the time to be read."""
+        """Return when a run expires, on the loop's clock; a run that has ended gets the full time again."""
         expires_at = view.run()["expires_at"] if view.is_live else None
         left = self.deadline_seconds if expires_at is None else expires_at - time.time()
         return asyncio.get_running_loop().time() + left
