@@ -1,15 +1,16 @@
-"""Sources written into the text of an answer: marks where they are cited, a list of them at its end.
+"""Writes sources into the text of an answer: a mark at each citation and a list at the end.
 
-`CITATIONS=raw` leaves everything as the model wrote it and does not come here. The other ways also see to
-what only an API could read: old marks such as `【4:0†source】`, and `sandbox:` links to generated files. A
-stream cannot take back what it has sent, so text from such a mark on is held for a moment: its annotation
-comes just behind it.
+`CITATIONS=raw` leaves the text as the model wrote it and does not come here. The other modes also replace
+what only an API client can use: old marks such as `【4:0†source】`, and `sandbox:` links to generated files.
+A stream cannot take back what it has sent, so text is held back from such a mark on until its annotation
+arrives, which usually follows at once.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Literal
+
+from msgspec.structs import replace
 
 from app.translate.events import (
     AnnotationAdded,
@@ -30,13 +31,13 @@ _MARK = r"【\d+(?::\d+)?†[^】\n]{0,80}】"
 _LINK = r"sandbox:/[^\s()<>\[\]\"'`]+"
 _TOKEN = re.compile(f"{_MARK}|{_LINK}")
 _GROWING = re.compile(r"(?:【[^】\n]{0,90}|sandbox(?::/?)?|\((?:s(?:a(?:n(?:d(?:bo?)?)?)?)?)?)\Z")
-"""What may become one with the next piece of text."""
+"""The start of a mark or link that the next piece of text may complete."""
 
 _SPECIAL = re.compile(r"([\[\]\\])")
 
 
 class SourceNumbers:
-    """Numbers the sources of one answer, the same source always the same."""
+    """Numbers the sources of one answer; the same source always gets the same number."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -48,7 +49,7 @@ class SourceNumbers:
 
 
 class CitedText:
-    """One text part, rendered while it grows. `feed`, `cite` and `end` return what can be sent now."""
+    """Renders one text part while it grows; `feed`, `cite` and `end` return the text that can be sent now."""
 
     def __init__(self, mode: CitationMode, numbers: SourceNumbers, file_url: FileUrl) -> None:
         self._mode = mode
@@ -59,22 +60,22 @@ class CitedText:
         self._held = ""
         self._files: dict[str, str] = {}
         self.sources: dict[int, str] = {}
-        """What is cited, by number, ready for a list."""
+        """The cited sources by number, as lines of a list."""
         self.places: list[int] = []
-        """Where in the rendered text each annotation is, in the order in which they came."""
+        """The position of each annotation in the rendered text, in order of arrival."""
 
     @property
     def rendered(self) -> str:
-        """All that was returned so far."""
+        """All text returned so far."""
         return "".join(self._sent)
 
     def feed(self, text: str) -> str:
-        """More text came."""
+        """Add text."""
         self._held += text
         return self._release(_HOLD_CHARS)
 
     def cite(self, annotation: Json, source: Json) -> str:
-        """An annotation of the text so far came, in the Assistants form and in the flat one."""
+        """Add an annotation of the text so far, given in the Assistants form and in the flat form."""
         if source["type"] == "file_path":
             self._link_file(source)
         else:
@@ -82,11 +83,11 @@ class CitedText:
         return self._release(_HOLD_CHARS)
 
     def end(self) -> str:
-        """The text is whole: let everything go, and the list of sources after it."""
+        """End the text: return what is held back, and the list of sources."""
         return self._release(0) + self._send(self._list())
 
     def render(self, text: str, found: Sequence[tuple[Json, Json]]) -> str:
-        """Render a whole text without a list of sources; annotations are told where they end."""
+        """Render a whole text with its annotations, without a list of sources."""
         done = 0
         order = sorted(range(len(found)), key=lambda number: found[number][0]["end_index"])
         for number in order:
@@ -102,27 +103,30 @@ class CitedText:
     def _link_file(self, source: Json) -> None:
         url = self._file_url(source["file_id"])
         name = str(source.get("filename") or "")
-        match = next((each for each in self._links() if not name or each.group().endswith("/" + name)), None)
+        ending = "/" + name if name else ""
+        links = (each for each in _TOKEN.finditer(self._held) if each.group().startswith("sandbox:"))
+        match = next((each for each in links if each.group().endswith(ending)), None)
         if match:
             self._replace(match.start(), match.end(), url)
-            self._note(self._sent_chars + match.start() + len(url))
+            self.places.append(self._sent_chars + match.start() + len(url))
             return
         self._files[url] = f"[{_escaped(name or 'file')}]({url})"
-        self._note(self._sent_chars + len(self._held))
+        self.places.append(self._sent_chars + len(self._held))
 
     def _mark(self, annotation: Json, source: Json) -> None:
         mark = self._mark_of(annotation, source)
         old = next((each for each in _TOKEN.finditer(self._held) if each.group().startswith("【")), None)
         if old:
             self._replace(old.start(), old.end(), mark)
-            self._note(self._sent_chars + old.start())
+            self.places.append(self._sent_chars + old.start())
             return
-        self._note(self._sent_chars + len(self._held))
+        self.places.append(self._sent_chars + len(self._held))
+        # Two citations of one source in a row share its mark.
         if not (self._held or (self._sent or [""])[-1]).endswith(mark):
             self._held += mark
 
     def _mark_of(self, annotation: Json, source: Json) -> str:
-        """Return a source's mark and keep it for the list; nothing where the text has its address."""
+        """Return the mark of a source and add it to the list; empty if the text shows its URL."""
         url = source.get("url")
         if self._mode == "strip" or (url and url in annotation.get("text", "")):
             return ""
@@ -131,20 +135,17 @@ class CitedText:
         self.sources[number] = f"[{label}]({url})" if url else label
         return f"[^{number}]" if self._mode == "footnotes" else f"[{number}]"
 
-    def _links(self) -> Iterator[re.Match[str]]:
-        return (each for each in _TOKEN.finditer(self._held) if each.group().startswith("sandbox:"))
-
     def _replace(self, start: int, end: int, text: str) -> None:
         moved = len(text) - (end - start)
         behind = self._sent_chars + end
         self.places = [place + moved if place >= behind else place for place in self.places]
         self._held = self._held[:start] + text + self._held[end:]
 
-    def _note(self, at: int) -> None:
-        self.places.append(at)
-
     def _release(self, patience: int) -> str:
-        """Send what is held up to the first mark or link that may still be cited."""
+        """Send the held text up to the first mark or link that an annotation may still claim.
+
+        One that more than `patience` characters follow is not waited for any longer.
+        """
         out = ""
         while match := _TOKEN.search(self._held):
             out += self._send(self._take(match.start()))
@@ -156,7 +157,7 @@ class CitedText:
         return out + self._send(self._take(growing.start() if growing and waits else len(self._held)))
 
     def _give_up(self, chars: int) -> str:
-        """Settle a mark or link that nothing cites: an old mark says nothing, a link stays as it is."""
+        """Drop an old mark that no annotation claims; a link stays as it is."""
         if self._held.startswith("【"):
             self._replace(0, chars, "")
             return ""
@@ -184,9 +185,9 @@ def _escaped(label: str) -> str:
 
 
 class CitationStage:
-    """Between a run's events and an encoder: text and sources come out rendered.
+    """Renders the citations in a run's events on their way to an encoder.
 
-    What all deltas of a message add up to, the sources after it included, is what `RunEnded` tells of it.
+    The deltas of a message, with the list of sources, add up to its text in `RunEnded`.
     """
 
     def __init__(self, mode: CitationMode, file_url: FileUrl) -> None:
@@ -197,7 +198,7 @@ class CitationStage:
         self._open: tuple[str, int] | None = None
 
     def feed(self, event: DomainEvent) -> list[DomainEvent]:
-        """Return what becomes of one event; the last one keeps its sequence number."""
+        """Return the rendered events for one event; the last one keeps its sequence number."""
         match event:
             case TextDelta(kind="text"):
                 closed = self._close() if self._open != (event.message_id, event.index) else []
@@ -213,7 +214,7 @@ class CitationStage:
         return [event]
 
     def ended(self, event: RunEnded) -> RunEnded:
-        """Return the end of a run with its messages and sources rendered."""
+        """Return the end of a run with rendered messages and sources."""
         sources = list(event.sources)
         places: list[int] = []
         messages = [self._message(message, sources, places) for message in event.messages]
@@ -256,21 +257,21 @@ class CitationStage:
         return {**message, "content": content}
 
     def _whole(self, text: Json, sources: list[Json]) -> CitedText:
-        """Render a text that was not followed."""
+        """Render a text that no deltas came for."""
         cited = CitedText(self._mode, self._numbers, self._file_url)
         cited.render(text["value"], list(zip(text["annotations"], sources, strict=False)))
         cited.end()
         return cited
 
 
-class CitingEncoder:
-    """Any encoder, behind a stage that renders citations."""
+class CitingEncoder(Encoder):
+    """An encoder whose events pass a `CitationStage` first."""
 
     def __init__(self, inner: Encoder, stage: CitationStage) -> None:
         self._inner = inner
         self._stage = stage
         self.media_type = inner.media_type
-        self.headers: Mapping[str, str] = inner.headers
+        self.headers = inner.headers
         self.keepalive = inner.keepalive
         self.aborts_on_failure = inner.aborts_on_failure
 
@@ -279,5 +280,5 @@ class CitingEncoder:
         return b"".join(map(self._inner.encode, self._stage.feed(event)))
 
     def close(self) -> bytes:
-        """Return the frames that end the stream."""
+        """Return what ends the stream of the inner encoder."""
         return self._inner.close()

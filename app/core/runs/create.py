@@ -1,9 +1,10 @@
-"""Starting work upstream: the one way in which runs and chats create responses."""
+"""Creates the upstream responses of runs and chats."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,37 +33,25 @@ T = TypeVar("T")
 UNANSWERED_HEADER = "x-unanswered-tool-calls"
 
 
+@dataclass(eq=False)
 class RunCreator:
-    """Creates responses: answered whole, followed as a stream, or left to go on in the background."""
+    """Creates responses, which are awaited whole, followed as a stream, or left in the background."""
 
-    def __init__(
-        self,
-        responses: Responses,
-        mode: BackgroundMode,
-        metadata: ConversationMetadata,
-        rounds: ToolRounds,
-        background: BackgroundTasks,
-        stopped_turns: StoppedTurns,
-        held_runs: HeldRuns,
-        metrics: RunMetrics,
-        *,
-        deadline_seconds: float,
-    ) -> None:
-        self._responses = responses
-        self.mode = mode
-        """Which runs the upstream works on in the background."""
-        self._metadata = metadata
-        self._rounds = rounds
-        self._background = background
-        self._stopped_turns = stopped_turns
-        self._held_runs = held_runs
-        self._metrics = metrics
-        self._deadline_seconds = deadline_seconds
+    responses: Responses
+    mode: BackgroundMode
+    metadata: ConversationMetadata
+    rounds: ToolRounds
+    background: BackgroundTasks
+    stopped_turns: StoppedTurns
+    held_runs: HeldRuns
+    metrics: RunMetrics
+    deadline_seconds: float
 
     async def start(self, scope: RequestScope, context: RunContext, params: Json) -> Json:
-        """Create a response that its client polls, and return it as it is now.
+        """Create a response that its client will poll, and return its current state.
 
-        Where the upstream can, it is created streaming and left at once, so that it can be followed later.
+        It is created as a stream and left at once where the upstream can do that: only a response that was
+        created so can be followed later.
         """
         if "detach" in self.mode.streams:
             stream = await self.open(scope, context, params, on_disconnect="detach")
@@ -73,7 +62,7 @@ class RunCreator:
         return response
 
     async def complete(self, scope: RequestScope, context: RunContext, params: Json) -> RunEnded:
-        """Create a response in the foreground and return the end of its run, which no list shows."""
+        """Create a foreground response and return the end of its run. Lists of runs do not show it."""
         response = await self._whole(scope, params)
         await self._remember(context, params["conversation"], response, is_listed=False)
         return run_ended(response, context)
@@ -88,9 +77,9 @@ class RunCreator:
         before: list[DomainEvent] | None = None,
         is_listed: bool = True,
     ) -> RunStream:
-        """Create a response and return its stream, read until the run exists.
+        """Create a response and return its stream once the run exists.
 
-        `before` are events that go ahead of the run's. Runs in the background are always listed.
+        The events in `before` precede those of the run. Background runs are always listed.
         """
         opening = self._opened(scope, context, params, on_disconnect, is_listed=is_listed)
         if on_disconnect in self.mode.streams:
@@ -101,7 +90,7 @@ class RunCreator:
         return stream
 
     async def leave(self, stream: RunStream, on_disconnect: OnDisconnect) -> None:
-        """See to a run whose client is gone: stop it, let it go on, or read it to its end."""
+        """Stop a run whose client is gone, leave it to the upstream, or read it to its end."""
         if on_disconnect == "cancel":
             await stream.cancel()
             return
@@ -113,8 +102,8 @@ class RunCreator:
             await stream.aclose()
 
     def leave_soon(self, stream: RunStream, on_disconnect: OnDisconnect) -> None:
-        """See to a run whose client is gone, beside the request."""
-        self._background.spawn(self.leave(stream, on_disconnect))
+        """Call `leave` in a background task."""
+        self.background.spawn(self.leave(stream, on_disconnect))
 
     async def _opened(
         self,
@@ -128,8 +117,7 @@ class RunCreator:
         conversation_id = params["conversation"]
         call = partial(self._upstream_stream, params, on_disconnect)
         measurement, (upstream, in_background) = await self._measured(scope, params, call)
-        make = self._background_stream if in_background else self._foreground_stream
-        stream = make(context, params, upstream, measurement)
+        stream = self._stream(context, params, upstream, measurement, in_background=in_background)
         try:
             await stream.prime()
             measurement.created()
@@ -137,7 +125,7 @@ class RunCreator:
                 return stream
             if not in_background:
                 held = HeldRun(conversation_id, partial(self._stop, context, conversation_id, stream))
-                self._held_runs.add(_run_id(context, stream.response), held)
+                self.held_runs.add(_run_id(context, stream.response), held)
             await self._remember(
                 context, conversation_id, stream.response, is_listed=is_listed or in_background
             )
@@ -149,65 +137,62 @@ class RunCreator:
     async def _upstream_stream(
         self, params: Json, on_disconnect: OnDisconnect
     ) -> tuple[UpstreamStream, bool]:
-        """Return the stream of a new response, and whether that lives on without it."""
+        """Return the stream of a new response, and whether it is a background response."""
         background = on_disconnect in self.mode.streams
         try:
-            return await self._responses.open_stream(params, background=background), background
+            return await self.responses.open_stream(params, background=background), background
         except BackgroundRefusedError:
             if not background:
                 raise
         self.mode.refuse_streams()
         return await self._upstream_stream(params, on_disconnect)
 
-    def _background_stream(
-        self, context: RunContext, params: Json, upstream: UpstreamStream, measurement: RunMeasurement
+    def _stream(
+        self,
+        context: RunContext,
+        params: Json,
+        upstream: UpstreamStream,
+        measurement: RunMeasurement,
+        *,
+        in_background: bool,
     ) -> RunStream:
-        return BackgroundStream(
-            _translator(context),
-            upstream,
-            self._responses,
-            measurement=measurement,
-            deadline=self._deadline(),
-            on_expired=partial(self.note_expired, params["conversation"], context),
-        )
-
-    def _foreground_stream(
-        self, context: RunContext, params: Json, upstream: UpstreamStream, measurement: RunMeasurement
-    ) -> RunStream:
-        return ForegroundStream(
-            _translator(context),
-            upstream,
-            measurement=measurement,
-            deadline=self._deadline(),
-            on_closed=partial(self._closed, context, params, time.time()),
-        )
+        translator = RunTranslator(context, resumed=context.first_response_id is not None)
+        deadline = asyncio.get_running_loop().time() + self.deadline_seconds
+        if in_background:
+            expired = partial(self.note_expired, params["conversation"], context)
+            return BackgroundStream(translator, upstream, measurement, deadline, self.responses, expired)
+        closed = partial(self._closed, context, params, time.time())
+        return ForegroundStream(translator, upstream, measurement, deadline, closed)
 
     def _closed(
         self, context: RunContext, params: Json, began_at: float, stream: ForegroundStream, status: str | None
     ) -> None:
-        """Hold a foreground run no more; keep its turn if it ended as `status` before its response did."""
+        """Forget a foreground run that is over, and keep its turn if it was cut off.
+
+        `status` is how the run ended if the upstream did not end it, else None.
+        """
         run_id = _run_id(context, stream.response)
-        self._held_runs.discard(run_id)
+        self.held_runs.discard(run_id)
         if status is None:
             return
         if status == "cancelled":
-            self._metrics.run_cancelled()
+            self.metrics.run_cancelled()
         turn = StoppedTurn(
             params["conversation"], began_at, _messages(params), stream.said(), (run_id, status)
         )
-        self._stopped_turns.keep(turn)
+        self.stopped_turns.keep(turn)
 
     async def _stop(self, context: RunContext, conversation_id: str, stream: RunStream) -> Json | None:
-        """Stop a held run and keep its turn; None if it has just ended by itself."""
+        """Stop a held run, keep its turn and return the cancelled Run; None if the run has just ended."""
         if stream.is_ended or stream.response is None:
             return None
         await stream.cancel()
-        await self._stopped_turns.wait(conversation_id)
+        await self.stopped_turns.wait(conversation_id)
         return run_object(stream.response, context, status="cancelled")
 
     async def _started(self, scope: RequestScope, params: Json) -> Json:
         if self.mode.runs:
-            call = partial(self._responses.create_in_background, params)
+            call = partial(self.responses.create_in_background, params)
             try:
                 return await self._repaired(scope, params, call)
             except BackgroundRefusedError:
@@ -215,7 +200,7 @@ class RunCreator:
         return await self._whole(scope, params)
 
     async def _whole(self, scope: RequestScope, params: Json) -> Json:
-        call = partial(self._responses.create, params)
+        call = partial(self.responses.create, params)
         measurement, response = await self._measured(scope, params, call)
         measurement.created()
         measurement.left(response)
@@ -224,35 +209,38 @@ class RunCreator:
     async def _measured(
         self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]
     ) -> tuple[RunMeasurement, T]:
-        """Make the call that creates a response; one that is cut off keeps at least the question."""
+        """Make the call that creates a response; if it is cancelled, keep the question of the turn."""
         began_at = time.time()
-        measurement = self._metrics.begin(params)
+        measurement = self.metrics.begin(params)
         try:
             with measurement.inside():
                 return measurement, await self._repaired(scope, params, call)
         except asyncio.CancelledError as exc:
             measurement.failed(exc)
-            self._stopped_turns.keep(StoppedTurn(params["conversation"], began_at, _messages(params), []))
+            self.stopped_turns.keep(StoppedTurn(params["conversation"], began_at, _messages(params), []))
             raise
         except BaseException as exc:
             measurement.failed(exc)
             raise
 
     async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call, again after answering the tool calls that an earlier turn left open."""
+        """Make a call, and repeat it after answering tool calls that an earlier turn left open."""
         try:
             return await call()
         except UpstreamMissingError as exc:
             raise not_found("thread") from exc
         except ToolOutputMissingError:
-            answered = await self._rounds.repair(params["conversation"])
+            answered = await self.rounds.repair(params["conversation"])
             if not answered:
                 raise
         scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
         return await call()
 
     async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:
-        """Await an opening that nothing cuts off: a background run of unknown id could not be stopped."""
+        """Await an opening to its end even if the caller is cancelled.
+
+        A background run whose id is not known yet could not be stopped.
+        """
         task = asyncio.create_task(opening)
 
         async def abandon() -> None:
@@ -262,7 +250,7 @@ class RunCreator:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            self._background.spawn(abandon())
+            self.background.spawn(abandon())
             raise
 
     async def _remember(
@@ -271,34 +259,27 @@ class RunCreator:
         response_id = response["id"]
         note(thread_id=context.thread_id, run_id=context.ids.run(_run_id(context, response)))
         if (first_id := context.first_response_id) is not None:
-            await self._metadata.note(
+            await self.metadata.note(
                 conversation_id, lambda history: history.set_round(first_id, response_id)
             )
         elif is_listed:
-            self._metadata.note_run(conversation_id, response_id)
+            self.metadata.note_run(conversation_id, response_id)
 
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
-        """Remember soon that a run expired: upstream it is only cancelled."""
+        """Note in the background that a run expired; the upstream only knows that it was cancelled."""
         first_id = context.first_response_id or response_id
 
         def change(history: RunHistory) -> None:
             history.set_ended(first_id, "expired")
 
-        self._background.spawn(self._metadata.note(conversation_id, change))
-
-    def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._deadline_seconds
-
-
-def _translator(context: RunContext) -> RunTranslator:
-    return RunTranslator(context, resumed=context.first_response_id is not None)
+        self.background.spawn(self.metadata.note(conversation_id, change))
 
 
 def _run_id(context: RunContext, response: Json | None) -> str:
-    """Return the first response of a run; empty while there is none."""
+    """Return the id of a run's first response; an empty string before it exists."""
     return context.first_response_id or (str(response["id"]) if response else "")
 
 
 def _messages(params: Json) -> list[Json]:
-    """Return the messages of a request's input."""
+    """Return the messages in the input of a request."""
     return [item for item in params.get("input") or [] if item.get("type") == "message"]

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 import structlog
@@ -40,13 +40,13 @@ class HeldRun:
     stop: Callable[[], Awaitable[Json | None]]
 
 
+@dataclass(eq=False)
 class HeldRuns:
     """The foreground runs of this replica by their first response; with Redis, those of all replicas."""
 
-    def __init__(self, background: BackgroundTasks, redis: SharedRedis | None) -> None:
-        self._background = background
-        self._redis = redis
-        self._held: dict[str, HeldRun] = {}
+    background: BackgroundTasks
+    redis: SharedRedis | None
+    _held: dict[str, HeldRun] = field(default_factory=dict, init=False)
 
     def add(self, response_id: str, run: HeldRun) -> None:
         """Hold a run until `discard`."""
@@ -59,18 +59,18 @@ class HeldRuns:
     async def stop(self, response_id: str, conversation_id: str) -> Json | None:
         """Stop a run of a conversation and return the cancelled Run; None if no replica in reach holds it."""
         run = await self._stop_here(response_id, conversation_id)
-        if run is None and self._redis is not None:
+        if run is None and self.redis is not None:
             with suppress(RedisAwayError):
-                run = await self._stop_elsewhere(self._redis, response_id, conversation_id)
+                run = await self._stop_elsewhere(self.redis, response_id, conversation_id)
         return run
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Stop runs that other replicas ask for, while the block lasts."""
-        if self._redis is None:
+        if self.redis is None:
             yield
             return
-        listener = asyncio.create_task(self._listen(self._redis))
+        listener = asyncio.create_task(self._listen(self.redis))
         try:
             yield
         finally:
@@ -109,7 +109,7 @@ class HeldRuns:
                     while True:
                         message = await channel.get_message(timeout=_LISTEN_SECONDS)
                         if message is not None:
-                            self._background.spawn(self._answer(redis, message["data"]))
+                            self.background.spawn(self._answer(redis, message["data"]))
             except (RedisError, OSError):
                 await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
 

@@ -41,43 +41,37 @@ class RunView:
         return run_object(self.response, self.context, status=self.status)
 
 
+@dataclass(eq=False)
 class RunLookup:
     """Reads runs and their steps."""
 
-    def __init__(
-        self,
-        conversations: Conversations,
-        responses: Responses,
-        metadata: ConversationMetadata,
-        params: RunParams,
-    ) -> None:
-        self._conversations = conversations
-        self._responses = responses
-        self._metadata = metadata
-        self._params = params
+    conversations: Conversations
+    responses: Responses
+    metadata: ConversationMetadata
+    params: RunParams
 
     async def view(self, scope: RequestScope, thread_id: str, run_id: str) -> RunView:
         """Look a run up; 404 where it is unknown, foreign, gone, or another thread's."""
         conversation_id, first_id = scope.conversation(thread_id, of="run"), scope.response(run_id)
         with not_found_as("run"):
-            response = await self._responses.get(first_id)
+            response = await self.responses.get(first_id)
         if _conversation_of(response) not in {None, conversation_id}:
             raise not_found("run")
         return await self._view(
-            self._params.context(scope, thread_id, first_id), conversation_id, response, None
+            self.params.context(scope, thread_id, first_id), conversation_id, response, None
         )
 
     async def views(self, scope: RequestScope, thread_id: str) -> list[RunView]:
         """Look up every remembered run of a thread, newest first; those gone upstream are left out."""
         conversation_id = scope.conversation(thread_id)
         with not_found_as("thread"):
-            _, history = await self._metadata.read(conversation_id)
+            _, history = await self.metadata.read(conversation_id)
 
         async def look(first_id: str) -> RunView | None:
             try:
-                response = await self._responses.get(first_id)
+                response = await self.responses.get(first_id)
                 return await self._view(
-                    self._params.context(scope, thread_id, first_id), conversation_id, response, history
+                    self.params.context(scope, thread_id, first_id), conversation_id, response, history
                 )
             except UpstreamMissingError:
                 return None
@@ -90,7 +84,7 @@ class RunLookup:
         responses = [view.response]
         while (previous := RunRounds.read(responses[0]).previous) and len(responses) < _MAX_ROUNDS:
             with not_found_as("run"):
-                responses.insert(0, await self._responses.get(previous))
+                responses.insert(0, await self.responses.get(previous))
         outputs = await self._outputs(view.conversation_id, responses)
         run = view.run()
         earlier = run | {"status": "completed", "usage": None}
@@ -108,10 +102,10 @@ class RunLookup:
         if status in {"requires_action", "cancelled"} or _was_in_foreground(response, status):
             if history is None:
                 with not_found_as("thread"):
-                    _, history = await self._metadata.read(conversation_id)
+                    _, history = await self.metadata.read(conversation_id)
             ended = history.ended_as(first_id)
             if (current_id := history.current_of(first_id)) != first_id:
-                response = await self._responses.get(current_id)
+                response = await self.responses.get(current_id)
                 status = run_status(response)
         status = ended or await self._in_time(context, conversation_id, response, status)
         return RunView(conversation_id, first_id, response, status, context)
@@ -126,12 +120,12 @@ class RunLookup:
         if status in LIVE:
             await self._stop(response["id"])
             first_id = context.first_response_id or response["id"]
-            await self._metadata.note(conversation_id, lambda history: history.set_ended(first_id, "expired"))
+            await self.metadata.note(conversation_id, lambda history: history.set_ended(first_id, "expired"))
         return "expired"
 
     async def _stop(self, response_id: str) -> None:
         try:
-            await self._responses.cancel(response_id)
+            await self.responses.cancel(response_id)
         except UpstreamError:
             return
 
@@ -143,7 +137,7 @@ class RunLookup:
         if not wanted:
             return outputs
         seen = 0
-        async for item in self._conversations.items(conversation_id, order="desc"):
+        async for item in self.conversations.items(conversation_id, order="desc"):
             seen += 1
             if item.get("type") == "function_call_output" and item.get("call_id") in wanted:
                 outputs[item["call_id"]] = _text_of(item.get("output"))

@@ -1,8 +1,9 @@
-"""Following a run again, from its start or from an event on, without any state of our own."""
+"""Follows a run again, from its start or after an event, without state of our own."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
 from app.core.caller import RequestScope
@@ -22,8 +23,7 @@ _POLL_SECONDS = 0.5
 class ResumedRun:
     """A followed run without the events up to a sequence number.
 
-    The upstream is always read from the run's first event: only so are open parts known, and what a client
-    gets does not depend on where another one left off.
+    The upstream is always read from the run's first event, because only that tells which parts are open.
     """
 
     def __init__(self, stream: "RunStream | PolledRun", starting_after: int | None) -> None:
@@ -32,7 +32,7 @@ class ResumedRun:
 
     @property
     def is_ended(self) -> bool:
-        """Whether the terminal event was produced."""
+        """Whether the terminal event has been produced."""
         return self._stream.is_ended
 
     async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
@@ -41,7 +41,7 @@ class ResumedRun:
                 yield left
 
     def fail(self, error: Json) -> list[DomainEvent]:
-        """End the stream from this side."""
+        """End the stream with an error event of our own."""
         return self._stream.fail(error)
 
     async def aclose(self) -> None:
@@ -49,7 +49,7 @@ class ResumedRun:
         await self._stream.aclose()
 
     def _later(self, events: list[DomainEvent]) -> list[DomainEvent]:
-        """Drop what was seen already; an event without a number belongs to the next one that has one."""
+        """Drop what the client has seen; an event without a number belongs to the next one with a number."""
         if self._starting_after is None:
             return events
         last_seen = max(
@@ -64,7 +64,7 @@ class ResumedRun:
 
 
 class PolledRun:
-    """A run that cannot be followed upstream: polled until it ends, then told from its response."""
+    """A run that cannot be followed upstream: it is polled until it ends, then retold from its response."""
 
     def __init__(
         self, translator: RunTranslator, view: RunView, look: Callable[[], Awaitable[RunView]]
@@ -76,7 +76,7 @@ class PolledRun:
 
     @property
     def is_ended(self) -> bool:
-        """Whether the terminal event was produced."""
+        """Whether the terminal event has been produced."""
         return self._translator.is_ended
 
     async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
@@ -92,37 +92,29 @@ class PolledRun:
             yield self._numbered(self._translator.retell(view.response, status=view.status))
 
     def fail(self, error: Json) -> list[DomainEvent]:
-        """End the stream from this side; the run itself is not touched."""
+        """End the stream with an error event; the run itself goes on."""
         self._translator.is_ended = True
         return [StreamFailed(error)]
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
     def _numbered(self, events: list[DomainEvent]) -> list[DomainEvent]:
-        """Count the events: a finished response is told the same way every time, so numbers hold."""
+        """Number the events; retelling the same response always gives the same numbers."""
         for event in events:
             event.sequence, self._count = self._count, self._count + 1
         return events
 
 
+@dataclass(eq=False)
 class ResumeService:
     """The service behind `/threads/{thread_id}/runs/{run_id}/events`."""
 
-    def __init__(
-        self,
-        responses: Responses,
-        lookup: RunLookup,
-        creator: RunCreator,
-        metrics: RunMetrics,
-        *,
-        deadline_seconds: float,
-    ) -> None:
-        self._responses = responses
-        self._lookup = lookup
-        self._creator = creator
-        self._metrics = metrics
-        self._deadline_seconds = deadline_seconds
+    responses: Responses
+    lookup: RunLookup
+    creator: RunCreator
+    metrics: RunMetrics
+    deadline_seconds: float
 
     async def open(
         self, scope: RequestScope, thread_id: str, run_id: str, starting_after: int | None
@@ -131,25 +123,21 @@ class ResumeService:
 
         Upstream: GET responses/{r}?stream=true, else GET responses/{r} until it ends.
         """
-        view = await self._lookup.view(scope, thread_id, run_id)
+        view = await self.lookup.view(scope, thread_id, run_id)
         translator = RunTranslator(
             view.context,
             resumed=view.response["id"] != view.first_id,
             ended_as=None if view.is_live else view.status,
         )
         try:
-            upstream = await self._responses.follow(view.response["id"])
+            upstream = await self.responses.follow(view.response["id"])
         except (UpstreamRefusedError, UpstreamMissingError):
-            polled = PolledRun(translator, view, lambda: self._lookup.view(scope, thread_id, run_id))
+            polled = PolledRun(translator, view, lambda: self.lookup.view(scope, thread_id, run_id))
             return ResumedRun(polled, starting_after)
+        expired = partial(self.creator.note_expired, view.conversation_id, view.context)
+        watch, deadline = self.metrics.watch(), self._deadline(view)
         stream = BackgroundStream(
-            translator,
-            upstream,
-            self._responses,
-            measurement=self._metrics.watch(),
-            deadline=self._deadline(view),
-            on_expired=partial(self._creator.note_expired, view.conversation_id, view.context),
-            is_ours=False,
+            translator, upstream, watch, deadline, self.responses, expired, is_ours=False
         )
         try:
             await stream.prime()
@@ -159,7 +147,7 @@ class ResumeService:
         return ResumedRun(stream, starting_after)
 
     def _deadline(self, view: RunView) -> float:
-        """Return when a run expires, on the loop's clock; one that has ended gets the time to be read."""
+        """Return when a run expires, on the loop's clock; a run that has ended gets the full time again."""
         expires_at = view.run()["expires_at"] if view.is_live else None
-        left = self._deadline_seconds if expires_at is None else expires_at - time.time()
+        left = self.deadline_seconds if expires_at is None else expires_at - time.time()
         return asyncio.get_running_loop().time() + left

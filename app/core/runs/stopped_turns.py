@@ -44,6 +44,7 @@ class StoppedTurn:
     run: tuple[str, str] | None = None
 
 
+@dataclass(eq=False)
 class StoppedTurns:
     """Appends to conversations what stopped turns would lose; the next turn on such a thread waits for it.
 
@@ -51,27 +52,24 @@ class StoppedTurns:
     conversation is left as it is.
     """
 
-    def __init__(
-        self, conversations: Conversations, metadata: ConversationMetadata, lock: ConversationLock
-    ) -> None:
-        self._conversations = conversations
-        self._metadata = metadata
-        self._lock = lock
+    conversations: Conversations
+    metadata: ConversationMetadata
+    lock: ConversationLock
 
     def keep(self, turn: StoppedTurn) -> None:
         """Append what is missing of a turn, beside the request."""
-        self._lock.hold(turn.conversation_id, self._keep(turn))
+        self.lock.hold(turn.conversation_id, self._keep(turn))
 
     async def wait(self, conversation_id: str) -> None:
         """Return when no stopped turn of the conversation is left to be kept."""
-        await self._lock.wait(conversation_id)
+        await self.lock.wait(conversation_id)
 
     async def _keep(self, turn: StoppedTurn) -> None:
         try:
             await self._append_missing(turn)
             if turn.run is not None:
                 first_id, status = turn.run
-                await self._metadata.note(
+                await self.metadata.note(
                     turn.conversation_id, lambda history: history.set_ended(first_id, status)
                 )
         except ServiceError as exc:
@@ -106,18 +104,18 @@ class StoppedTurns:
         for start in range(0, len(items), ITEMS_PER_CALL):
             some = items[start : start + ITEMS_PER_CALL]
             try:
-                await self._conversations.append(conversation_id, some)
+                await self.conversations.append(conversation_id, some)
             except ConversationLockedError:
                 raise
             except UpstreamRefusedError:
                 # Not every upstream takes the status of a message that it is given.
                 plain = [{key: value for key, value in item.items() if key != "status"} for item in some]
-                await self._conversations.append(conversation_id, plain)
+                await self.conversations.append(conversation_id, plain)
 
     async def _newest(self, conversation_id: str) -> list[Json]:
         """Return the newest items, newest first."""
         found: list[Json] = []
-        async for item in self._conversations.items(conversation_id, page_items=_NEWEST_ITEMS):
+        async for item in self.conversations.items(conversation_id, page_items=_NEWEST_ITEMS):
             found.append(item)
             if len(found) == _NEWEST_ITEMS:
                 break

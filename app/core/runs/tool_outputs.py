@@ -1,6 +1,7 @@
 """Tool calls that wait for the client: answering them, giving them up, repairing threads that were left."""
 
 import re
+from dataclasses import dataclass
 
 from app.core.errors import BadRequestError
 from app.core.runs.lookup import RunView
@@ -19,18 +20,18 @@ _SCAN_ITEMS = 200
 _CALL_ID = re.compile(r"[A-Za-z0-9_.-]{1,80}\Z")
 
 
+@dataclass(eq=False)
 class ToolRounds:
     """Keeps a conversation's function calls answered: an open one makes every later turn fail upstream."""
 
-    def __init__(self, conversations: Conversations, metadata: ConversationMetadata) -> None:
-        self._conversations = conversations
-        self._metadata = metadata
+    conversations: Conversations
+    metadata: ConversationMetadata
 
     async def give_up(self, view: RunView) -> None:
         """Answer the calls of a run that is cancelled while it waits."""
         items = [output_item(call["id"], CANCELLED) for call in pending_calls(view.response)]
-        await self._conversations.add_items(view.conversation_id, items)
-        await self._metadata.note(
+        await self.conversations.add_items(view.conversation_id, items)
+        await self.metadata.note(
             view.conversation_id, lambda history: history.set_ended(view.first_id, "cancelled")
         )
 
@@ -40,14 +41,14 @@ class ToolRounds:
         if not open_calls:
             return []
         items = [output_item(call_id, NOT_ANSWERED) for call_id in open_calls]
-        await self._conversations.add_items(conversation_id, items)
+        await self.conversations.add_items(conversation_id, items)
 
         def expire(history: RunHistory) -> None:
             for item_id in open_calls.values():
                 if first_id := history.run_of_message(item_id):
                     history.set_ended(first_id, "expired")
 
-        await self._metadata.note(conversation_id, expire)
+        await self.metadata.note(conversation_id, expire)
         return [call_id for call_id in open_calls if _CALL_ID.match(call_id)]
 
     async def _open_calls(self, conversation_id: str) -> dict[str, str]:
@@ -55,7 +56,7 @@ class ToolRounds:
         answered: set[str] = set()
         found: dict[str, str] = {}
         seen = 0
-        async for item in self._conversations.items(conversation_id, order="desc"):
+        async for item in self.conversations.items(conversation_id, order="desc"):
             seen += 1
             call_id = str(item.get("call_id"))
             if item.get("type") == "function_call_output":

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect, Settings
@@ -23,23 +24,15 @@ FILES_ALONE: Json = {"role": "user", "text": ""}
 """The one message of a turn that consists of files."""
 
 
+@dataclass(eq=False)
 class Chat:
     """The service behind `/chat` and `/ag-ui`: every turn is a run, followed to its end."""
 
-    def __init__(
-        self,
-        conversations: Conversations,
-        creator: RunCreator,
-        runs: Runs,
-        params: RunParams,
-        settings: Settings,
-    ) -> None:
-        self._conversations = conversations
-        self._creator = creator
-        self._mode = creator.mode
-        self._runs = runs
-        self._params = params
-        self._max_chars = settings.max_message_chars
+    conversations: Conversations
+    creator: RunCreator
+    runs: Runs
+    params: RunParams
+    settings: Settings
 
     async def answer(
         self,
@@ -54,18 +47,18 @@ class Chat:
         Upstream: POST conversations for a new thread, and POST responses: a plain one where the run may end
         with its client, else a stream in the background.
         """
-        if body.tool_outputs is None and on_disconnect not in self._mode.streams:
+        if body.tool_outputs is None and on_disconnect not in self.creator.mode.streams:
             before, items = self._turn(scope, body, files)
             context, params = await self._prepared(scope, body.thread_id, before, items)
             try:
-                return await self._creator.complete(scope, context, params)
+                return await self.creator.complete(scope, context, params)
             except ConversationLockedError as exc:
                 raise _busy() from exc
         stream = await self.open(scope, body, files, on_disconnect=on_disconnect)
         try:
             ended = await _last_event(stream)
         except asyncio.CancelledError:
-            self._creator.leave_soon(stream, on_disconnect)
+            self.creator.leave_soon(stream, on_disconnect)
             raise
         except BaseException:
             await stream.aclose()
@@ -88,7 +81,7 @@ class Chat:
         if body.tool_outputs is not None and body.run_id and body.thread_id:
             outputs = ToolOutputsSubmit.model_construct(tool_outputs=body.tool_outputs)
             try:
-                return await self._runs.submit_stream(
+                return await self.runs.submit_stream(
                     scope, body.thread_id, body.run_id, outputs, on_disconnect=on_disconnect
                 )
             except ConversationLockedError as exc:
@@ -108,7 +101,7 @@ class Chat:
         """Start a turn with ready input items; `before` are what a new thread begins with."""
         context, params = await self._prepared(scope, thread_id, before, items)
         try:
-            return await self._creator.open(
+            return await self.creator.open(
                 scope, context, params, on_disconnect=on_disconnect, is_listed=False
             )
         except ConversationLockedError as exc:
@@ -120,18 +113,16 @@ class Chat:
         """Return how the turn's run is shown, and the parameters of its response."""
         if thread_id is None:
             scope.check_new_thread()
-            conversation_id = (await self._conversations.create(before, {}))["id"]
+            conversation_id = (await self.conversations.create(before, {}))["id"]
             thread_id = scope.ids.thread(conversation_id)
         else:
             conversation_id = scope.conversation(thread_id)
         scope.headers["x-thread-id"] = thread_id
         resources: Json = {}
-        if self._params.uses_files:
-            resources = await self._runs.resources(conversation_id)
-        params = self._params.for_chat(scope, resources)
-        return self._params.context(scope, thread_id, is_brief=True), turn_body(
-            params, conversation_id, items
-        )
+        if self.params.uses_files:
+            resources = await self.runs.resources(conversation_id)
+        params = self.params.for_chat(scope, resources)
+        return self.params.context(scope, thread_id, is_brief=True), turn_body(params, conversation_id, items)
 
     def history(self, messages: list[Json], thread_id: str | None) -> tuple[list[Json], list[Json]]:
         """Split a frontend's history into what a new thread begins with and this turn's input.
@@ -163,9 +154,9 @@ class Chat:
         return [], [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]
 
     def _check_length(self, text: str, param: str) -> None:
-        if len(text) > self._max_chars:
+        if len(text) > (limit := self.settings.max_message_chars):
             raise BadRequestError(
-                f"The text is longer than {self._max_chars} characters. Shorten it or attach a file.",
+                f"The text is longer than {limit} characters. Shorten it or attach a file.",
                 param=param,
                 code="string_above_max_length",
             )

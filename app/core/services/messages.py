@@ -32,33 +32,25 @@ class Cursor:
     before: str | None = None
 
 
+@dataclass(eq=False)
 class Messages:
     """The service behind `/threads/{thread_id}/messages`."""
 
-    def __init__(
-        self,
-        conversations: Conversations,
-        metadata: ConversationMetadata,
-        attachments: Attachments,
-        unsupported: UnsupportedParams,
-        assistant_id: str,
-        settings: Settings,
-    ) -> None:
-        self._conversations = conversations
-        self._metadata = metadata
-        self._attachments = attachments
-        self._unsupported = unsupported
-        self._max_chars = settings.max_message_chars
-        self._assistant_id = assistant_id
+    conversations: Conversations
+    metadata: ConversationMetadata
+    attachments: Attachments
+    unsupported: UnsupportedParams
+    assistant_id: str
+    settings: Settings
 
     async def create(self, scope: RequestScope, thread_id: str, body: MessageCreate) -> Json:
         """Add a message; waits a moment for a busy thread. Upstream: POST conversations/{c}/items."""
         conversation_id = scope.conversation(thread_id)
-        attached = await self._attachments.find(scope, [body])
+        attached = await self.attachments.find(scope, [body])
         items = self.to_items(scope, [body], attached)
         with not_found_as("thread"):
-            await self._attachments.remember(conversation_id, attached[0])
-            stored = await self._conversations.add_items(conversation_id, items)
+            await self.attachments.remember(conversation_id, attached[0])
+            stored = await self.conversations.add_items(conversation_id, items)
         created_at = created_at_of(stored[0]["id"]) or await self._thread_created_at(conversation_id)
         return self._object(scope, thread_id, stored[0], None, created_at)
 
@@ -67,7 +59,7 @@ class Messages:
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
             (conversation, history), item = await gather_pair(
-                self._metadata.read(conversation_id), self._conversations.get_item(conversation_id, item_id)
+                self.metadata.read(conversation_id), self.conversations.get_item(conversation_id, item_id)
             )
         if item.get("type") != "message":
             raise not_found("message")
@@ -77,8 +69,8 @@ class Messages:
         """Delete a message. Upstream: DELETE conversations/{c}/items/{i}."""
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
-            await self._conversations.get_item(conversation_id, item_id)
-            await self._conversations.delete_item(conversation_id, item_id)
+            await self.conversations.get_item(conversation_id, item_id)
+            await self.conversations.delete_item(conversation_id, item_id)
         return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
 
     async def list_page(
@@ -90,7 +82,7 @@ class Messages:
         """
         conversation_id = scope.conversation(thread_id)
         response_id = scope.response(run_id) if run_id else None
-        reading = self._metadata.read(conversation_id)
+        reading = self.metadata.read(conversation_id)
         with not_found_as("thread"):
             if response_id is None:
                 window = self._window(scope, conversation_id, cursor)
@@ -117,13 +109,13 @@ class Messages:
         items = []
         for number, (message, files) in enumerate(zip(messages, attached, strict=True)):
             name = f"{prefix}[{number}]." if prefix else ""
-            self._unsupported.check(message, scope, name)
+            self.unsupported.check(message, scope, name)
             if message.metadata:
                 scope.ignore([f"{name}metadata"])
             dumped = message.model_dump()
-            if text_length(dumped) > self._max_chars:
+            if text_length(dumped) > (limit := self.settings.max_message_chars):
                 raise BadRequestError(
-                    f"The text is longer than {self._max_chars} characters. Shorten it or attach a file.",
+                    f"The text is longer than {limit} characters. Shorten it or attach a file.",
                     param=f"{name}content",
                     code="string_above_max_length",
                 )
@@ -138,7 +130,7 @@ class Messages:
             raise not_found("file", param="file_id") from None
 
     async def _thread_created_at(self, conversation_id: str) -> int:
-        conversation = await self._conversations.get(conversation_id)
+        conversation = await self.conversations.get(conversation_id)
         return int(conversation.get("created_at") or 0)
 
     async def _window(
@@ -173,7 +165,7 @@ class Messages:
         self, conversation_id: str, order: str, after: str | None, page_items: int, cursor: Cursor
     ) -> AsyncIterator[Json]:
         try:
-            async for item in self._conversations.items(
+            async for item in self.conversations.items(
                 conversation_id, order=order, after=after, page_items=page_items
             ):
                 yield item
@@ -199,7 +191,7 @@ class Messages:
             item,
             scope.ids,
             thread_id=thread_id,
-            assistant_id=self._assistant_id,
+            assistant_id=self.assistant_id,
             run_id=run_id,
             created_at=created_at,
         )

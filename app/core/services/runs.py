@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from app.core.caller import RequestScope
@@ -28,59 +29,46 @@ from app.translate.events import DomainEvent, Json, ThreadCreated
 from app.translate.objects import page, run_object, run_status
 
 
+@dataclass(eq=False)
 class Runs:
     """The service behind `/threads/{thread_id}/runs`."""
 
-    def __init__(
-        self,
-        conversations: Conversations,
-        responses: Responses,
-        creator: RunCreator,
-        held_runs: HeldRuns,
-        lookup: RunLookup,
-        rounds: ToolRounds,
-        threads: Threads,
-        messages: Messages,
-        attachments: Attachments,
-        params: RunParams,
-        unsupported: UnsupportedParams,
-    ) -> None:
-        self._conversations = conversations
-        self._responses = responses
-        self._creator = creator
-        self._held_runs = held_runs
-        self._lookup = lookup
-        self._rounds = rounds
-        self._threads = threads
-        self._messages = messages
-        self._attachments = attachments
-        self._params = params
-        self._unsupported = unsupported
-        self._answers: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+    conversations: Conversations
+    responses: Responses
+    creator: RunCreator
+    held_runs: HeldRuns
+    lookup: RunLookup
+    rounds: ToolRounds
+    threads: Threads
+    messages: Messages
+    attachments: Attachments
+    params: RunParams
+    unsupported: UnsupportedParams
+    _answers: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary, init=False)
 
     async def create(self, scope: RequestScope, thread_id: str, body: RunCreate) -> Json:
         """Start a run. Upstream: POST responses with `background` and `store`."""
         context, params = await self._prepared(scope, thread_id, body)
-        return run_object(await self._creator.start(scope, context, params), context)
+        return run_object(await self.creator.start(scope, context, params), context)
 
     async def create_stream(
         self, scope: RequestScope, thread_id: str, body: RunCreate, *, on_disconnect: OnDisconnect
     ) -> RunStream:
         """Start a run and follow it. Upstream: POST responses with `stream`."""
         context, params = await self._prepared(scope, thread_id, body)
-        return await self._creator.open(scope, context, params, on_disconnect=on_disconnect)
+        return await self.creator.open(scope, context, params, on_disconnect=on_disconnect)
 
     async def create_with_thread(self, scope: RequestScope, body: ThreadRunCreate) -> Json:
         """Create a thread and start a run on it."""
         _, context, params = await self._prepared_with_thread(scope, body)
-        return run_object(await self._creator.start(scope, context, params), context)
+        return run_object(await self.creator.start(scope, context, params), context)
 
     async def stream_with_thread(
         self, scope: RequestScope, body: ThreadRunCreate, *, on_disconnect: OnDisconnect
     ) -> RunStream:
         """Create a thread, start a run on it, and follow it."""
         thread, context, params = await self._prepared_with_thread(scope, body)
-        return await self._creator.open(
+        return await self.creator.open(
             scope, context, params, before=[ThreadCreated(thread)], on_disconnect=on_disconnect
         )
 
@@ -89,21 +77,21 @@ class Runs:
 
         Upstream: GET responses/{r}, and the conversation where tool calls or deadlines matter.
         """
-        return await self._lookup.view(scope, thread_id, run_id)
+        return await self.lookup.view(scope, thread_id, run_id)
 
     async def list_page(self, scope: RequestScope, thread_id: str, cursor: Cursor) -> Json:
         """List the runs that the thread remembers, the last ten."""
-        runs = [view.run() for view in await self._lookup.views(scope, thread_id)]
+        runs = [view.run() for view in await self.lookup.views(scope, thread_id)]
         return _page(runs, cursor, "run")
 
     async def list_steps(self, scope: RequestScope, thread_id: str, run_id: str, cursor: Cursor) -> Json:
         """List the steps of a run over all its rounds."""
-        steps = await self._lookup.steps(await self.view(scope, thread_id, run_id))
+        steps = await self.lookup.steps(await self.view(scope, thread_id, run_id))
         return _page(steps[::-1], cursor, "run step")
 
     async def get_step(self, scope: RequestScope, thread_id: str, run_id: str, step_id: str) -> Json:
         """Read one step."""
-        steps = await self._lookup.steps(await self.view(scope, thread_id, run_id))
+        steps = await self.lookup.steps(await self.view(scope, thread_id, run_id))
         found = next((step for step in steps if step["id"] == step_id), None)
         if found is None:
             raise not_found("step")
@@ -114,17 +102,17 @@ class Runs:
 
         Runs that a replica in reach streams in the foreground are stopped there; no upstream call is made.
         """
-        held = await self._held_runs.stop(scope.response(run_id), scope.conversation(thread_id, of="run"))
+        held = await self.held_runs.stop(scope.response(run_id), scope.conversation(thread_id, of="run"))
         if held is not None:
             return held
         view = await self.view(scope, thread_id, run_id)
         if view.status == "requires_action":
-            await self._rounds.give_up(view)
+            await self.rounds.give_up(view)
             return run_object(view.response, view.context, status="cancelled")
         if not view.is_live:
             raise _not_cancellable(view.status)
         try:
-            response = await self._responses.cancel(view.response["id"])
+            response = await self.responses.cancel(view.response["id"])
         except UpstreamRefusedError as exc:
             view = await self.view(scope, thread_id, run_id)
             raise (_held_elsewhere() if view.is_live else _not_cancellable(view.status)) from exc
@@ -136,7 +124,7 @@ class Runs:
         async with self._answering(run_id):
             view = await self.view(scope, thread_id, run_id)
             params = await self._next_round(scope, view, body)
-            return run_object(await self._creator.start(scope, view.context, params), view.context)
+            return run_object(await self.creator.start(scope, view.context, params), view.context)
 
     async def submit_stream(
         self,
@@ -152,7 +140,7 @@ class Runs:
             view = await self.view(scope, thread_id, run_id)
             params = await self._next_round(scope, view, body)
             before: list[DomainEvent] = answered_step(view, body.tool_outputs)
-            return await self._creator.open(
+            return await self.creator.open(
                 scope, view.context, params, before=before, on_disconnect=on_disconnect
             )
 
@@ -163,46 +151,46 @@ class Runs:
     async def resources(self, conversation_id: str) -> Json:
         """Return the thread's tool resources; asked only where a tool could use them."""
         with not_found_as("thread"):
-            conversation = await self._conversations.get(conversation_id)
+            conversation = await self.conversations.get(conversation_id)
         return resources_of(conversation.get("metadata"))
 
     async def _prepared(
         self, scope: RequestScope, thread_id: str, body: RunCreate
     ) -> tuple[RunContext, Json]:
-        self._params.check_assistant(body.assistant_id)
+        self.params.check_assistant(body.assistant_id)
         conversation_id = scope.conversation(thread_id)
-        self._unsupported.check(body, scope)
+        self.unsupported.check(body, scope)
         added = body.additional_messages or []
-        attached = await self._attachments.find(scope, added, "additional_messages")
-        items = self._messages.to_items(scope, added, attached, "additional_messages")
-        params = self._params.for_run(body, scope, {})
+        attached = await self.attachments.find(scope, added, "additional_messages")
+        items = self.messages.to_items(scope, added, attached, "additional_messages")
+        params = self.params.for_run(body, scope, {})
         with not_found_as("thread"):
-            await self._attachments.remember(conversation_id, list(itertools.chain.from_iterable(attached)))
+            await self.attachments.remember(conversation_id, list(itertools.chain.from_iterable(attached)))
         if uses_files(params) and (resources := await self.resources(conversation_id)):
-            params = self._params.for_run(body, scope, resources)
-        return self._params.context(scope, thread_id), turn_body(params, conversation_id, items)
+            params = self.params.for_run(body, scope, resources)
+        return self.params.context(scope, thread_id), turn_body(params, conversation_id, items)
 
     async def _prepared_with_thread(
         self, scope: RequestScope, body: ThreadRunCreate
     ) -> tuple[Json, RunContext, Json]:
-        self._params.check_assistant(body.assistant_id)
-        self._unsupported.check(body, scope)
+        self.params.check_assistant(body.assistant_id)
+        self.unsupported.check(body, scope)
         new = body.thread or ThreadCreate()
         if body.tool_resources:
             new = new.model_copy(update={"tool_resources": body.tool_resources})
-        params = self._params.for_run(body, scope, {})
-        thread = await self._threads.create(scope, new, "thread.")
+        params = self.params.for_run(body, scope, {})
+        thread = await self.threads.create(scope, new, "thread.")
         conversation_id = scope.ids.conversation(thread["id"])
         if thread["tool_resources"] and uses_files(params):
             resources = await self.resources(conversation_id)
-            params = self._params.for_run(body, scope, resources)
-        return thread, self._params.context(scope, thread["id"]), turn_body(params, conversation_id, [])
+            params = self.params.for_run(body, scope, resources)
+        return thread, self.params.context(scope, thread["id"]), turn_body(params, conversation_id, [])
 
     async def _next_round(self, scope: RequestScope, view: RunView, body: ToolOutputsSubmit) -> Json:
-        self._unsupported.check(body, scope)
+        self.unsupported.check(body, scope)
         items = output_items(view, body.tool_outputs)
         resources = await self.resources(view.conversation_id) if uses_files(view.response) else {}
-        params = self._params.for_next_round(view.response, scope, resources)
+        params = self.params.for_next_round(view.response, scope, resources)
         return turn_body(params, view.conversation_id, items)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import dataclass
 
 import structlog
 
@@ -21,36 +22,29 @@ _log = structlog.get_logger(__name__)
 _DELETES_AT_ONCE = 8
 
 
+@dataclass(eq=False)
 class Threads:
     """The service behind `/threads`."""
 
-    def __init__(
-        self,
-        conversations: Conversations,
-        metadata: ConversationMetadata,
-        messages: Messages,
-        attachments: Attachments,
-        unsupported: UnsupportedParams,
-    ) -> None:
-        self._conversations = conversations
-        self._metadata = metadata
-        self._messages = messages
-        self._attachments = attachments
-        self._unsupported = unsupported
+    conversations: Conversations
+    metadata: ConversationMetadata
+    messages: Messages
+    attachments: Attachments
+    unsupported: UnsupportedParams
 
     async def create(self, scope: RequestScope, body: ThreadCreate, prefix: str = "") -> Json:
         """Create a thread with its messages. Upstream: POST conversations, twenty items a call."""
         scope.check_new_thread()
-        self._unsupported.check(body, scope, prefix)
-        attached = await self._attachments.find(scope, body.messages, f"{prefix}messages")
-        items = self._messages.to_items(scope, body.messages, attached, f"{prefix}messages")
-        asked = await self._attachments.requested(scope, body.tool_resources) if body.tool_resources else {}
-        resources = await self._attachments.provide(asked, itertools.chain.from_iterable(attached))
+        self.unsupported.check(body, scope, prefix)
+        attached = await self.attachments.find(scope, body.messages, f"{prefix}messages")
+        items = self.messages.to_items(scope, body.messages, attached, f"{prefix}messages")
+        asked = await self.attachments.requested(scope, body.tool_resources) if body.tool_resources else {}
+        resources = await self.attachments.provide(asked, itertools.chain.from_iterable(attached))
         metadata = (body.metadata or {}) | (resources_metadata(resources) if resources else {})
         try:
-            conversation = await self._conversations.create(items, metadata)
+            conversation = await self.conversations.create(items, metadata)
         except BaseException:
-            self._attachments.discard(resources)
+            self.attachments.discard(resources)
             raise
         return self._object(scope, conversation, scope.ids.thread(conversation["id"]))
 
@@ -58,42 +52,42 @@ class Threads:
         """Read a thread. Upstream: GET conversations/{c}."""
         conversation_id = scope.conversation(thread_id)
         with not_found_as("thread"):
-            conversation = await self._conversations.get(conversation_id)
+            conversation = await self.conversations.get(conversation_id)
         return self._object(scope, conversation, thread_id)
 
     async def update(self, scope: RequestScope, thread_id: str, body: ThreadUpdate) -> Json:
         """Replace a thread's metadata. Upstream: POST conversations/{c}, our own keys kept."""
         conversation_id = scope.conversation(thread_id)
-        self._unsupported.check(body, scope)
+        self.unsupported.check(body, scope)
         with not_found_as("thread"):
             if body.metadata is None and body.tool_resources is None:
                 return await self.get(scope, thread_id)
             ours = None
             if body.tool_resources is not None:
-                before = resources_of((await self._conversations.get(conversation_id)).get("metadata"))
-                resources = await self._attachments.requested(scope, body.tool_resources, before)
-                self._attachments.discard(before, kept=resources)
+                before = resources_of((await self.conversations.get(conversation_id)).get("metadata"))
+                resources = await self.attachments.requested(scope, body.tool_resources, before)
+                self.attachments.discard(before, kept=resources)
                 ours = resources_metadata(resources)
-            conversation = await self._metadata.set_public_metadata(conversation_id, body.metadata, ours)
+            conversation = await self.metadata.set_public_metadata(conversation_id, body.metadata, ours)
         return self._object(scope, conversation, thread_id)
 
     async def delete(self, scope: RequestScope, thread_id: str) -> Json:
         """Delete a thread and what it holds: upstream keeps the items of a deleted conversation."""
         conversation_id = scope.conversation(thread_id)
         with not_found_as("thread"):
-            conversation = await self._conversations.get(conversation_id)
+            conversation = await self.conversations.get(conversation_id)
             await self._delete_items(conversation_id)
-            await self._conversations.delete(conversation_id)
-        self._attachments.discard(resources_of(conversation.get("metadata")))
+            await self.conversations.delete(conversation_id)
+        self.attachments.discard(resources_of(conversation.get("metadata")))
         return {"id": thread_id, "object": "thread.deleted", "deleted": True}
 
     async def _delete_items(self, conversation_id: str) -> None:
-        ids = [str(item.get("id")) async for item in self._conversations.items(conversation_id)]
+        ids = [str(item.get("id")) async for item in self.conversations.items(conversation_id)]
         gate = asyncio.Semaphore(_DELETES_AT_ONCE)
 
         async def delete(item_id: str) -> None:
             async with gate:
-                await self._conversations.delete_item(conversation_id, item_id)
+                await self.conversations.delete_item(conversation_id, item_id)
 
         results = await asyncio.gather(*map(delete, ids), return_exceptions=True)
         failed = [result for result in results if isinstance(result, BaseException)]

@@ -1,6 +1,7 @@
 """Transcripts: a whole thread handed out, and a thread made from one."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from app.core.assistant import Assistant
@@ -29,22 +30,15 @@ _MAX_ITEMS = 20_000
 _MAX_IMAGES = 100
 
 
+@dataclass(eq=False)
 class Transcripts:
     """The service behind `/threads/{thread_id}/export` and `/threads/import`."""
 
-    def __init__(
-        self,
-        conversations: Conversations,
-        metadata: ConversationMetadata,
-        files: Files,
-        assistant: Assistant,
-        settings: Settings,
-    ) -> None:
-        self._conversations = conversations
-        self._metadata = metadata
-        self._files = files
-        self._assistant = assistant
-        self._max_chars = settings.max_message_chars
+    conversations: Conversations
+    metadata: ConversationMetadata
+    files: Files
+    assistant: Assistant
+    settings: Settings
 
     async def export_json(self, scope: RequestScope, thread_id: str) -> Json:
         """Return a thread with all its messages, oldest first, and what tools did.
@@ -61,7 +55,7 @@ class Transcripts:
     async def export_markdown(self, scope: RequestScope, thread_id: str, file_url: FileUrl) -> str:
         """Return a thread as a document to read. Upstream: as `export_json`."""
         thread, _, items = await self._whole(scope, thread_id)
-        return MarkdownTranscript(scope.ids, self._assistant.name, file_url).write(thread, items)
+        return MarkdownTranscript(scope.ids, self.assistant.name, file_url).write(thread, items)
 
     async def create(self, scope: RequestScope, data: Any) -> Json:
         """Make a thread of an exported one; returns `{object, thread, imported, skipped}`.
@@ -84,8 +78,8 @@ class Transcripts:
         conversation_id = scope.conversation(thread_id)
         items: list[Json] = []
         with not_found_as("thread"):
-            conversation, history = await self._metadata.read(conversation_id)
-            async for item in self._conversations.items(conversation_id, order="asc"):
+            conversation, history = await self.metadata.read(conversation_id)
+            async for item in self.conversations.items(conversation_id, order="asc"):
                 items.append({**item, "type": str(item.get("type"))})
                 if len(items) > _MAX_ITEMS:
                     raise BadRequestError(
@@ -103,16 +97,17 @@ class Transcripts:
             item,
             scope.ids,
             thread_id=thread["id"],
-            assistant_id=self._assistant.id,
+            assistant_id=self.assistant.id,
             run_id=scope.ids.run(first) if first else None,
             created_at=thread["created_at"],
         )
 
     def _check_lengths(self, messages: list[ImportedMessage]) -> None:
+        limit = self.settings.max_message_chars
         for message in messages:
-            if message.text_length() > self._max_chars:
+            if message.text_length() > limit:
                 raise BadRequestError(
-                    f"The text is longer than {self._max_chars} characters. Split the message.",
+                    f"The text is longer than {limit} characters. Split the message.",
                     param=f"{message.param}.content",
                     code="string_above_max_length",
                 )
@@ -123,7 +118,7 @@ class Transcripts:
 
         async def find(file_id: str) -> tuple[str, str] | None:
             try:
-                return file_id, str((await self._files.find(scope, file_id, "file_id"))["id"])
+                return file_id, str((await self.files.find(scope, file_id, "file_id"))["id"])
             except (NotFoundError, BadRequestError):
                 return None
             except UpstreamError as exc:
@@ -135,11 +130,11 @@ class Transcripts:
         return dict(pair for pair in found if pair)
 
     async def _stored(self, items: list[Json], metadata: dict[str, str]) -> Json:
-        conversation = await self._conversations.create(items[:ITEMS_PER_CALL], metadata)
+        conversation = await self.conversations.create(items[:ITEMS_PER_CALL], metadata)
         try:
-            await self._conversations.add_items(conversation["id"], items[ITEMS_PER_CALL:])
+            await self.conversations.add_items(conversation["id"], items[ITEMS_PER_CALL:])
         except BaseException:
-            await self._conversations.delete(conversation["id"])
+            await self.conversations.delete(conversation["id"])
             raise
         return conversation
 

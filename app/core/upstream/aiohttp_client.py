@@ -1,9 +1,10 @@
-"""The upstream over one `aiohttp` session, where every call has a deadline and every answer a bound."""
+"""The upstream over one `aiohttp` session: every call has a deadline and every answer a size limit."""
 
 import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from contextlib import asynccontextmanager
+from typing import Unpack
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -12,14 +13,9 @@ from yarl import URL
 from app.core.config import VERSION, Settings
 from app.core.logging import note
 from app.core.upstream.answers import Answer
-from app.core.upstream.errors import (
-    UpstreamBrokenError,
-    UpstreamError,
-    UpstreamTimeoutError,
-    failure_of,
-)
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError, failure_of
 from app.core.upstream.multipart import multipart
-from app.core.upstream.port import Query
+from app.core.upstream.port import CallOptions, FileForm, Query
 from app.core.upstream.session import open_session
 from app.core.upstream.target import UpstreamTarget
 
@@ -27,95 +23,61 @@ _MAX_BYTES_AT_ONCE = 1024 * 1024
 """Longest request body that aiohttp takes as bytes without a warning."""
 
 _PACKED = {"accept-encoding": "gzip, deflate"}
+# A compressor would hold events back until it has enough of them.
+_UNPACKED = {"accept-encoding": "identity"}
 
 
 class AiohttpUpstream:
-    """The `Upstream` port over an `aiohttp.ClientSession`; to be made in a running event loop.
+    """The `Upstream` port over an `aiohttp.ClientSession`; create it in a running event loop.
 
-    Whatever drips, a call ends in time: only an open stream has more than one deadline, see `Answer.limit`.
+    One deadline covers a whole call, even when the upstream sends a byte now and then. A stream has two more
+    once it is open: see `Answer.limit`.
     """
 
     def __init__(self, target: UpstreamTarget, settings: Settings) -> None:
-        # aiohttp refuses credentials in a URL beside a header that signs in.
+        # aiohttp refuses credentials in a URL together with an authorization header.
         self._base = str(URL(target.base_url).with_user(None))
         self._silence_seconds = settings.openai_timeout_seconds
         self._longest_seconds = max(settings.stream_max_seconds, settings.run_expires_seconds)
         headers = {"user-agent": f"soloist/{VERSION}", **target.auth_headers}
         self._session = open_session(self._base, headers, settings)
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Any = None,
-        query: Query | None = None,
-        timeout: float | None = None,
-    ) -> bytes:
-        """See `Upstream.request`."""
-        try:
-            async with asyncio.timeout(timeout or self._silence_seconds):
-                answer = await self._open(method, path, body, query, _PACKED)
-                return await answer.whole()
-        except TimeoutError as exc:
-            raise UpstreamTimeoutError from exc
+    async def request(self, method: str, path: str, **options: Unpack[CallOptions]) -> bytes:
+        """Implement `Upstream.request`."""
+        async with _deadline(options.get("timeout") or self._silence_seconds):
+            answer = await self._open(method, path, _PACKED, options)
+            return await answer.whole()
 
-    async def stream(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Any = None,
-        query: Query | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-    ) -> Answer:
-        """See `Upstream.stream`."""
-        # Packed, events would wait for each other.
-        sent = {"accept-encoding": "identity", **(headers or {})}
-        try:
-            async with asyncio.timeout(timeout or self._silence_seconds):
-                answer = await self._open(method, path, body, query, sent)
-        except TimeoutError as exc:
-            raise UpstreamTimeoutError from exc
+    async def stream(self, method: str, path: str, **options: Unpack[CallOptions]) -> Answer:
+        """Implement `Upstream.stream`."""
+        async with _deadline(options.get("timeout") or self._silence_seconds):
+            answer = await self._open(method, path, _UNPACKED, options)
         answer.limit(self._silence_seconds, self._longest_seconds)
         return answer
 
-    async def upload(
-        self,
-        path: str,
-        *,
-        fields: Mapping[str, str],
-        filename: str,
-        content_type: str,
-        chunks: AsyncIterator[bytes],
-    ) -> bytes:
-        """See `Upstream.upload`."""
-        content_type_header, content = multipart(fields, filename, content_type, chunks)
-        sent = {"content-type": content_type_header, **_PACKED}
+    async def upload(self, path: str, **form: Unpack[FileForm]) -> bytes:
+        """Implement `Upstream.upload`."""
+        content_type, content = multipart(**form)
         ends_at = asyncio.get_running_loop().time() + self._longest_seconds
-        try:
-            async with asyncio.timeout_at(ends_at) as limit:
-                data = self._in_time(content, limit, ends_at)
-                answer = await self._send("POST", self._url(path, None), sent, data)
-                async with asyncio.timeout(self._silence_seconds):
-                    return await answer.whole()
-        except TimeoutError as exc:
-            raise UpstreamTimeoutError from exc
+        async with _deadline(self._longest_seconds) as limit:
+            data = self._in_time(content, limit, ends_at)
+            headers = {"content-type": content_type, **_PACKED}
+            answer = await self._send("POST", self._url(path, None), headers, data)
+            async with asyncio.timeout(self._silence_seconds):
+                return await answer.whole()
 
     async def aclose(self) -> None:
-        """See `Upstream.aclose`."""
+        """Close the session and its connections."""
         await self._session.close()
 
-    async def _open(
-        self, method: str, path: str, body: Any, query: Query | None, headers: Mapping[str, str]
-    ) -> Answer:
-        url = self._url(path, query)
+    async def _open(self, method: str, path: str, headers: Mapping[str, str], options: CallOptions) -> Answer:
+        """Write a request from `options` and send it; `headers` are defaults."""
+        url = self._url(path, options.get("query"))
+        sent = {**headers, **options.get("headers", {})}
+        body = options.get("body")
         if body is None:
-            return await self._send(method, url, headers, None)
-        return await self._send(
-            method, url, {**headers, "content-type": "application/json"}, orjson.dumps(body)
-        )
+            return await self._send(method, url, sent, None)
+        return await self._send(method, url, {**sent, "content-type": "application/json"}, orjson.dumps(body))
 
     async def _send(
         self,
@@ -124,7 +86,7 @@ class AiohttpUpstream:
         headers: Mapping[str, str],
         data: bytes | io.BytesIO | AsyncIterator[bytes] | None,
     ) -> Answer:
-        """Send a request and return its 2xx answer; raises the `UpstreamError` that any other one is."""
+        """Send a request and return its 2xx answer; raises an `UpstreamError` for every other one."""
         if isinstance(data, bytes) and len(data) > _MAX_BYTES_AT_ONCE:
             data = io.BytesIO(data)
         answer = Answer(
@@ -135,17 +97,17 @@ class AiohttpUpstream:
         if 200 <= answer.status < 300:
             note(upstream_request_id=answer.headers.get("x-request-id"))
             return answer
-        try:
-            async with asyncio.timeout(self._silence_seconds):
-                found = await answer.start_of_error()
-        except TimeoutError as exc:
-            raise UpstreamTimeoutError from exc
+        async with _deadline(self._silence_seconds):
+            found = await answer.start_of_error()
         raise _refusal(answer, found)
 
     async def _in_time(
         self, content: AsyncIterator[bytes], limit: asyncio.Timeout, ends_at: float
     ) -> AsyncIterator[bytes]:
-        """Give the upstream so long for each chunk, and after the last one; waiting for a chunk is free."""
+        """Yield `content`; `limit` ends if the upstream takes too long over a chunk or after the last one.
+
+        The wait for the client's next chunk does not count: only `ends_at` limits it.
+        """
         time = asyncio.get_running_loop().time
         async for chunk in content:
             if chunk:
@@ -161,8 +123,18 @@ class AiohttpUpstream:
         return self._base + target
 
 
+@asynccontextmanager
+async def _deadline(seconds: float) -> AsyncIterator[asyncio.Timeout]:
+    """Limit the block to so many seconds; raises `UpstreamTimeoutError`."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield limit
+    except TimeoutError as exc:
+        raise UpstreamTimeoutError from exc
+
+
 def _refusal(answer: Answer, body: bytes) -> UpstreamError:
     if answer.status >= 400:
         return failure_of(answer.status, body, answer.headers)
-    # Redirects are not followed: a request goes to the upstream that is set and to no other.
+    # Redirects are not followed: credentials go to the configured upstream and nowhere else.
     return failure_of(502, b"", answer.headers) if answer.status >= 300 else UpstreamBrokenError()

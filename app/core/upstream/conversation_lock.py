@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from app.core.background import BackgroundTasks
@@ -17,6 +18,7 @@ _MOST_SECONDS = 20
 """How long other replicas wait for one that died meanwhile."""
 
 
+@dataclass(eq=False)
 class ConversationLock:
     """Lets writers of a conversation wait for each other.
 
@@ -28,19 +30,11 @@ class ConversationLock:
 
     """
 
-    def __init__(
-        self,
-        background: BackgroundTasks,
-        redis: SharedRedis | None,
-        *,
-        wait_seconds: float,
-        waited: Callable[[float], None],
-    ) -> None:
-        self._background = background
-        self._redis = redis
-        self._wait_seconds = wait_seconds
-        self._waited = waited
-        self._held: dict[str, asyncio.Task[None]] = {}
+    background: BackgroundTasks
+    redis: SharedRedis | None
+    wait_seconds: float
+    waited: Callable[[float], None]
+    _held: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
 
     async def write(self, conversation_id: str, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call that writes to a conversation, again while the upstream refuses because it is locked.
@@ -48,10 +42,10 @@ class ConversationLock:
         A refusal means that nothing was started, so repeating cannot run a turn twice. Raises
         `ConversationLockedError` when the time is over.
         """
-        deadline = asyncio.get_running_loop().time() + self._wait_seconds
+        deadline = asyncio.get_running_loop().time() + self.wait_seconds
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            if self._redis is not None or conversation_id in self._held:
+            if self.redis is not None or conversation_id in self._held:
                 await self.wait(conversation_id)
             try:
                 return await call()
@@ -59,12 +53,12 @@ class ConversationLock:
                 if asyncio.get_running_loop().time() + pause > deadline:
                     raise
             await asyncio.sleep(pause)
-            self._waited(pause)
+            self.waited(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def hold(self, conversation_id: str, work: Coroutine[Any, Any, None]) -> None:
         """Do `work` beside the request, after what was held before; `write` and `wait` wait for it."""
-        task = self._background.spawn(self._hold(conversation_id, work, self._held.get(conversation_id)))
+        task = self.background.spawn(self._hold(conversation_id, work, self._held.get(conversation_id)))
         self._held[conversation_id] = task
         task.add_done_callback(lambda _: self._forget(conversation_id, task))
 
@@ -72,8 +66,8 @@ class ConversationLock:
         """Return when no work is held for the conversation."""
         while (task := self._held.get(conversation_id)) is not None:
             await asyncio.wait([task])
-        if self._redis is not None:
-            await self._wait_for_others(self._redis, conversation_id)
+        if self.redis is not None:
+            await self._wait_for_others(self.redis, conversation_id)
 
     async def _hold(
         self, conversation_id: str, work: Coroutine[Any, Any, None], before: "asyncio.Task[None] | None"
@@ -91,7 +85,7 @@ class ConversationLock:
             del self._held[conversation_id]
 
     async def _tell_others(self, conversation_id: str, *, is_held: bool) -> None:
-        redis, name = self._redis, _PREFIX + conversation_id
+        redis, name = self.redis, _PREFIX + conversation_id
         if redis is None:
             return
         with suppress(RedisAwayError):

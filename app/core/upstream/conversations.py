@@ -1,6 +1,7 @@
 """Upstream conversations and their items. Source: OpenAI's Conversations API."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,19 +18,19 @@ ITEMS_PER_CALL = 20
 _PAGE_ITEMS = 100
 
 
+@dataclass(eq=False)
 class Conversations:
     """Calls on `/conversations`; ids are upstream ids, failures are `UpstreamError`s."""
 
-    def __init__(self, upstream: Upstream, lock: ConversationLock) -> None:
-        self._upstream = upstream
-        self._lock = lock
+    upstream: Upstream
+    lock: ConversationLock
 
     async def create(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
         """Create a conversation that holds `items`, however many."""
         body: Json = {"metadata": dict(metadata)}
         if items:
             body["items"] = items[:ITEMS_PER_CALL]
-        created = parsed(await self._upstream.request("POST", "/conversations", body=body))
+        created = parsed(await self.upstream.request("POST", "/conversations", body=body))
         conversation = _whole(checked_conversation, created)
         if len(items) > ITEMS_PER_CALL:
             await self.add_items(conversation["id"], items[ITEMS_PER_CALL:])
@@ -37,7 +38,7 @@ class Conversations:
 
     async def get(self, conversation_id: str) -> Json:
         """Read a conversation."""
-        found = await read(self._upstream, f"/conversations/{conversation_id}")
+        found = await read(self.upstream, f"/conversations/{conversation_id}")
         return _whole(checked_conversation, found)
 
     async def set_metadata(
@@ -48,35 +49,35 @@ class Conversations:
         body = {"metadata": dict(metadata)}
 
         async def post() -> Json:
-            return parsed(await self._upstream.request("POST", path, body=body))
+            return parsed(await self.upstream.request("POST", path, body=body))
 
         return _whole(checked_conversation, await (retry_twice(post) if repeats else post()))
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation; its items stay behind upstream, see `delete_item`."""
-        await self._upstream.request("DELETE", f"/conversations/{conversation_id}")
+        await self.upstream.request("DELETE", f"/conversations/{conversation_id}")
 
     async def add_items(self, conversation_id: str, items: list[Json]) -> list[Json]:
         """Append items, twenty a call, and return them as stored; waits while the conversation is busy."""
         stored: list[Json] = []
         for start in range(0, len(items), ITEMS_PER_CALL):
             post = partial(self.append, conversation_id, items[start : start + ITEMS_PER_CALL])
-            stored += await self._lock.write(conversation_id, post)
+            stored += await self.lock.write(conversation_id, post)
         return stored
 
     async def append(self, conversation_id: str, items: list[Json]) -> list[Json]:
         """Append at most twenty items, once; raises `ConversationLockedError` while somebody else writes."""
         path = f"/conversations/{conversation_id}/items"
-        return _data(parsed(await self._upstream.request("POST", path, body={"items": items})))
+        return _data(parsed(await self.upstream.request("POST", path, body={"items": items})))
 
     async def get_item(self, conversation_id: str, item_id: str) -> Json:
         """Read one item."""
-        found = await read(self._upstream, f"/conversations/{conversation_id}/items/{item_id}")
+        found = await read(self.upstream, f"/conversations/{conversation_id}/items/{item_id}")
         return _whole(checked_item, found)
 
     async def delete_item(self, conversation_id: str, item_id: str) -> None:
         """Delete one item."""
-        await self._upstream.request("DELETE", f"/conversations/{conversation_id}/items/{item_id}")
+        await self.upstream.request("DELETE", f"/conversations/{conversation_id}/items/{item_id}")
 
     async def items(
         self,
@@ -90,7 +91,7 @@ class Conversations:
         path = f"/conversations/{conversation_id}/items"
         while True:
             query: dict[str, str | int] = {"limit": min(page_items, _PAGE_ITEMS), "order": order}
-            found = await read(self._upstream, path, query | ({"after": after} if after else {}))
+            found = await read(self.upstream, path, query | ({"after": after} if after else {}))
             data = _data(found)
             for item in data:
                 yield item

@@ -1,4 +1,4 @@
-"""A multipart form with one file, as a stream of bytes: nothing of the file is held."""
+"""A multipart form with one file, written as a stream so that the file is never held in memory."""
 
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -7,14 +7,13 @@ from collections.abc import AsyncIterator, Mapping
 def multipart(
     fields: Mapping[str, str], filename: str, content_type: str, chunks: AsyncIterator[bytes]
 ) -> tuple[str, AsyncIterator[bytes]]:
-    """Return the `content-type` header and the body. Source: RFC 7578; names are escaped as browsers do.
+    """Return the `content-type` header and the body, as RFC 7578 has it; names are escaped as browsers do.
 
-    Fields that are added while the chunks are read follow the file.
+    Fields that appear while the chunks are read follow the file.
     """
     boundary = secrets.token_hex(16)
-    return f"multipart/form-data; boundary={boundary}", _body(
-        boundary, fields, filename, content_type, chunks
-    )
+    body = _body(boundary, fields, filename, content_type, chunks)
+    return f"multipart/form-data; boundary={boundary}", body
 
 
 async def _body(

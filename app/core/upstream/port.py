@@ -1,82 +1,76 @@
-"""The port that the service speaks to an upstream through; `aiohttp_client.py` and `sdk.py` implement it.
+"""The port to an upstream, which `aiohttp_client.py` and `sdk.py` implement.
 
-Both sides deal in bytes: adapters know connections, authentication and failures, and nothing of responses or
-conversations. Every failure leaves an adapter as one of the `Upstream*` errors of `errors.py`. Bodies come
-unpacked; one that ends early, in its length or inside its gzip, raises `UpstreamBrokenError`.
+Bodies are bytes on both sides: adapters know connections, credentials and failures, but nothing of responses
+or conversations. Every failure leaves an adapter as one of the `Upstream*` errors of `errors.py`. Bodies
+arrive unpacked; one that ends early, by its length or inside its gzip, raises `UpstreamBrokenError`.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 Query = Mapping[str, str | int]
 
 
+class CallOptions(TypedDict, total=False):
+    """What a call may carry beside its method and path."""
+
+    body: Any
+    """Sent as JSON."""
+    query: Query | None
+    headers: Mapping[str, str]
+    timeout: float | None
+    """Seconds; `OPENAI_TIMEOUT_SECONDS` by default."""
+
+
+class FileForm(TypedDict):
+    """A multipart form with one file, read while it is sent."""
+
+    fields: Mapping[str, str]
+    """May grow while `chunks` are read: new fields follow the file."""
+    filename: str
+    content_type: str
+    chunks: AsyncIterator[bytes]
+
+
 class UpstreamStream(Protocol):
-    """An open upstream response body. Close it in `finally`; closing twice is harmless."""
+    """The body of an open upstream response. Close it in `finally`; closing twice is harmless."""
 
     status: int
     headers: Mapping[str, str]
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield pieces of the body as they come.
+        """Yield pieces of the body as they arrive.
 
         Raises `UpstreamBrokenError`, and `UpstreamTimeoutError` after `OPENAI_TIMEOUT_SECONDS` of silence or
-        at the end of the longest life of a stream or a run.
+        at the longest life of a stream or run.
         """
 
     async def aclose(self) -> None:
-        """Give the connection up: at once if the body has not come to its end."""
+        """Release the connection; one whose body has not ended is closed at once."""
 
 
 class Upstream(Protocol):
-    """One upstream with its credentials and connection pool. Sends each request exactly once."""
+    """One upstream with its credentials and connection pool. Sends each request exactly once.
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Any = None,
-        query: Query | None = None,
-        timeout: float | None = None,
-    ) -> bytes:
-        """Send one request and return its 2xx answer's body, of 64 MiB at most.
+    A path that is not escaped raises `ValueError`.
+    """
 
-        All of it, from waiting for a connection to the body's end, takes `timeout` seconds at most, or
-        `OPENAI_TIMEOUT_SECONDS` by default; then it raises `UpstreamTimeoutError`. A longer body raises
-        `UpstreamBrokenError`, a path that is not escaped `ValueError`.
+    async def request(self, method: str, path: str, **options: Unpack[CallOptions]) -> bytes:
+        """Send a request and return the body of its 2xx answer, at most 64 MiB.
+
+        `timeout` covers everything from the wait for a connection to the end of the body. Raises
+        `UpstreamTimeoutError` after it, and `UpstreamBrokenError` for a longer body.
         """
 
-    async def stream(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Any = None,
-        query: Query | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-    ) -> UpstreamStream:
-        """Send one request and return its 2xx answer once the headers are there.
+    async def stream(self, method: str, path: str, **options: Unpack[CallOptions]) -> UpstreamStream:
+        """Send a request and return its 2xx answer as soon as the headers are there, within `timeout`."""
 
-        They must be there after `timeout` seconds, or after `OPENAI_TIMEOUT_SECONDS` by default.
-        """
+    async def upload(self, path: str, **form: Unpack[FileForm]) -> bytes:
+        """Send a multipart file without holding it in memory, and return the body of the 2xx answer.
 
-    async def upload(
-        self,
-        path: str,
-        *,
-        fields: Mapping[str, str],
-        filename: str,
-        content_type: str,
-        chunks: AsyncIterator[bytes],
-    ) -> bytes:
-        """Send one multipart file without holding it in memory.
-
-        `fields` may grow while `chunks` are read; what is new then follows the file. An error that `chunks`
-        raises breaks the request off and leaves as `UpstreamBrokenError`. The upstream has
-        `OPENAI_TIMEOUT_SECONDS` to take each chunk, and to answer after the last one.
+        The upstream has `OPENAI_TIMEOUT_SECONDS` to take each chunk, and again to answer after the last one.
+        An error that `chunks` raises aborts the request and leaves as `UpstreamBrokenError`.
         """
 
     async def aclose(self) -> None:
-        """Close the pool."""
+        """Close the connection pool."""

@@ -1,12 +1,11 @@
-"""The upstream through the official SDK: it writes the requests, without its models, and aiohttp sends them.
+"""The upstream through the official SDK, which writes the requests; our aiohttp session sends them.
 
-The one module that imports `openai`. Bodies travel as bytes: building the SDK's typed objects is most of what
-the documented way costs, and a shim has no use for them. Retries are off, since the SDK sends no idempotency
-key and a retried POST could run a turn twice; `retries.py` repeats reads.
+The only module that imports `openai`. Bodies stay bytes: building the SDK's typed objects is most of what a
+call through it costs, and nothing here needs them. The SDK's retries are off, since it sends no idempotency
+key and a repeated POST could run a turn twice; `retries.py` repeats reads.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import httpx2
 import openai
@@ -16,7 +15,7 @@ from app.core.config import Settings
 from app.core.upstream.aiohttp_client import AiohttpUpstream
 from app.core.upstream.answers import Answer
 from app.core.upstream.errors import UpstreamBrokenError, UpstreamError
-from app.core.upstream.port import Query
+from app.core.upstream.port import CallOptions
 from app.core.upstream.target import UpstreamTarget
 
 _ANSWER = "soloist_answer"
@@ -39,21 +38,23 @@ class SdkUpstream(AiohttpUpstream):
         )
 
     async def aclose(self) -> None:
-        """See `Upstream.aclose`."""
+        """Close the SDK's client, then the session."""
         await self._client.close()
         await super().aclose()
 
-    async def _open(
-        self, method: str, path: str, body: Any, query: Query | None, headers: Mapping[str, str]
-    ) -> Answer:
+    async def _open(self, method: str, path: str, headers: Mapping[str, str], options: CallOptions) -> Answer:
+        query, body = options.get("query") or {}, options.get("body")
         self._url(path, query)
-        options: RequestOptions = {"params": dict(query or {}), "headers": dict(headers)}
+        written: RequestOptions = {
+            "params": dict(query),
+            "headers": {**headers, **options.get("headers", {})},
+        }
         try:
             if method == "GET":
-                response = await self._client.get(path, cast_to=httpx2.Response, options=options)
+                response = await self._client.get(path, cast_to=httpx2.Response, options=written)
             else:
                 call = self._client.delete if method == "DELETE" else self._client.post
-                response = await call(path, cast_to=httpx2.Response, body=body, options=options)
+                response = await call(path, cast_to=httpx2.Response, body=body, options=written)
         except openai.OpenAIError as exc:
             # The SDK wraps whatever its transport raises.
             cause = exc.__cause__
@@ -63,12 +64,12 @@ class SdkUpstream(AiohttpUpstream):
 
 
 class _Transport(httpx2.AsyncBaseTransport):
-    """Sends what the SDK has written over the session of `AiohttpUpstream`."""
+    """Sends the requests that the SDK writes over the session of `AiohttpUpstream`."""
 
     def __init__(self, send: Callable[..., Awaitable[Answer]]) -> None:
         self._send = send
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Hand the answer back unread, past the SDK, which would read and unpack it without a bound."""
+        """Return a response that carries the unread answer: the SDK would read it without a size limit."""
         answer = await self._send(request.method, str(request.url), request.headers, request.content or None)
         return httpx2.Response(answer.status, extensions={_ANSWER: answer})

@@ -4,22 +4,11 @@ Source: the event schemas and `verifyEvents` of the npm packages `@ag-ui/core` a
 Optional fields are left out rather than null, nothing follows the terminal event, and there is no `[DONE]`.
 """
 
-from app.translate.events import (
-    DomainEvent,
-    Json,
-    MessageEnded,
-    RunCreated,
-    RunEnded,
-    RunInProgress,
-    RunResumed,
-    StreamFailed,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallReady,
-)
+from app.translate import events
+from app.translate.events import Json
 from app.translate.protocols.encoder import (
     PARAGRAPH,
-    EventStreamEncoder,
+    Encoder,
     data_frame,
     dump_json,
     run_error,
@@ -27,11 +16,11 @@ from app.translate.protocols.encoder import (
 )
 
 
-class AgUiEncoder(EventStreamEncoder):
+class AgUiEncoder(Encoder):
     """`RUN_STARTED`, text messages and function calls, then `RUN_FINISHED` or `RUN_ERROR`.
 
-    `RUN_FINISHED` carries our own `{thread_id, run_id, status, usage?}` as its `result`, by which a client
-    can go on with the thread.
+    The `result` of `RUN_FINISHED` is our own `{thread_id, run_id, status, usage?}`, which a client needs to
+    continue the thread.
 
     Args:
         thread_id: the client's own `threadId`, echoed.
@@ -47,22 +36,22 @@ class AgUiEncoder(EventStreamEncoder):
         self._prefix = b""
         self._open_calls: set[str] = set()
 
-    def encode(self, event: DomainEvent) -> bytes:
-        """Return the events that one domain event causes."""
-        if isinstance(event, TextDelta):
+    def encode(self, event: events.DomainEvent) -> bytes:
+        """Return the AG-UI events of one domain event."""
+        if isinstance(event, events.TextDelta):
             return self._text(event)
         match event:
-            case RunCreated() | RunResumed() | RunInProgress():
+            case events.RunCreated() | events.RunResumed() | events.RunInProgress():
                 return self._start()
-            case MessageEnded():
+            case events.MessageEnded():
                 return self._end_message()
-            case ToolCallDelta(kind="function"):
+            case events.ToolCallDelta(kind="function"):
                 return self._call_delta(event)
-            case ToolCallReady(call={"type": "function"}):
+            case events.ToolCallReady(call={"type": "function"}):
                 return self._call_ready(event.step_id, event.call)
-            case RunEnded(run=run):
+            case events.RunEnded(run=run):
                 return self._start() + self._end_message() + self._ending(run)
-            case StreamFailed(error=error):
+            case events.StreamFailed(error=error):
                 return self._start() + self._end_message() + _error(error)
         return b""
 
@@ -72,7 +61,7 @@ class AgUiEncoder(EventStreamEncoder):
         self._started = True
         return data_frame({"type": "RUN_STARTED", **self._ids})
 
-    def _text(self, event: TextDelta) -> bytes:
+    def _text(self, event: events.TextDelta) -> bytes:
         # Clients before 1.0 refuse an empty delta.
         if not event.text:
             return b""
@@ -83,7 +72,7 @@ class AgUiEncoder(EventStreamEncoder):
             self._index, text = event.index, PARAGRAPH + text
         return opening + self._prefix + dump_json(text) + b"}\n\n"
 
-    def _start_message(self, event: TextDelta) -> bytes:
+    def _start_message(self, event: events.TextDelta) -> bytes:
         self._message_id, self._index = event.message_id, event.index
         self._prefix = b'data: {"type":"TEXT_MESSAGE_CONTENT","messageId":%b,"delta":' % dump_json(
             event.message_id
@@ -96,7 +85,7 @@ class AgUiEncoder(EventStreamEncoder):
         message_id, self._message_id = self._message_id, ""
         return data_frame({"type": "TEXT_MESSAGE_END", "messageId": message_id})
 
-    def _call_delta(self, event: ToolCallDelta) -> bytes:
+    def _call_delta(self, event: events.ToolCallDelta) -> bytes:
         opening = b""
         if event.name and event.call_id not in self._open_calls:
             opening = self._start() + self._start_call(event.step_id, event.call_id, event.name)
@@ -115,7 +104,7 @@ class AgUiEncoder(EventStreamEncoder):
 
     def _start_call(self, step_id: str, call_id: str, name: str) -> bytes:
         self._open_calls.add(call_id)
-        # The step as parent keeps parallel calls in one message, so that their results follow it together.
+        # With one step as parent, parallel calls stay in one message and their results follow it together.
         call = {"toolCallId": call_id, "toolCallName": name, "parentMessageId": step_id}
         return data_frame({"type": "TOOL_CALL_START", **call})
 
@@ -127,7 +116,7 @@ class AgUiEncoder(EventStreamEncoder):
             # 1.0 has an outcome for this, which clients just before it refuse; all of them know an error.
             return _error({"message": "The run was cancelled.", "code": "cancelled"})
         if self._open_calls:
-            # RUN_FINISHED would have to end these calls: a client would run them with half their arguments.
+            # RUN_FINISHED would end these calls, and a client would run them with half their arguments.
             return _error({"message": "The run ended in the middle of a tool call.", "code": status})
         usage = usage_counts(run)
         result = {"thread_id": run["thread_id"], "run_id": run["id"], "status": status}

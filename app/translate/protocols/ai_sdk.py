@@ -9,23 +9,11 @@ from typing import Any
 
 import orjson
 
-from app.translate.events import (
-    AnnotationAdded,
-    DomainEvent,
-    Json,
-    MessageEnded,
-    RunCreated,
-    RunEnded,
-    RunInProgress,
-    RunResumed,
-    StreamFailed,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallReady,
-)
+from app.translate import events
+from app.translate.events import Json
 from app.translate.protocols.encoder import (
     SSE_HEADERS,
-    EventStreamEncoder,
+    Encoder,
     data_frame,
     dump_json,
     run_error,
@@ -40,16 +28,16 @@ _FINISH = b'data: {"type":"finish"}\n\n'
 _ABORT = b'data: {"type":"abort"}\n\n'
 
 
-class AiSdkEncoder(EventStreamEncoder):
+class AiSdkEncoder(Encoder):
     """Chunks `start`, `start-step`, text, tool and source parts, `finish-step`, `finish`, then `[DONE]`.
 
     `start` carries `messageMetadata` `{thread_id, run_id}`, `finish` adds `{status, usage}`. Function calls
     become tool parts that the client answers; calls that the upstream carries out itself are not shown.
 
     Args:
-        message_id: the id of the assistant message that this stream goes on with, so that the client extends
-            it; without it an id is derived from the run's, which is the same in every round of a run.
-        file_url: where a file's content is served, by its id; with it, generated files become `file` parts.
+        message_id: the id of the assistant message that the client is to extend; by default derived from the
+            run's id, which is the same in every round of a run.
+        file_url: returns the URL of a file by its id; with it, generated files become `file` parts.
 
     """
 
@@ -64,29 +52,29 @@ class AiSdkEncoder(EventStreamEncoder):
         self._calls: set[str] = set()
         self._sources: set[str] = set()
 
-    def encode(self, event: DomainEvent) -> bytes:
+    def encode(self, event: events.DomainEvent) -> bytes:
         """Return the chunks of one event."""
-        if isinstance(event, TextDelta):
+        if isinstance(event, events.TextDelta):
             return self._text(event)
         match event:
-            case RunCreated(run=run) | RunResumed(run=run) | RunInProgress(run=run):
+            case events.RunCreated(run=run) | events.RunResumed(run=run) | events.RunInProgress(run=run):
                 return self._start(run)
-            case MessageEnded():
+            case events.MessageEnded():
                 return self._end_part()
-            case AnnotationAdded(source=source):
+            case events.AnnotationAdded(source=source):
                 return self._source(source)
-            case ToolCallDelta(kind="function"):
+            case events.ToolCallDelta(kind="function"):
                 return self._call_delta(event)
-            case ToolCallReady(call={"type": "function"}):
+            case events.ToolCallReady(call={"type": "function"}):
                 return self._call_ready(event.call)
-            case RunEnded(run=run):
+            case events.RunEnded(run=run):
                 return self._start(run) + self._end_part() + _ending(run)
-            case StreamFailed(error=error):
+            case events.StreamFailed(error=error):
                 return self._start() + self._end_part() + _error(error) + _FINISH_STEP + _FINISH
         return b""
 
     def close(self) -> bytes:
-        """Return the end mark, without which assistant-ui throws."""
+        """Return the `[DONE]` mark, without which assistant-ui throws."""
         return b"data: [DONE]\n\n"
 
     def _start(self, run: Json | None = None) -> bytes:
@@ -101,13 +89,13 @@ class AiSdkEncoder(EventStreamEncoder):
             chunk["messageMetadata"] = {"thread_id": run["thread_id"], "run_id": run["id"]}
         return data_frame(chunk) + _START_STEP
 
-    def _text(self, event: TextDelta) -> bytes:
+    def _text(self, event: events.TextDelta) -> bytes:
         opening = b""
         if (event.message_id, event.index) != self._part:
             opening = self._start() + self._end_part() + self._start_part(event)
         return opening + self._prefix + dump_json(event.text) + b"}\n\n"
 
-    def _start_part(self, event: TextDelta) -> bytes:
+    def _start_part(self, event: events.TextDelta) -> bytes:
         self._part = (event.message_id, event.index)
         self._part_id = dump_json(f"{event.message_id}-{event.index}")
         self._prefix = b'data: {"type":"text-delta","id":%b,"delta":' % self._part_id
@@ -129,7 +117,7 @@ class AiSdkEncoder(EventStreamEncoder):
             return self._start() + data_frame({"type": "file", "url": url, "mediaType": media_type})
         return self._start() + data_frame(_source_chunk(name, source))
 
-    def _call_delta(self, event: ToolCallDelta) -> bytes:
+    def _call_delta(self, event: events.ToolCallDelta) -> bytes:
         opening = b""
         if event.name and event.call_id not in self._calls:
             self._calls.add(event.call_id)

@@ -1,29 +1,13 @@
 """The Assistants event stream: named events that carry whole objects, as OpenAI's SDKs read them.
 
 Source: OpenAI's Assistants streaming reference, and the state machines of openai-python and openai-node,
-which add up deltas: an id, a name or a number that came twice would be doubled.
+which concatenate deltas: an id, name or number that is sent twice would be doubled.
 """
 
-from app.translate.events import (
-    AnnotationAdded,
-    DomainEvent,
-    Json,
-    MessageEnded,
-    MessageStarted,
-    RunCreated,
-    RunEnded,
-    RunInProgress,
-    RunResumed,
-    StepEnded,
-    StepStarted,
-    StreamFailed,
-    TextDelta,
-    ThreadCreated,
-    ToolCallDelta,
-    ToolCallReady,
-)
+from app.translate import events
+from app.translate.events import Json
 from app.translate.protocols.encoder import (
-    EventStreamEncoder,
+    Encoder,
     data_frame,
     dump_json,
     event_frame,
@@ -41,12 +25,12 @@ _REFUSAL_END = b"}]}}\n\n"
 _FINISHED_STEPS = frozenset({"completed", "failed", "cancelled", "expired"})
 
 
-class AssistantsEncoder(EventStreamEncoder):
+class AssistantsEncoder(Encoder):
     """Frames of `event: NAME` and `data: JSON`, ended by `done`.
 
     Args:
-        with_ids: put `id: N` into the last frame of every event that has a sequence number. Only for readers
-            that resume: the SDKs' own streams break on it.
+        with_ids: put `id: N` into the last frame of every event with a sequence number. Only for clients that
+            resume: the streams of the SDKs break on it.
 
     """
 
@@ -56,16 +40,16 @@ class AssistantsEncoder(EventStreamEncoder):
         self._prefix = self._suffix = b""
         self._calls: set[str] = set()
 
-    def encode(self, event: DomainEvent) -> bytes:
+    def encode(self, event: events.DomainEvent) -> bytes:
         """Return the frames of one event."""
-        frames = self._text(event) if isinstance(event, TextDelta) else self._frames(event)
+        frames = self._text(event) if isinstance(event, events.TextDelta) else self._frames(event)
         return with_event_id(frames, event.sequence) if self._with_ids else frames
 
     def close(self) -> bytes:
-        """Return the end mark."""
+        """Return the `done` event."""
         return b"event: done\ndata: [DONE]\n\n"
 
-    def _text(self, event: TextDelta) -> bytes:
+    def _text(self, event: events.TextDelta) -> bytes:
         part = (event.message_id, event.index, event.kind)
         if part != self._part:
             self._part = part
@@ -73,39 +57,41 @@ class AssistantsEncoder(EventStreamEncoder):
             self._prefix = _MESSAGE_DELTA % (dump_json(event.message_id), event.index) + opening
         return self._prefix + dump_json(event.text) + self._suffix
 
-    def _frames(self, event: DomainEvent) -> bytes:
+    def _frames(self, event: events.DomainEvent) -> bytes:
         match event:
-            case ThreadCreated(thread=thread):
+            case events.ThreadCreated(thread=thread):
                 return event_frame(b"thread.created", thread)
-            case RunResumed(run=run):
+            case events.RunResumed(run=run):
                 return event_frame(b"thread.run.queued", run)
-            case RunCreated(run=run):
+            case events.RunCreated(run=run):
                 return _twice(b"thread.run.created", b"thread.run.queued", run)
-            case RunInProgress(run=run):
+            case events.RunInProgress(run=run):
                 return event_frame(b"thread.run.in_progress", run)
-            case StepStarted(step=step):
+            case events.StepStarted(step=step):
                 return _twice(b"thread.run.step.created", b"thread.run.step.in_progress", step)
-            case ToolCallDelta():
+            case events.ToolCallDelta():
                 return self._tool_call(event)
-            case ToolCallReady(call={"type": "function"}) if self._with_ids and event.sequence is not None:
+            case events.ToolCallReady(call={"type": "function"}) if (
+                self._with_ids and event.sequence is not None
+            ):
                 return self._call_mark(event)
-            case StepEnded(step=step):
+            case events.StepEnded(step=step):
                 status = step["status"] if step["status"] in _FINISHED_STEPS else "failed"
                 return event_frame(b"thread.run.step." + status.encode(), step)
-            case MessageStarted(message=message):
+            case events.MessageStarted(message=message):
                 return _twice(b"thread.message.created", b"thread.message.in_progress", message)
-            case AnnotationAdded():
+            case events.AnnotationAdded():
                 return _annotation(event)
-            case MessageEnded(message=message):
+            case events.MessageEnded(message=message):
                 ending = b"completed" if message["status"] == "completed" else b"incomplete"
                 return event_frame(b"thread.message." + ending, message)
-            case RunEnded(run=run):
+            case events.RunEnded(run=run):
                 return event_frame(b"thread.run." + run["status"].encode(), run)
-            case StreamFailed(error=error):
+            case events.StreamFailed(error=error):
                 return b"event: error\n" + data_frame({"error": error})
         return b""
 
-    def _tool_call(self, event: ToolCallDelta) -> bytes:
+    def _tool_call(self, event: events.ToolCallDelta) -> bytes:
         call: Json = {"index": event.index}
         opens = bool(event.name) or not event.arguments
         if opens and event.call_id not in self._calls:
@@ -122,15 +108,15 @@ class AssistantsEncoder(EventStreamEncoder):
         delta = {"id": event.step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
         return event_frame(b"thread.run.step.delta", delta)
 
-    def _call_mark(self, event: ToolCallReady) -> bytes:
-        # An empty fragment carries the id: else a reader would resume before arguments that it has already.
+    def _call_mark(self, event: events.ToolCallReady) -> bytes:
+        # An empty delta carries the id; without it, a client would resume before arguments that it has.
         self._calls.add(event.call["id"])
         return self._tool_call(
-            ToolCallDelta(event.step_id, event.index, event.call["id"], "function", "", "")
+            events.ToolCallDelta(event.step_id, event.index, event.call["id"], "function", "", "")
         )
 
 
-def _annotation(event: AnnotationAdded) -> bytes:
+def _annotation(event: events.AnnotationAdded) -> bytes:
     annotation = {"index": event.annotation_index, **event.annotation}
     part = {"index": event.index, "type": "text", "text": {"annotations": [annotation]}}
     delta = {"id": event.message_id, "object": "thread.message.delta", "delta": {"content": [part]}}

@@ -1,8 +1,8 @@
-"""The contract between a stream and its protocol, and the helpers that several encoders share."""
+"""The base class of all protocols, and the helpers that several of them share."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 import orjson
 
@@ -12,51 +12,37 @@ SSE_HEADERS: Mapping[str, str] = {"cache-control": "no-cache, no-transform", "x-
 """Keep proxies from holding back or compressing a stream."""
 
 PARAGRAPH = "\n\n"
-"""What stands between two parts of an answer where a protocol knows only one text."""
+"""Separates the parts of an answer where a protocol has only one text."""
 
 _BROKEN_OFF = frozenset({"failed", "expired", "cancelled"})
 _ERROR_TYPES = {"rate_limit_exceeded": "rate_limit_error", "invalid_prompt": "invalid_request_error"}
 
 
-class Encoder(Protocol):
-    """Turns the domain events of one stream into one protocol's bytes; made anew for every stream.
+class Encoder(ABC):
+    """Turns the domain events of one stream into the bytes of one protocol; create one for each stream.
 
-    `encode` may return nothing for an event. `close` returns what ends the stream and is called exactly once,
-    after `RunEnded` or `StreamFailed`. `keepalive` is what may be sent between two results of `encode` while
-    nothing happens. An encoder with `aborts_on_failure` has no words for a failure: where `is_broken_off`
-    tells so, the connection has to be broken off instead of closed.
+    The defaults fit protocols over server-sent events.
     """
-
-    media_type: str
-    headers: Mapping[str, str]
-    keepalive: bytes
-    aborts_on_failure: bool
-
-    def encode(self, event: DomainEvent) -> bytes:
-        """Return the frames of one event."""
-        ...
-
-    def close(self) -> bytes:
-        """Return the frames that end the stream."""
-        ...
-
-
-class EventStreamEncoder:
-    """What the protocols over server-sent events share."""
 
     media_type: str = "text/event-stream"
     headers: Mapping[str, str] = SSE_HEADERS
-    # No blank line after it: openai-python takes the empty event that would follow for JSON.
+    # No blank line after it: openai-python would take the empty event that follows for JSON.
     keepalive: bytes = b": ka\n"
+    """What may be sent between two results of `encode` while nothing happens."""
     aborts_on_failure: bool = False
+    """Whether the protocol cannot express a failure: then abort the connection where `is_broken_off`."""
+
+    @abstractmethod
+    def encode(self, event: DomainEvent) -> bytes:
+        """Return the frames of one event, or nothing."""
 
     def close(self) -> bytes:
-        """Return nothing: most protocols end with their own terminal event."""
+        """Return what ends the stream; call it once, after `RunEnded` or `StreamFailed`."""
         return b""
 
 
 class Paragraphs:
-    """Sets the parts of an answer apart where all deltas flow into one text, as `answer_text` joins them."""
+    """Separates the parts of an answer in a single stream of text, as `answer_text` does in the whole one."""
 
     __slots__ = ("_index", "_message_id")
 
@@ -74,7 +60,7 @@ class Paragraphs:
 
 
 def dump_json(value: object) -> bytes:
-    """Serialise to UTF-8; a lone surrogate, which UTF-8 cannot hold, is written as its JSON escape."""
+    """Serialise to UTF-8; a lone surrogate, which UTF-8 cannot represent, becomes its JSON escape."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -92,7 +78,7 @@ def event_frame(name: bytes, value: object) -> bytes:
 
 
 def with_event_id(frames: bytes, sequence: int | None) -> bytes:
-    """Put `id: sequence` into the last of the frames, so that a client which got them all resumes after."""
+    """Put `id: sequence` into the last frame, so that a client with all of them resumes after it."""
     if sequence is None or not frames:
         return frames
     head, blank, last = frames[:-2].rpartition(b"\n\n")
@@ -100,13 +86,13 @@ def with_event_id(frames: bytes, sequence: int | None) -> bytes:
 
 
 def answer_text(messages: Iterable[Json]) -> str:
-    """Return all text and refusal parts of public messages as one text, a blank line between two parts."""
+    """Return all text and refusal parts of public messages as one text, separated by blank lines."""
     texts = (_part_text(part) for message in messages for part in message["content"])
     return PARAGRAPH.join(text for text in texts if text)
 
 
 def usage_counts(run: Json) -> Json | None:
-    """Return the run's `{prompt_tokens, completion_tokens, total_tokens}`, or None while they are unknown."""
+    """Return the run's `{prompt_tokens, completion_tokens, total_tokens}`; None while they are unknown."""
     usage = run.get("usage")
     return (
         {key: usage[key] for key in ("prompt_tokens", "completion_tokens", "total_tokens")} if usage else None
@@ -123,7 +109,7 @@ def run_error(run: Json) -> Json:
 
 
 def is_broken_off(event: DomainEvent) -> bool:
-    """Tell whether the event ends a stream whose answer is not whole: failed, expired or cancelled."""
+    """Return whether the event ends a stream with an incomplete answer: failed, expired or cancelled."""
     return isinstance(event, StreamFailed) or (
         isinstance(event, RunEnded) and event.run["status"] in _BROKEN_OFF
     )
