@@ -9,18 +9,7 @@ from collections.abc import Sequence
 
 from fastapi import FastAPI
 
-from app.api import (
-    assistants,
-    chat,
-    files,
-    health,
-    messages,
-    pages,
-    runs,
-    sessions,
-    threads,
-    vector_stores,
-)
+from app.api import assistants, chat, files, health, messages, pages, runs, sessions, threads, vector_stores
 from app.api.errors import add_exception_handlers
 from app.api.middleware.access import API_PREFIX, AccessMiddleware, HostMiddleware
 from app.api.middleware.cors import SdkCorsMiddleware

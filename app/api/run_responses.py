@@ -141,11 +141,5 @@ async def followed_stream(
         """Leave the run alone: this client only watched it."""
 
     return EventStreamResponse(
-        source,
-        encoder,
-        registry,
-        watches=True,
-        on_gone=on_gone,
-        on_end=source.aclose,
-        headers=scope.headers,
+        source, encoder, registry, watches=True, on_gone=on_gone, on_end=source.aclose, headers=scope.headers
     )

@@ -24,7 +24,7 @@ OnDisconnect = Annotated[
     Literal["cancel", "finish", "detach"] | None,
     Field(
         description="What happens to the run when the client goes away: it is stopped, read to its end, or "
-        "goes on in the background.",
+        "goes on in the background."
     ),
 ]
 

@@ -187,10 +187,7 @@ def _describe(span: Span, response: Json) -> None:
         mark_failed(span, "no_response")
         return
     status = response.get("status")
-    found = {
-        "gen_ai.response.id": response.get("id"),
-        "gen_ai.response.model": response.get("model"),
-    }
+    found = {"gen_ai.response.id": response.get("id"), "gen_ai.response.model": response.get("model")}
     if status not in LIVE:
         found["gen_ai.response.finish_reasons"] = [run_status(response)]
         usage = response.get("usage") or {}
