@@ -95,7 +95,7 @@ router.add_api_route(
     "/chat",
     summary="Say something",
     response_model=ChatAnswer,
-    responses=_ANSWERS | errors(404, 409, 429, 502, 503, 504),
+    responses=_ANSWERS | errors(404, 409, 502, 504),
     openapi_extra=TAKES_KEY,
 )
 async def chat(body: ChatRequest, request: Request) -> Response:
@@ -107,7 +107,6 @@ async def chat(body: ChatRequest, request: Request) -> Response:
     summary="Nothing to resume: AI SDK clients ask this when a page loads",
     status_code=204,
     response_class=Response,
-    responses=errors(429),
 )
 async def resume_chat(chat_id: str, _scope: ScopeDep) -> Response:
     return Response(status_code=204)
@@ -117,7 +116,7 @@ async def resume_chat(chat_id: str, _scope: ScopeDep) -> Response:
     "/ag-ui",
     summary="A chat turn for AG-UI clients",
     response_class=Response,
-    responses=_STREAMS | errors(404, 409, 429, 502, 503, 504),
+    responses=_STREAMS | errors(404, 409, 502, 504),
     openapi_extra=TAKES_KEY,
 )
 async def ag_ui(body: AgUiRequest, request: Request) -> Response:

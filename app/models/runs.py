@@ -162,10 +162,8 @@ class Run(BaseModel):
     reasoning_effort: str | None
 
 
-class RunPage(PageModel):
+class RunPage(PageModel[Run]):
     """A page of runs."""
-
-    data: list[Run]
 
 
 class RunStep(BaseModel):
@@ -189,7 +187,5 @@ class RunStep(BaseModel):
     metadata: dict[str, str]
 
 
-class RunStepPage(PageModel):
+class RunStepPage(PageModel[RunStep]):
     """A page of run steps."""
-
-    data: list[RunStep]

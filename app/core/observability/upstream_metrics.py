@@ -1,7 +1,7 @@
-"""An upstream that counts and traces what is asked of it; the adapters stay clean of both."""
+"""Metrics and traces of upstream calls, kept out of the adapters that send them."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import Awaitable
 from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -9,63 +9,33 @@ from typing import Any, TypeVar
 from app.core.observability.metrics import Metrics
 from app.core.telemetry import Tracing, mark_failed
 from app.core.upstream.errors import UpstreamError
-from app.core.upstream.port import Query, Upstream, UpstreamStream
+from app.core.upstream.port import Upstream, UpstreamStream
 
 T = TypeVar("T")
 
 
 class MeasuredUpstream:
-    """The `Upstream` port around another one. A stream is handed on as it is: nothing is paid for a chunk."""
+    """Implements `Upstream` by another one. Streams are returned as they are, so chunks cost nothing."""
 
     def __init__(self, upstream: Upstream, metrics: Metrics, tracing: Tracing) -> None:
         self._upstream = upstream
         self._metrics = metrics
         self._tracing = tracing
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Any = None,
-        query: Query | None = None,
-        timeout: float | None = None,
-    ) -> bytes:
-        """See `Upstream.request`."""
-        call = self._upstream.request(method, path, body=body, query=query, timeout=timeout)
-        return await self._measured(method, path, call)
+    async def request(self, method: str, path: str, **options: Any) -> bytes:
+        """Send one request and measure the time to its whole answer."""
+        return await self._measured(method, path, self._upstream.request(method, path, **options))
 
-    async def stream(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Any = None,
-        query: Query | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-    ) -> UpstreamStream:
-        """See `Upstream.stream`."""
-        call = self._upstream.stream(method, path, body=body, query=query, headers=headers, timeout=timeout)
-        return await self._measured(method, path, call)
+    async def stream(self, method: str, path: str, **options: Any) -> UpstreamStream:
+        """Send one request and measure the time to its answer's headers."""
+        return await self._measured(method, path, self._upstream.stream(method, path, **options))
 
-    async def upload(
-        self,
-        path: str,
-        *,
-        fields: Mapping[str, str],
-        filename: str,
-        content_type: str,
-        chunks: AsyncIterator[bytes],
-    ) -> bytes:
-        """See `Upstream.upload`."""
-        call = self._upstream.upload(
-            path, fields=fields, filename=filename, content_type=content_type, chunks=chunks
-        )
-        return await self._measured("POST", path, call)
+    async def upload(self, path: str, **options: Any) -> bytes:
+        """Send one file and measure the time to the answer."""
+        return await self._measured("POST", path, self._upstream.upload(path, **options))
 
     async def aclose(self) -> None:
-        """See `Upstream.aclose`."""
+        """Close the upstream's connections."""
         await self._upstream.aclose()
 
     async def _measured(self, method: str, path: str, call: Awaitable[T]) -> T:
@@ -86,5 +56,5 @@ class MeasuredUpstream:
 
 @lru_cache(maxsize=64)
 def template_of(path: str) -> str:
-    """Return a path with its ids taken out: every second segment of OpenAI's paths is one."""
+    """Return a path with `{id}` for every second segment, where OpenAI's paths hold ids."""
     return "/".join("{id}" if at % 2 == 0 and at else name for at, name in enumerate(path.split("/")))
