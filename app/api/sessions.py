@@ -22,7 +22,7 @@ router = APIRouter(prefix="/sessions", tags=["sessions"])
     "",
     summary="Mint a token that a browser may hold; for API keys only",
     response_model=SessionRead,
-    responses=errors(403, 404, 429),
+    responses=errors(404),
 )
 async def create_session(
     body: SessionCreate, scope: ScopeDep, authenticator: AuthenticatorDep, settings: SettingsDep

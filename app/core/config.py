@@ -193,8 +193,7 @@ class Settings(BaseSettings):
         None, description="Where the playground asks your backend for a session (POST), under auth."
     )
     playground_sessions: bool = Field(
-        False,
-        description="For development: mint the playground's sessions here, for anybody who opens it.",
+        False, description="For development: mint the playground's sessions here, for anybody who opens it."
     )
 
     # Callers

@@ -24,10 +24,7 @@ ApiKeys = Mapping[str, SecretStr | list[SecretStr]]
 
 
 def check_upstream(
-    openai_key: SecretStr | None,
-    openai_url: str | None,
-    azure_key: SecretStr | None,
-    azure_url: str | None,
+    openai_key: SecretStr | None, openai_url: str | None, azure_key: SecretStr | None, azure_url: str | None
 ) -> None:
     """Refuse two upstreams, half of one, and addresses that are no URL."""
     if azure_url and (openai_key or openai_url):

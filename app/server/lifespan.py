@@ -1,4 +1,4 @@
-"""What opens with the process and closes with it, in reverse order."""
+"""The lifespan: opens what requests share, and closes it in reverse order."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -31,7 +31,7 @@ _log = structlog.get_logger("soloist")
 def lifespan_of(
     settings: Settings, metrics: Metrics
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
-    """Return the app's lifespan; raises `ValueError` for an assistant or a price list that cannot be read."""
+    """Return the app's lifespan; raises `ValueError` if the assistant or the prices cannot be read."""
     assistant, prices = load_assistant(settings), load_prices(settings.prices_file)
 
     @asynccontextmanager
@@ -69,7 +69,7 @@ def lifespan_of(
 
 
 def _open_registry(stack: AsyncExitStack, settings: Settings, client: OpenAIClient) -> StreamRegistry:
-    """Return the registry of streams; at the end the client closes once the streams are drained."""
+    """Return the registry of streams; at the end the client has the rest of the grace period to close."""
     registry = StreamRegistry(
         max_streams=settings.max_streams,
         max_per_holder=settings.max_streams_per_owner,

@@ -1,4 +1,4 @@
-"""Uploads: one file of a form sent on to the upstream while it arrives."""
+"""Uploads: a form's file is sent upstream while it arrives."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ _LEAST_FIELD_BYTES = 64 * 1024
 
 @dataclass(slots=True)
 class _Upload:
-    """One file on its way; `failure` is what stopped it from our side."""
+    """One file in transfer; `failure` is our own error that stopped it."""
 
     form: FormReader
     file: IncomingFile
@@ -32,10 +32,10 @@ class _Upload:
 
 
 class Uploads:
-    """Sends files on as they arrive; upstream objects come back.
+    """Sends files upstream as they arrive, and returns the upstream's file objects.
 
-    The upstream's form ends only after the client's has come to its own end, so that an upload which breaks
-    off or turns out to be wrong leaves nothing behind.
+    The upstream's form ends only after the client's form has ended, so that an upload that breaks off or turns
+    out to be wrong leaves nothing behind.
     """
 
     def __init__(self, upstream: Upstream, settings: Settings) -> None:
@@ -51,7 +51,7 @@ class Uploads:
         )
 
     async def only(self, form: FormReader) -> Json:
-        """Upload the one file of a form whose fields are those of the upstream. Upstream: POST files."""
+        """Upload the only file of a form that has the upstream's fields. Upstream: POST files."""
         file = await form.next_file()
         if file is None or file.field != _FILE_FIELD:
             raise BadRequestError(
@@ -70,7 +70,7 @@ class Uploads:
         return await self._sent(upload, self._rest_of_file(upload))
 
     async def _begun(self, form: FormReader, file: IncomingFile) -> _Upload:
-        """Wait for the file's first bytes: nothing is opened upstream for an empty file or a wrong one."""
+        """Check the file's type and wait for its first bytes, before anything is opened upstream."""
         if not self._allows_all and extension_of(file.filename) not in self._extensions:
             raise BadRequestError(
                 f"Files of this type are not taken. Allowed: {', '.join(sorted(self._extensions))}.",
@@ -105,7 +105,7 @@ class Uploads:
             yield chunk
 
     async def _rest_of_form(self, upload: _Upload) -> AsyncIterator[bytes]:
-        """Yield the file, then check what follows it: the form must come to its end."""
+        """Yield the file, then check that the form ends after it and has all fields."""
         async for chunk in self._rest_of_file(upload):
             yield chunk
         if await upload.form.next_file() is not None:
@@ -114,7 +114,7 @@ class Uploads:
 
 
 async def _watched(upload: _Upload, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Note what stops the upload from our side: transports tell only that it stopped."""
+    """Yield the chunks, and store our own error if one stops them: transports do not pass it on."""
     try:
         async for chunk in chunks:
             yield chunk
@@ -124,7 +124,7 @@ async def _watched(upload: _Upload, chunks: AsyncIterator[bytes]) -> AsyncIterat
 
 
 def _take_fields(upload: _Upload, *, is_last: bool) -> None:
-    """Check and pass on the fields that have arrived; the last of them may come after the file."""
+    """Check the fields that have arrived and pass them on; with `is_last`, all must be there."""
     form = upload.form
     purpose = form.field("purpose")
     if purpose is None and is_last:

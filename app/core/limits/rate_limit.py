@@ -219,9 +219,7 @@ class BoundedMemoryStorage(Storage):
 def new_limiter() -> Limiter:
     """Return a slowapi limiter that counts in this process."""
     return Limiter(
-        key_func=caller_of,
-        strategy=_STRATEGY,
-        storage_uri=f"{BoundedMemoryStorage.STORAGE_SCHEME[0]}://",
+        key_func=caller_of, strategy=_STRATEGY, storage_uri=f"{BoundedMemoryStorage.STORAGE_SCHEME[0]}://"
     )
 
 

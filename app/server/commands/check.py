@@ -1,4 +1,4 @@
-"""`python main.py check`: try everything a start needs, and say in sentences what is wrong."""
+"""`python main.py check`: try everything that a start needs, and report what is wrong."""
 
 import asyncio
 import sys
@@ -29,7 +29,7 @@ _KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried."""
+    """The result of one check."""
 
     level: Literal["ok", "warning", "error"]
     text: str
@@ -41,7 +41,7 @@ def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
 
 
 def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
-    """Print what was found, and return the exit status: 0 all is well, 1 something is wrong."""
+    """Print the findings, and return the exit status: 1 if one is an error, else 0."""
     with settings_errors_told():
         ProcessCount()
         settings = Settings()
@@ -53,7 +53,7 @@ def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
 
 
 async def check_service(settings: Settings) -> list[Finding]:
-    """Try the assistant, the prices, the upstream and Redis; leaves nothing behind."""
+    """Check the assistant, the prices, the upstream and Redis; nothing stays behind upstream."""
     try:
         assistant = load_assistant(settings)
         prices = load_prices(settings.prices_file)
@@ -113,7 +113,7 @@ async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[F
 
 
 async def _check_conversations(upstream: Upstream) -> Finding:
-    """Make an empty conversation and delete it: some servers speak Responses and no Conversations."""
+    """Create a conversation and delete it, as some servers have Responses but no Conversations."""
     try:
         made = parsed(await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS))
         await upstream.request("DELETE", f"/conversations/{made.get('id')}", timeout=_SECONDS)
