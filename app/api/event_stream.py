@@ -33,7 +33,7 @@ class EventSource(Protocol):
 _BROWSER_END_SECONDS = 0.05
 _FAILED: Json = ServiceError("The service failed. The failure has been logged.").detail()
 _TOO_OLD: Json = ServiceError(
-    "The stream reached its longest life. The run goes on: follow it through its events.",
+    "The stream reached its longest life. A run in the background goes on: follow its events.",
     code="stream_max_seconds",
 ).detail()
 
