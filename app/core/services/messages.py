@@ -1,4 +1,4 @@
-"""Messages: conversation items of type `message`, seen as the Assistants API showed them."""
+"""Messages: conversation items of type `message` in the form of the Assistants API."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from app.utils.ids import BadIdError, created_at_of
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Which part of a list is asked for; `after` and `before` are ids of the public wire."""
+    """The requested part of a list; `after` and `before` are public ids."""
 
     limit: int = 20
     order: str = "desc"
@@ -44,7 +44,7 @@ class Messages:
     settings: Settings
 
     async def create(self, scope: RequestScope, thread_id: str, body: MessageCreate) -> Json:
-        """Add a message; waits a moment for a busy thread. Upstream: POST conversations/{c}/items."""
+        """Add a message; waits for a busy thread. Upstream: POST conversations/{c}/items."""
         conversation_id = scope.conversation(thread_id)
         attached = await self.attachments.find(scope, [body])
         items = self.to_items(scope, [body], attached)
@@ -55,7 +55,7 @@ class Messages:
         return self._object(scope, thread_id, stored[0], None, created_at)
 
     async def get(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
-        """Read a message. Upstream: GET conversations/{c}/items/{i}, and the conversation for its run."""
+        """Read a message. Upstream: GET conversations/{c}/items/{i} and conversations/{c}."""
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
             (conversation, history), item = await gather_pair(
@@ -76,9 +76,9 @@ class Messages:
     async def list_page(
         self, scope: RequestScope, thread_id: str, cursor: Cursor, run_id: str | None
     ) -> Json:
-        """List messages; `before` and `run_id` are worked out here.
+        """List messages; `run_id` and `before`, which the upstream does not have, are applied here.
 
-        Upstream: GET conversations/{c} and conversations/{c}/items, at the same time if no run is asked for.
+        Upstream: GET conversations/{c} and conversations/{c}/items, at once unless `run_id` is given.
         """
         conversation_id = scope.conversation(thread_id)
         response_id = scope.response(run_id) if run_id else None
@@ -102,9 +102,9 @@ class Messages:
         attached: Iterable[Sequence[Attached]],
         prefix: str = "",
     ) -> list[Json]:
-        """Return upstream input items for messages and the files found for each.
+        """Return the upstream input items for messages and the files attached to each.
 
-        Raises for a message that is too long or names a foreign file.
+        Raises `BadRequestError` for a message that is too long, `NotFoundError` for a foreign file.
         """
         items = []
         for number, (message, files) in enumerate(zip(messages, attached, strict=True)):
@@ -140,11 +140,10 @@ class Messages:
         cursor: Cursor,
         belongs: Callable[[Json], bool] | None = None,
     ) -> tuple[list[Json], bool]:
-        order, after, stop = (
-            cursor.order,
-            _item_of(scope, cursor.after, "after"),
-            _item_of(scope, cursor.before, "before"),
-        )
+        """Return the items of a page, and whether there are more; `belongs` tells which items count."""
+        order = cursor.order
+        after, stop = _item_of(scope, cursor.after, "after"), _item_of(scope, cursor.before, "before")
+        # With `before` alone, the page ends at it: read towards the other end and turn the page round.
         backwards = stop is not None and after is None
         if backwards:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
@@ -173,9 +172,7 @@ class Messages:
             name = "after" if cursor.after else "before"
             if not (cursor.after or cursor.before):
                 raise not_found("thread") from exc
-            raise BadRequestError(
-                f"'{name}' names no message of this thread.", param=name, code="invalid_cursor"
-            ) from exc
+            raise _bad_cursor(name) from exc
 
     def _seen(
         self, scope: RequestScope, thread_id: str, item: Json, history: RunHistory, conversation: Json
@@ -203,9 +200,11 @@ def _item_of(scope: RequestScope, message_id: str | None, name: str) -> str | No
     try:
         return scope.ids.item(message_id)
     except BadIdError:
-        raise BadRequestError(
-            f"'{name}' names no message of this thread.", param=name, code="invalid_cursor"
-        ) from None
+        raise _bad_cursor(name) from None
+
+
+def _bad_cursor(name: str) -> BadRequestError:
+    return BadRequestError(f"'{name}' names no message of this thread.", param=name, code="invalid_cursor")
 
 
 def _belongs(response_id: str, history: RunHistory, item: Json) -> bool:

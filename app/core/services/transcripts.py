@@ -1,4 +1,4 @@
-"""Transcripts: a whole thread handed out, and a thread made from one."""
+"""Transcripts: exports whole threads, and creates threads from exports."""
 
 import asyncio
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Transcripts:
     settings: Settings
 
     async def export_json(self, scope: RequestScope, thread_id: str) -> Json:
-        """Return a thread with all its messages, oldest first, and what tools did.
+        """Return a thread with all its messages, oldest first, and its tool calls.
 
         Upstream: GET conversations/{c}, GET conversations/{c}/items.
         """
@@ -53,14 +53,14 @@ class Transcripts:
         return {"object": "thread.export", "thread": thread, "data": messages, "tool_calls": calls}
 
     async def export_markdown(self, scope: RequestScope, thread_id: str, file_url: FileUrl) -> str:
-        """Return a thread as a document to read. Upstream: as `export_json`."""
+        """Return a thread as a Markdown document. Upstream: as `export_json`."""
         thread, _, items = await self._whole(scope, thread_id)
         return MarkdownTranscript(scope.ids, self.assistant.name, file_url).write(thread, items)
 
     async def create(self, scope: RequestScope, data: Any) -> Json:
-        """Make a thread of an exported one; returns `{object, thread, imported, skipped}`.
+        """Create a thread from an export; returns `{object, thread, imported, skipped}`.
 
-        Upstream: POST conversations, POST conversations/{c}/items with twenty items a call.
+        Upstream: POST conversations, POST conversations/{c}/items, twenty items per call.
         """
         scope.check_new_thread()
         try:
@@ -113,7 +113,7 @@ class Transcripts:
                 )
 
     async def _images(self, scope: RequestScope, messages: list[ImportedMessage]) -> dict[str, str]:
-        """Return the upstream ids of those images that this owner has uploaded here."""
+        """Return upstream ids by public id, of those images that this owner has uploaded."""
         wanted = list(dict.fromkeys(file_id for message in messages for file_id in message.image_ids()))
 
         async def find(file_id: str) -> tuple[str, str] | None:

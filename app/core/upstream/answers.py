@@ -1,4 +1,4 @@
-"""What comes from the upstream: unpacked bit by bit, held to a bound, and checked for its end."""
+"""Bodies of the upstream: unpacked piece by piece, limited in size, and checked for an early end."""
 
 import asyncio
 import zlib
@@ -10,7 +10,7 @@ from app.core.upstream.errors import UpstreamBrokenError, UpstreamTimeoutError
 from app.core.upstream.session import upstream_error_of
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-"""Longest body that is held in memory, after unpacking."""
+"""Longest body that is kept in memory, after unpacking."""
 
 MAX_ERROR_BYTES = 64 * 1024
 """How much of an error's body is read, after unpacking."""
@@ -20,7 +20,7 @@ _GZIP_OR_ZLIB = 47
 
 
 class Unpacker:
-    """Unpacks a gzip or deflate body: feed it what came, take pieces until there are none, feed it again."""
+    """Unpacks a gzip or deflate body. After each `feed`, call `take` until it returns nothing."""
 
     def __init__(self, encoding: str) -> None:
         self._is_known = encoding in {"gzip", "x-gzip", "deflate"}
@@ -29,14 +29,17 @@ class Unpacker:
         self._has_begun = False
 
     def feed(self, packed: bytes) -> None:
-        """Add the next bytes; raises `UpstreamBrokenError` if they are packed in a way nobody asked for."""
+        """Add the next bytes; raises `UpstreamBrokenError` for an encoding that was not requested."""
         if not self._is_known:
             raise UpstreamBrokenError
         self._packed = packed
         self._has_begun = True
 
     def take(self) -> bytes:
-        """Return the next piece, or nothing if that takes more bytes; raises `UpstreamBrokenError`."""
+        """Return the next piece, or nothing if more bytes are needed.
+
+        Raises `UpstreamBrokenError` for bytes that cannot be unpacked, or that follow the end.
+        """
         try:
             piece = self._inflate.decompress(self._packed, _PIECE_BYTES)
         except zlib.error as exc:
@@ -47,13 +50,13 @@ class Unpacker:
         return piece
 
     def finish(self) -> None:
-        """Raise `UpstreamBrokenError` if the packed body ended early; without a byte it counts as empty."""
+        """Raise `UpstreamBrokenError` if the packed body ended early; one without any byte is just empty."""
         if self._has_begun and not self._inflate.eof:
             raise UpstreamBrokenError
 
 
 class Answer:
-    """An open response whose body comes unpacked; implements `UpstreamStream`."""
+    """An open response with an unpacked body; implements `UpstreamStream`."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -65,10 +68,10 @@ class Answer:
         self.headers: Mapping[str, str] = response.headers
 
     def limit(self, silence_seconds: float, longest_seconds: float) -> None:
-        """End the body with `UpstreamTimeoutError` after so much silence, and after so long in any case."""
+        """End the body with `UpstreamTimeoutError` after so much silence, or after so long altogether."""
         connection = self._response.connection
         if connection is not None and connection.protocol is not None:
-            # aiohttp sets one limit for the wait for headers and for every later one; ours differ.
+            # aiohttp's `sock_read` is one limit for the headers and all later reads; here the two differ.
             connection.protocol.read_timeout = silence_seconds
             connection.protocol.start_timeout()
         self._ending = asyncio.get_running_loop().call_later(longest_seconds, self._end)
@@ -81,7 +84,7 @@ class Answer:
         while True:
             if unpacker and (piece := unpacker.take()):
                 if len(piece) == _PIECE_BYTES:
-                    # One read may unpack to a thousand pieces: other requests get their turn between them.
+                    # One read may unpack to a thousand pieces: let other requests run in between.
                     await asyncio.sleep(0)
                 return piece
             chunk = await self._read()
@@ -94,7 +97,7 @@ class Answer:
             unpacker.feed(chunk)
 
     async def whole(self) -> bytes:
-        """Return the body and close; raises `UpstreamBrokenError` if it is over `MAX_BODY_BYTES`."""
+        """Return the whole body and close; raises `UpstreamBrokenError` beyond `MAX_BODY_BYTES`."""
         found, size = [], 0
         try:
             async for piece in self:
@@ -107,7 +110,7 @@ class Answer:
         return b"".join(found)
 
     async def start_of_error(self) -> bytes:
-        """Return the first `MAX_ERROR_BYTES` of the body, or as many as can be read, and close."""
+        """Return at most `MAX_ERROR_BYTES` of the body, less if it breaks, and close."""
         found = b""
         try:
             async for piece in self:
@@ -115,19 +118,19 @@ class Answer:
                 if len(found) >= MAX_ERROR_BYTES:
                     break
         except UpstreamBrokenError:
-            # The status has said what matters.
+            # The status matters more than the rest of the body.
             return found
         finally:
             await self.aclose()
         return found[:MAX_ERROR_BYTES]
 
     async def aclose(self) -> None:
-        """Close the connection, unless the body came to its end and it can serve again."""
+        """Close the connection unless its body has ended: then it goes back to the pool."""
         if self._ending is not None:
             self._ending.cancel()
         connection = self._response.connection
         if connection is not None and connection.transport is not None:
-            # A mere close would first wait until the upstream has taken the rest of an upload.
+            # `close` alone would first wait until the upstream has taken the rest of an upload.
             connection.transport.abort()
         self._response.close()
 
