@@ -150,7 +150,7 @@ class Runs:
             )
 
     def _answering(self, run_id: str) -> asyncio.Lock:
-        """Return the lock for submitting outputs: a second submission then finds that the run does not wait."""
+        """Return the lock for submitting outputs, so that a second submission finds the run not waiting."""
         return self._answers.setdefault(run_id, asyncio.Lock())
 
     async def resources(self, conversation_id: str) -> Json:

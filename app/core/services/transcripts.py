@@ -21,7 +21,6 @@ from app.translate.run_metadata import RunHistory
 from app.translate.transcript import (
     ImportedMessage,
     MarkdownTranscript,
-    TranscriptError,
     read_transcript,
     tool_calls,
 )
@@ -63,10 +62,7 @@ class Transcripts:
         Upstream: POST conversations, POST conversations/{c}/items, twenty items per call.
         """
         scope.check_new_thread()
-        try:
-            messages, skipped = read_transcript(data)
-        except TranscriptError as exc:
-            raise BadRequestError(exc.message, param=exc.param) from exc
+        messages, skipped = read_transcript(data)
         self._check_lengths(messages)
         metadata = _metadata_of(data)
         images = await self._images(scope, messages)
