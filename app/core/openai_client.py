@@ -91,7 +91,9 @@ class OpenAIClient:
             unsupported,
         )
         self.resume = ResumeService(responses, self.runs, self.creator, metrics, deadline_seconds=deadline)
-        self.transcripts = Transcripts(conversations, self._metadata, self.files, assistant, settings)
+        self.transcripts = Transcripts(
+            conversations, self._metadata, self.messages, self.files, assistant, settings
+        )
         self.chat = Chat(conversations, self.creator, self.runs, params, settings)
 
     async def aclose(self, grace_seconds: float) -> None:

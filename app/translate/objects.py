@@ -3,7 +3,6 @@
 Every key is always there, null where empty: SDKs build their models without validation.
 """
 
-
 from app.translate.annotations import annotation_object, source_object
 from app.translate.attachments import read_attachments
 from app.translate.context import RunContext

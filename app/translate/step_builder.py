@@ -1,4 +1,4 @@
-"""The output items of a running response, while they grow: which step and message is open, what it holds."""
+"""Builds steps and messages from the output items of a running response, and knows which are open."""
 
 from app.translate.annotations import annotation_object, source_object
 from app.translate.context import RunContext
@@ -27,7 +27,7 @@ _REFUSAL = "response.refusal.delta"
 
 
 class OpenMessage:
-    """A message whose text still grows."""
+    """A message that still receives text."""
 
     __slots__ = ("annotation_counts", "annotations_seen", "item_id", "message_id", "texts")
 
@@ -39,12 +39,12 @@ class OpenMessage:
         self.annotations_seen: dict[int, int] = {}
 
     def rest(self, part: int, text: str) -> str:
-        """Return what `text`, the whole of a content part, has beyond what is known of it."""
+        """Return what the complete `text` of a content part adds to the deltas so far."""
         told = "".join(self.texts.get(part, ()))
         return text[len(told) :] if text.startswith(told) else ""
 
     def item(self, status: str) -> Json:
-        """Return the message as the upstream would show it so far."""
+        """Return the message so far in the upstream's form."""
         content = [
             {"type": "output_text", "text": "".join(parts), "annotations": []}
             for _, parts in sorted(self.texts.items())
@@ -59,7 +59,7 @@ class OpenMessage:
 
 
 class _OpenStep:
-    """The one step that is open."""
+    """The step that is open."""
 
     __slots__ = ("calls", "details", "grown", "index", "is_function")
 
@@ -72,44 +72,47 @@ class _OpenStep:
 
 
 class StepBuilder:
-    """Turns the life of output items into steps and messages, at most one of each open at a time."""
+    """Turns output items into the events of steps and messages, with at most one open step at a time."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._step: _OpenStep | None = None
         self.open_messages: dict[int, OpenMessage] = {}
-        """The messages that grow, by output index."""
+        """The open messages by output index."""
         self._finished: dict[int, Json] = {}
         self._run: Json = {}
         self._response_id = ""
 
     def begin(self, response_id: str, run: Json) -> None:
-        """Name the response and run that the items belong to."""
+        """Set the response and run of the items."""
         self._response_id = response_id
         self._run = run
 
     def finished(self) -> list[Json]:
-        """Return the whole items seen so far, in output order, for upstreams whose last event holds none."""
+        """Return the complete items so far in output order, for upstreams whose last event has none."""
         return [item for _, item in sorted(self._finished.items())]
 
     def messages(self) -> list[Json]:
-        """Return the assistant's messages so far in the upstream's form; begun ones are `incomplete`."""
+        """Return the assistant's messages so far in the upstream's form; open ones are `incomplete`."""
         found = {index: item for index, item in self._finished.items() if item.get("type") == "message"}
         found |= {index: message.item("incomplete") for index, message in self.open_messages.items()}
         return [item for _, item in sorted(found.items())]
 
     def is_finished(self, index: int) -> bool:
-        """Tell whether the item at an output index is whole."""
+        """Return whether the item at an output index is complete."""
         return index in self._finished
 
     def index_of(self, item: Json, index: int) -> int:
-        """Return where an item was told; a final list without some other items has it at another `index`."""
+        """Return the output index at which an item was streamed, or `index` if it was not.
+
+        They differ where the final list lacks some of the streamed items.
+        """
         told = {found.get("id"): at for at, found in self._finished.items()}
         told |= {message.item_id: at for at, message in self.open_messages.items()}
         return told.get(item.get("id"), index) if item.get("id") else index
 
     def start(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
-        """An item opened."""
+        """Handle the start of an item."""
         self._run = run
         kind = item.get("type")
         if kind == "message":
@@ -119,7 +122,7 @@ class StepBuilder:
         return []
 
     def grow(self, kind: str, index: int, part: int, item_id: str, delta: str) -> list[DomainEvent]:
-        """An item's text, arguments or code grew."""
+        """Handle a delta of an item's text, arguments or code."""
         if kind in {_TEXT, _REFUSAL}:
             message = self.open_messages.get(index)
             started = [] if message else self._start_message(index, item_id)
@@ -130,7 +133,7 @@ class StepBuilder:
         return self._grow_call(index, delta)
 
     def catch_up(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
-        """An item that was looked up whole: tell what was not told of it, in one piece."""
+        """Return the missing events for an item that was looked up, with its text in one piece."""
         is_open = index in self.open_messages or (self._step is not None and index in self._step.calls)
         events = [] if is_open else self.start(index, item, run)
         return [*events, *self.end(index, item, run)]
@@ -145,7 +148,7 @@ class StepBuilder:
         return events
 
     def annotate(self, index: int, part: int, item_id: str, upstream: Json) -> list[DomainEvent]:
-        """A message's text got a source."""
+        """Handle an annotation of a message's text."""
         started = [] if index in self.open_messages else self._start_message(index, item_id)
         message = self.open_messages[index]
         message.annotations_seen[part] = message.annotations_seen.get(part, 0) + 1
@@ -161,7 +164,7 @@ class StepBuilder:
         return [*started, added]
 
     def end(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
-        """An item is whole."""
+        """Handle the end of an item."""
         self._run = run
         self._finished[index] = item
         kind = item.get("type")
@@ -175,7 +178,7 @@ class StepBuilder:
         return []
 
     def close(self, run: Json, response: Json) -> list[DomainEvent]:
-        """The run ended: close what is still open, in the state that fits the run's."""
+        """Close what is still open at the end of the run, with a status that follows from the run's."""
         self._run = run
         events: list[DomainEvent] = []
         output = response.get("output") or []

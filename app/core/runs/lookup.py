@@ -132,12 +132,10 @@ class RunLookup:
         outputs: dict[str, str] = {}
         if not wanted:
             return outputs
-        seen = 0
-        async for item in self.conversations.items(conversation_id, order="desc"):
-            seen += 1
+        async for item in self.conversations.items(conversation_id, most=_OUTPUT_SCAN_ITEMS):
             if item.get("type") == "function_call_output" and item.get("call_id") in wanted:
                 outputs[item["call_id"]] = _text_of(item.get("output"))
-            if len(outputs) == len(wanted) or seen >= _OUTPUT_SCAN_ITEMS:
+            if len(outputs) == len(wanted):
                 break
         return outputs
 

@@ -114,12 +114,7 @@ class StoppedTurns:
 
     async def _newest(self, conversation_id: str) -> list[Json]:
         """Return the newest items, newest first."""
-        found: list[Json] = []
-        async for item in self.conversations.items(conversation_id, page_items=_NEWEST_ITEMS):
-            found.append(item)
-            if len(found) == _NEWEST_ITEMS:
-                break
-        return found
+        return [item async for item in self.conversations.items(conversation_id, most=_NEWEST_ITEMS)]
 
 
 def missing_items(turn: StoppedTurn, newest: list[Json]) -> list[Json]:

@@ -55,16 +55,12 @@ class ToolRounds:
         """Return item ids by call id, of the function calls without an output among the newest items."""
         answered: set[str] = set()
         found: dict[str, str] = {}
-        seen = 0
-        async for item in self.conversations.items(conversation_id, order="desc"):
-            seen += 1
+        async for item in self.conversations.items(conversation_id, most=_SCAN_ITEMS):
             call_id = str(item.get("call_id"))
             if item.get("type") == "function_call_output":
                 answered.add(call_id)
             elif item.get("type") == "function_call" and call_id not in answered:
                 found[call_id] = str(item.get("id"))
-            if seen >= _SCAN_ITEMS:
-                break
         return found
 
 

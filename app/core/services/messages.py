@@ -51,7 +51,9 @@ class Messages:
         with not_found_as("thread"):
             await self.attachments.remember(conversation_id, attached[0])
             stored = await self.conversations.add_items(conversation_id, items)
-        created_at = created_at_of(stored[0]["id"]) or await self._thread_created_at(conversation_id)
+        created_at = created_at_of(stored[0]["id"]) or _created_at(
+            await self.conversations.get(conversation_id)
+        )
         return self._object(scope, thread_id, stored[0], None, created_at)
 
     async def get(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
@@ -63,7 +65,7 @@ class Messages:
             )
         if item.get("type") != "message":
             raise not_found("message")
-        return self._seen(scope, thread_id, item, history, conversation)
+        return self.seen(scope, thread_id, item, history, _created_at(conversation))
 
     async def delete(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
         """Delete a message. Upstream: DELETE conversations/{c}/items/{i}."""
@@ -92,7 +94,8 @@ class Messages:
                 belongs = partial(_belongs, response_id, history)
                 items, has_more = await self._window(scope, conversation_id, cursor, belongs)
         return page(
-            [self._seen(scope, thread_id, item, history, conversation) for item in items], has_more=has_more
+            [self.seen(scope, thread_id, item, history, _created_at(conversation)) for item in items],
+            has_more=has_more,
         )
 
     def to_items(
@@ -128,10 +131,6 @@ class Messages:
             return message_item(dumped, scope.ids, files)
         except BadIdError:
             raise not_found("file", param="file_id") from None
-
-    async def _thread_created_at(self, conversation_id: str) -> int:
-        conversation = await self.conversations.get(conversation_id)
-        return int(conversation.get("created_at") or 0)
 
     async def _window(
         self,
@@ -174,12 +173,13 @@ class Messages:
                 raise not_found("thread") from exc
             raise _bad_cursor(name) from exc
 
-    def _seen(
-        self, scope: RequestScope, thread_id: str, item: Json, history: RunHistory, conversation: Json
+    def seen(
+        self, scope: RequestScope, thread_id: str, item: Json, history: RunHistory, thread_created_at: int
     ) -> Json:
+        """Return the Message for an item, with the run that wrote it if the history knows that."""
         first = history.run_of_message(str(item.get("id"))) if item.get("role") == "assistant" else None
         run_id = scope.ids.run(first) if first else None
-        return self._object(scope, thread_id, item, run_id, int(conversation.get("created_at") or 0))
+        return self._object(scope, thread_id, item, run_id, thread_created_at)
 
     def _object(
         self, scope: RequestScope, thread_id: str, item: Json, run_id: str | None, created_at: int
@@ -192,6 +192,10 @@ class Messages:
             run_id=run_id,
             created_at=created_at,
         )
+
+
+def _created_at(conversation: Json) -> int:
+    return int(conversation.get("created_at") or 0)
 
 
 def _item_of(scope: RequestScope, message_id: str | None, name: str) -> str | None:

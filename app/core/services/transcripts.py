@@ -9,14 +9,15 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, NotFoundError
 from app.core.files.service import Files
+from app.core.services.messages import Messages
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.conversations import ITEMS_PER_CALL, Conversations
+from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamError, not_found_as
 from app.models.threads import ThreadCreate
 from app.translate.attachments import public_resources, resources_of
 from app.translate.citations import FileUrl
 from app.translate.events import Json
-from app.translate.objects import message_object, thread_object
+from app.translate.objects import thread_object
 from app.translate.run_metadata import RunHistory
 from app.translate.transcript import (
     ImportedMessage,
@@ -35,6 +36,7 @@ class Transcripts:
 
     conversations: Conversations
     metadata: ConversationMetadata
+    messages: Messages
     files: Files
     assistant: Assistant
     settings: Settings
@@ -46,7 +48,9 @@ class Transcripts:
         """
         thread, history, items = await self._whole(scope, thread_id)
         messages = [
-            self._message(scope, thread, item, history) for item in items if item["type"] == "message"
+            self.messages.seen(scope, thread_id, item, history, thread["created_at"])
+            for item in items
+            if item["type"] == "message"
         ]
         calls = tool_calls(items, scope.ids)
         return {"object": "thread.export", "thread": thread, "data": messages, "tool_calls": calls}
@@ -66,7 +70,9 @@ class Transcripts:
         self._check_lengths(messages)
         metadata = _metadata_of(data)
         images = await self._images(scope, messages)
-        conversation = await self._stored([message.item(images) for message in messages], metadata)
+        conversation = await self.conversations.create(
+            [message.item(images) for message in messages], metadata
+        )
         thread = thread_object(conversation, scope.ids.thread(conversation["id"]))
         return {"object": "thread.import", "thread": thread, "imported": len(messages), "skipped": skipped}
 
@@ -85,18 +91,6 @@ class Transcripts:
                     )
         resources = public_resources(resources_of(conversation.get("metadata")), scope.ids)
         return thread_object(conversation, thread_id, resources), history, items
-
-    def _message(self, scope: RequestScope, thread: Json, item: Json, history: RunHistory) -> Json:
-        is_answer = item.get("role") == "assistant"
-        first = history.run_of_message(str(item.get("id"))) if is_answer else None
-        return message_object(
-            item,
-            scope.ids,
-            thread_id=thread["id"],
-            assistant_id=self.assistant.id,
-            run_id=scope.ids.run(first) if first else None,
-            created_at=thread["created_at"],
-        )
 
     def _check_lengths(self, messages: list[ImportedMessage]) -> None:
         limit = self.settings.max_message_chars
@@ -124,15 +118,6 @@ class Transcripts:
 
         found = await asyncio.gather(*map(find, wanted[:_MAX_IMAGES]))
         return dict(pair for pair in found if pair)
-
-    async def _stored(self, items: list[Json], metadata: dict[str, str]) -> Json:
-        conversation = await self.conversations.create(items[:ITEMS_PER_CALL], metadata)
-        try:
-            await self.conversations.add_items(conversation["id"], items[ITEMS_PER_CALL:])
-        except BaseException:
-            await self.conversations.delete(conversation["id"])
-            raise
-        return conversation
 
 
 def _metadata_of(data: Any) -> dict[str, str]:

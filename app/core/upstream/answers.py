@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import aiohttp
 
@@ -17,42 +18,7 @@ MAX_ERROR_BYTES = 64 * 1024
 
 _PIECE_BYTES = 256 * 1024
 _GZIP_OR_ZLIB = 47
-
-
-class Unpacker:
-    """Unpacks a gzip or deflate body. After each `feed`, call `take` until it returns nothing."""
-
-    def __init__(self, encoding: str) -> None:
-        self._is_known = encoding in {"gzip", "x-gzip", "deflate"}
-        self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)
-        self._packed = b""
-        self._has_begun = False
-
-    def feed(self, packed: bytes) -> None:
-        """Add the next bytes; raises `UpstreamBrokenError` for an encoding that was not requested."""
-        if not self._is_known:
-            raise UpstreamBrokenError
-        self._packed = packed
-        self._has_begun = True
-
-    def take(self) -> bytes:
-        """Return the next piece, or nothing if more bytes are needed.
-
-        Raises `UpstreamBrokenError` for bytes that cannot be unpacked, or that follow the end.
-        """
-        try:
-            piece = self._inflate.decompress(self._packed, _PIECE_BYTES)
-        except zlib.error as exc:
-            raise UpstreamBrokenError from exc
-        self._packed = self._inflate.unconsumed_tail
-        if self._inflate.unused_data:
-            raise UpstreamBrokenError
-        return piece
-
-    def finish(self) -> None:
-        """Raise `UpstreamBrokenError` if the packed body ended early; one without any byte is just empty."""
-        if self._has_begun and not self._inflate.eof:
-            raise UpstreamBrokenError
+_ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 
 
 class Answer:
@@ -60,10 +26,9 @@ class Answer:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        encoding = response.headers.get("content-encoding", "").strip().lower()
-        self._unpacker = None if encoding in {"", "identity"} else Unpacker(encoding)
         self._ending: asyncio.TimerHandle | None = None
         self._has_ended = False
+        self._pieces = self._unpacked()
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
 
@@ -77,24 +42,7 @@ class Answer:
         self._ending = asyncio.get_running_loop().call_later(longest_seconds, self._end)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        unpacker = self._unpacker
-        while True:
-            if unpacker and (piece := unpacker.take()):
-                if len(piece) == _PIECE_BYTES:
-                    # One read may unpack to a thousand pieces: let other requests run in between.
-                    await asyncio.sleep(0)
-                return piece
-            chunk = await self._read()
-            if not chunk:
-                if unpacker:
-                    unpacker.finish()
-                raise StopAsyncIteration
-            if not unpacker:
-                return chunk
-            unpacker.feed(chunk)
+        return self._pieces
 
     async def whole(self) -> bytes:
         """Return the whole body and close; raises `UpstreamBrokenError` beyond `MAX_BODY_BYTES`."""
@@ -134,6 +82,30 @@ class Answer:
             connection.transport.abort()
         self._response.close()
 
+    async def _unpacked(self) -> AsyncIterator[bytes]:
+        """Yield the unpacked body in pieces; raises `UpstreamBrokenError` if its gzip or deflate is broken.
+
+        A body without a byte counts as empty, whatever its encoding.
+        """
+        encoding = self.headers.get("content-encoding", "").strip().lower()
+        inflate = None if encoding in {"", "identity"} else zlib.decompressobj(_GZIP_OR_ZLIB)
+        has_begun = False
+        while packed := await self._read():
+            has_begun = True
+            if inflate is None:
+                yield packed
+                continue
+            if encoding not in _ENCODINGS:
+                raise UpstreamBrokenError
+            while piece := _next_piece(inflate, packed):
+                yield piece
+                packed = inflate.unconsumed_tail
+                if len(piece) == _PIECE_BYTES:
+                    # One read may unpack to a thousand pieces: let other requests run in between.
+                    await asyncio.sleep(0)
+        if inflate is not None and has_begun and not inflate.eof:
+            raise UpstreamBrokenError
+
     async def _read(self) -> bytes:
         try:
             return await self._response.content.readany()
@@ -143,3 +115,13 @@ class Answer:
     def _end(self) -> None:
         self._has_ended = True
         self._response.close()
+
+
+def _next_piece(inflate: Any, packed: bytes) -> bytes:
+    try:
+        piece: bytes = inflate.decompress(packed, _PIECE_BYTES)
+    except zlib.error as exc:
+        raise UpstreamBrokenError from exc
+    if inflate.unused_data:
+        raise UpstreamBrokenError
+    return piece

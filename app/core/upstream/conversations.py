@@ -26,14 +26,17 @@ class Conversations:
     lock: ConversationLock
 
     async def create(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
-        """Create a conversation with any number of items."""
+        """Create a conversation with any number of items; if they cannot all be stored, delete it again."""
         body: Json = {"metadata": dict(metadata)}
         if items:
             body["items"] = items[:ITEMS_PER_CALL]
         created = parsed(await self.upstream.request("POST", "/conversations", body=body))
         conversation = _whole(checked_conversation, created)
-        if len(items) > ITEMS_PER_CALL:
+        try:
             await self.add_items(conversation["id"], items[ITEMS_PER_CALL:])
+        except BaseException:
+            await self.delete(conversation["id"])
+            raise
         return conversation
 
     async def get(self, conversation_id: str) -> Json:
@@ -86,15 +89,19 @@ class Conversations:
         order: str = "desc",
         after: str | None = None,
         page_items: int = _PAGE_ITEMS,
+        most: int | None = None,
     ) -> AsyncIterator[Json]:
-        """Yield items of every type, reading each page when it is needed."""
+        """Yield items of every type, at most `most`, reading each page when it is needed."""
         path = f"/conversations/{conversation_id}/items"
-        while True:
-            query: dict[str, str | int] = {"limit": min(page_items, _PAGE_ITEMS), "order": order}
+        left = most
+        while left is None or left > 0:
+            limit = min(page_items, _PAGE_ITEMS, left or _PAGE_ITEMS)
+            query: dict[str, str | int] = {"limit": limit, "order": order}
             found = await read(self.upstream, path, query | ({"after": after} if after else {}))
-            data = _data(found)
+            data = _data(found)[:left]
             for item in data:
                 yield item
+            left = None if left is None else left - len(data)
             if not data or not found.get("has_more"):
                 return
             after = str(data[-1].get("id"))
