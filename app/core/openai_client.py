@@ -1,4 +1,4 @@
-"""The service that the routers call: everything that happens upstream, in the words of the public wire."""
+"""The object that the routers call for everything that happens upstream."""
 
 from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
@@ -30,9 +30,9 @@ from app.core.upstream.responses import Responses
 
 
 class OpenAIClient:
-    """One upstream behind the services `chat`, `threads`, `messages`, `runs`, `files` and `knowledge`.
+    """The services `chat`, `threads`, `messages`, `runs`, `files` and more, over one upstream.
 
-    Holds nothing that it cannot lose, but for history writes that `aclose` finishes.
+    Its only state is background work and history writes, which `aclose` finishes.
     """
 
     def __init__(
@@ -91,11 +91,13 @@ class OpenAIClient:
             unsupported,
         )
         self.resume = ResumeService(responses, lookup, self.creator, metrics, deadline_seconds=deadline)
-        self.transcripts = Transcripts(conversations, self._metadata, self.files, assistant, settings)
+        self.transcripts = Transcripts(
+            conversations, self._metadata, self.messages, self.files, assistant, settings
+        )
         self.chat = Chat(conversations, self.creator, self.runs, params, settings)
 
     async def aclose(self, grace_seconds: float) -> None:
-        """Finish what is left over from requests, then close the upstream."""
+        """Finish background work, for at most `grace_seconds`, and close the upstream."""
         await self.background.drain(grace_seconds)
         await self._metadata.drain()
         await self._upstream.aclose()

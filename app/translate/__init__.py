@@ -1,1 +1,1 @@
-"""Pure functions between upstream objects and events, and our wire. No I/O."""
+"""Translates between the upstream's objects and events and the public wire. Pure: no I/O."""

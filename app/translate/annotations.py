@@ -1,4 +1,4 @@
-"""Upstream annotations in the Assistants shape and in the chat surface's flat shape."""
+"""Translates upstream annotations to the Assistants shape and to the flat shape of chats."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from app.utils.ids import IdCodec
 
 
 def annotation_object(upstream: Json, text: str, ids: IdCodec) -> Json | None:
-    """Return the Assistants annotation, every key, for an upstream one over `text`; None for an unknown kind.
+    """Return the Assistants annotation for an upstream one in `text`; None for an unknown kind.
 
-    `quote` of a file citation is empty: the upstream does not give the passage.
+    The `quote` of a file citation is usually empty: the upstream does not send the passage.
     """
     builder = _BUILDERS.get(str(upstream.get("type")))
     return builder(upstream, text, ids) if builder else None
@@ -18,7 +18,7 @@ def annotation_object(upstream: Json, text: str, ids: IdCodec) -> Json | None:
 def source_object(annotation: Json, upstream: Json) -> Json:
     """Return the flat form `{type, index, file_id?, filename?, url?, title?}` of an annotation.
 
-    `index` is the character position in the text that the source backs up.
+    `index` is the position in the text, in characters, where the cited passage ends.
     """
     kind = annotation["type"]
     flat: Json = {"type": kind, "index": annotation["end_index"]}
@@ -35,6 +35,7 @@ def _span(upstream: Json, text: str) -> Json:
 
 
 def _position(upstream: Json, key: str, text: str) -> int:
+    # A citation of a file has one `index` instead of a start and an end.
     value = upstream.get(key, upstream.get("index"))
     return max(0, min(value, len(text))) if isinstance(value, int) else len(text)
 
@@ -51,6 +52,7 @@ def _url_citation(upstream: Json, text: str, _ids: IdCodec) -> Json:
 
 def _file_path(upstream: Json, text: str, ids: IdCodec) -> Json:
     span = _span(upstream, text)
+    # The Assistants API put the sandbox link here, and clients replace it in the text.
     if not span["text"] and upstream.get("filename"):
         span["text"] = f"sandbox:/mnt/data/{upstream['filename']}"
     return {"type": "file_path", **span, "file_path": {"file_id": _file_id(upstream, ids)}}

@@ -1,9 +1,8 @@
-"""Files that belong to messages: as input of the model, and read back from what the upstream keeps.
+"""Files attached to messages: written for the model, and read back from conversation items.
 
-A conversation item has no place for attachments. What the model can look at goes into the message's content;
-which tools a file was given to is told in a last text part, which the model may read and clients do not see
-as text. The file ids in it are those of the public wire, signed for their owner: written by a stranger, it
-says nothing.
+A conversation item has no field for attachments. Files that the model can read become content parts. A last
+text part lists all files with their tools; the model may read it, and clients do not get it as text. Its file
+ids are public ids, signed for their owner, so that nobody can attach a foreign file by writing such a part.
 """
 
 import re
@@ -17,7 +16,7 @@ from app.utils.ids import BadIdError, IdCodec
 
 RESOURCES_KEY = "soloist_resources"
 MAX_RESOURCE_CHARS = 512
-"""Longest value of conversation metadata upstream."""
+"""The upstream's limit for a metadata value."""
 
 CODE_INTERPRETER, FILE_SEARCH = "code_interpreter", "file_search"
 _TOOLS = frozenset({CODE_INTERPRETER, FILE_SEARCH})
@@ -29,7 +28,7 @@ _SHORT = "file-"
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """An uploaded file that belongs to a message; `file_id` is the upstream's."""
+    """An uploaded file that is attached to a message; `file_id` is the upstream id."""
 
     file_id: str
     filename: str
@@ -37,7 +36,7 @@ class Attached:
 
     @property
     def is_seen(self) -> bool:
-        """Whether the model itself gets the file: no tool was named, or no tool can read it."""
+        """Whether the model gets the file as input: no tool is named, or none of the tools can read it."""
         return not self.tools or (is_image(self.filename) and CODE_INTERPRETER not in self.tools)
 
     def is_for(self, tool: str) -> bool:
@@ -46,14 +45,14 @@ class Attached:
 
 
 def file_part(attached: Attached) -> Json:
-    """Return the input part by which the model gets a file."""
+    """Return the content part that gives a file to the model."""
     if is_image(attached.filename):
         return {"type": "input_image", "file_id": attached.file_id, "detail": "auto"}
     return {"type": "input_file", "file_id": attached.file_id}
 
 
 def attachment_parts(files: Sequence[Attached], ids: IdCodec) -> list[Json]:
-    """Return the content parts that a message's attachments add to it."""
+    """Return the content parts for the attachments of a message."""
     if not files:
         return []
     parts = [file_part(file) for file in files if file.is_seen]
@@ -64,14 +63,14 @@ def attachment_parts(files: Sequence[Attached], ids: IdCodec) -> list[Json]:
 
 
 def with_files(item: Json, files: Sequence[Attached], ids: IdCodec) -> Json:
-    """Return a user's input item with files added to it."""
+    """Return a user's input item with attachments added."""
     content = item.get("content")
     parts = [{"type": "input_text", "text": content}] if isinstance(content, str) else list(content or [])
     return {**item, "content": parts + attachment_parts(files, ids)}
 
 
 def read_attachments(item: Json, ids: IdCodec) -> tuple[list[Json], list[Json], dict[str, str]]:
-    """Return a message item's attachments, its other content parts, and files' names by public id."""
+    """Return the attachments of a message item, its other content parts, and filenames by public id."""
     parts: list[Json] = [part for part in item.get("content") or [] if isinstance(part, dict)]
     noted = _noted(parts[-1], ids) if parts and item.get("role") == "user" else []
     if not noted and not any("file_id" in part for part in parts):
@@ -116,7 +115,7 @@ def _noted(part: Json, ids: IdCodec) -> list[Attached]:
 
 
 def resources_of(metadata: object) -> Json:
-    """Return the thread's tool resources, with upstream ids, that conversation metadata remembers."""
+    """Return the tool resources in conversation metadata, with upstream ids."""
     text = metadata.get(RESOURCES_KEY) if isinstance(metadata, Mapping) else None
     stores, _, files = str(text or "").partition("|")
     return thread_resources(
@@ -125,7 +124,7 @@ def resources_of(metadata: object) -> Json:
 
 
 def thread_resources(store_ids: Sequence[str], file_ids: Sequence[str]) -> Json:
-    """Return tool resources in the Assistants form; what is empty is left out."""
+    """Return tool resources in the Assistants form, without empty ones."""
     resources: Json = {}
     if file_ids:
         resources[CODE_INTERPRETER] = {"file_ids": list(file_ids)}
@@ -135,17 +134,17 @@ def thread_resources(store_ids: Sequence[str], file_ids: Sequence[str]) -> Json:
 
 
 def store_ids_of(resources: Json) -> list[str]:
-    """Return the vector stores among tool resources."""
+    """Return the vector store ids in tool resources."""
     return list((resources.get(FILE_SEARCH) or {}).get("vector_store_ids") or [])
 
 
 def file_ids_of(resources: Json) -> list[str]:
-    """Return code interpreter's files among tool resources."""
+    """Return the file ids for code interpreter in tool resources."""
     return list((resources.get(CODE_INTERPRETER) or {}).get("file_ids") or [])
 
 
 def resources_metadata(resources: Json) -> dict[str, str]:
-    """Return the metadata that remembers tool resources; raises `ValueError` where it would be too long."""
+    """Return tool resources as metadata; raises `ValueError` if that is over `MAX_RESOURCE_CHARS`."""
     files = ",".join(_brief(file_id) for file_id in file_ids_of(resources))
     text = f"{','.join(store_ids_of(resources))}|{files}"
     if len(text) > MAX_RESOURCE_CHARS:
@@ -154,7 +153,7 @@ def resources_metadata(resources: Json) -> dict[str, str]:
 
 
 def public_resources(resources: Json, ids: IdCodec) -> Json:
-    """Return tool resources with the ids that clients know."""
+    """Return tool resources with public ids."""
     return thread_resources(store_ids_of(resources), [ids.file(each) for each in file_ids_of(resources)])
 
 
@@ -167,7 +166,7 @@ def _long(name: str) -> str:
 
 
 def named_files(resources: Any, key: str) -> list[str]:
-    """Return the strings in a list of a client's `tool_resources`; raises `ValueError` for anything else."""
+    """Return the ids under `key` in a client's `tool_resources`; raises `ValueError` for anything else."""
     found = resources.get(key) if isinstance(resources, dict) else None
     if found is None:
         return []

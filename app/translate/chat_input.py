@@ -1,9 +1,10 @@
-"""Chat histories, as frontends send them, to upstream input items.
+"""Translates chat histories of frontends to upstream input items.
 
-One reader for four dialects, told apart by each message's own keys: the AI SDK's UI messages (`parts`), the
-model messages of react-data-stream and the messages of AG-UI (`content`, a string or parts), and deep-chat's
-(`text`, role `ai`). Unknown keys are ignored, and so are messages with the roles `system` and `developer`: a
-browser does not choose the assistant's instructions. Every problem raises `InputError`, naming the field.
+Reads four dialects, which the keys of each message tell apart: the AI SDK's UI messages (`parts`), the model
+messages of react-data-stream and the messages of AG-UI (`content`, a string or parts), and deep-chat's
+(`text`, role `ai`). Unknown keys are ignored, and so are messages with the roles `system` and `developer`,
+since a browser must not choose the assistant's instructions. Every problem raises `InputError` with the path
+of the field.
 """
 
 from collections.abc import Iterator
@@ -26,11 +27,11 @@ _SCHEME_CHARS = 16
 
 
 class InputError(ValueError):
-    """The body cannot be understood.
+    """A field of the body has the wrong type or value.
 
     Attributes:
-        message: what is wrong and what to do about it.
-        param: the path of the offending field, such as `messages[2].parts[0].url`.
+        message: what is wrong, and how to fix it.
+        param: the path of the field, such as `messages[2].parts[0].url`.
 
     """
 
@@ -41,7 +42,7 @@ class InputError(ValueError):
 
 
 class _Message:
-    """One message that counts: where it stands, whose it is, and its parts whatever the dialect."""
+    """A message of the history: its path, its role, and its parts in any dialect."""
 
     def __init__(self, path: str, role: str, body: Json) -> None:
         self.path = path
@@ -50,7 +51,7 @@ class _Message:
         self.is_ui = isinstance(body.get("parts"), list)
 
     def parts(self) -> Iterator[tuple[str, Json]]:
-        """Yield each part with its path; a bare string is one text part."""
+        """Yield each part with its path; a string is one text part."""
         key = "parts" if self.is_ui else "content" if self.body.get("content") is not None else "text"
         value = self.body.get(key)
         if isinstance(value, str):
@@ -66,10 +67,10 @@ class _Message:
 
 
 def history_items(messages: object) -> list[Json]:
-    """Return a whole history as input items, for a conversation that starts with it.
+    """Return a whole history as input items for a new conversation.
 
-    Calls are kept only together with their output, as the upstream refuses one without the other. Raises
-    `InputError` for anything but a list of messages which ends with a user's message or with tool results.
+    Calls without an output, and outputs without a call, are left out, since the upstream refuses them. Raises
+    `InputError` unless `messages` is a list that ends with a user's message or with tool results.
     """
     read = _read(messages)
     items = _paired([item for message in read for item in _items(message)])
@@ -81,10 +82,9 @@ def history_items(messages: object) -> list[Json]:
 
 
 def last_user_items(messages: object) -> list[Json]:
-    """Return only what is new since the assistant spoke last, for a thread that holds the rest.
+    """Return what follows the assistant's last message, for a thread that has the rest.
 
-    That is the tool results given since then and the last user message. Raises `InputError` where there is
-    neither.
+    That is the new tool results and the last user message. Raises `InputError` if there is neither.
     """
     read = _read(messages)
     last = max((index for index, message in enumerate(read) if message.role == "assistant"), default=-1)
@@ -99,7 +99,7 @@ def last_user_items(messages: object) -> list[Json]:
 
 
 def continued_message_id(messages: object) -> str | None:
-    """Return the id of the assistant message that the answer extends, where a UI history ends with one."""
+    """Return the id of the assistant message that ends a UI history, which the answer extends."""
     read = _read(messages)
     found = read[-1].body.get("id") if read and read[-1].is_ui and read[-1].role == "assistant" else None
     return found if isinstance(found, str) and found else None
@@ -196,7 +196,7 @@ def _ui_output(path: str, part: Json) -> Iterator[Json]:
 
 
 def _ui_outputs(message: _Message) -> Iterator[Json]:
-    """Yield the results in the message's last step: the assistant has answered those of earlier ones."""
+    """Yield the results in the last step of a message; the assistant has answered earlier steps."""
     parts = list(message.parts()) if message.is_ui else []
     start = max(
         (index for index, (_, part) in enumerate(parts) if part.get("type") == "step-start"), default=-1
@@ -239,7 +239,7 @@ def _as_text(value: Any) -> str:
 
 
 def _file(path: str, part: Json) -> Json:
-    """Read a file of any dialect: AG-UI has it in `source`, the others in `url`, `data`, `image` or `src`."""
+    """Read a file part: AG-UI has its content in `source`, the others in `url`, `data`, `image` or `src`."""
     if "source" in part:
         path, holder = f"{path}.source", _object(part["source"], f"{path}.source")
     else:
@@ -252,7 +252,7 @@ def _file(path: str, part: Json) -> Json:
 
 
 def _file_item(path: str, value: str, media_type: object, name: object) -> Json:
-    """Build an item from a data URL, an image's web address, or bare base64 with a media type."""
+    """Return the item for a data URL, the http(s) URL of an image, or plain base64 with a media type."""
     is_web = value.startswith(("https://", "http://"))
     if value.startswith("data:"):
         media_type = value[len("data:") :].partition(_BASE64)[0].partition(";")[0] or media_type

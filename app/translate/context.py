@@ -1,4 +1,4 @@
-"""What a translation needs to know beside the upstream object itself."""
+"""What a translation needs beside the upstream object."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from app.utils.ids import IdCodec
 
 @dataclass(slots=True)
 class RunContext:
-    """Who looks at a run, and as part of which thread.
+    """The thread and settings with which a run is shown to a caller.
 
-    `first_response_id` is set for the later rounds of a run with tool calls: the run keeps its first id.
+    `first_response_id` is set in later rounds of a run with tool calls: the run keeps its first id.
     """
 
     ids: IdCodec
@@ -19,4 +19,4 @@ class RunContext:
     reveals_instructions: bool = True
     first_response_id: str | None = None
     is_brief: bool = False
-    """For protocols that tell neither steps nor a run's settings: objects lack what is not told."""
+    """For protocols without steps and run settings: leave these out of objects."""

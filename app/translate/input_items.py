@@ -1,4 +1,4 @@
-"""The public wire's messages as upstream input items."""
+"""Translates public messages to upstream input items."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from app.utils.ids import IdCodec
 
 
 def message_item(message: Json, ids: IdCodec, attached: Sequence[Attached] = ()) -> Json:
-    """Return the input item for a message `{role, content}` of the public wire and the files attached to it.
+    """Return the input item for a public message `{role, content}` and its attachments.
 
-    Raises `BadIdError` for a file that is not the owner's.
+    Raises `BadIdError` for a file of another owner.
     """
     kind = "output_text" if message["role"] == "assistant" else "input_text"
     content = message["content"]
@@ -24,7 +24,7 @@ def message_item(message: Json, ids: IdCodec, attached: Sequence[Attached] = ())
 
 
 def text_length(message: Json) -> int:
-    """Return how many characters of text a message holds."""
+    """Return the number of characters in the text of a message."""
     content: Any = message["content"]
     if isinstance(content, str):
         return len(content)

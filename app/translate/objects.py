@@ -1,6 +1,7 @@
-"""Upstream objects as the public wire's objects, every key present (WIRE: models are built unvalidated)."""
+"""Builds the objects of the public wire from upstream objects.
 
-from typing import Any
+Every key is always there, null where empty: SDKs build their models without validation.
+"""
 
 from app.translate.annotations import annotation_object, source_object
 from app.translate.attachments import read_attachments
@@ -25,7 +26,7 @@ _TERMINAL_AT = {
 
 
 def page(objects: list[Json], *, has_more: bool) -> Json:
-    """Return a list page; its cursors are the ids of its ends."""
+    """Return a page of a list, with the ids of its first and last object."""
     ends = (objects[0]["id"], objects[-1]["id"]) if objects else (None, None)
     return {"object": "list", "data": objects, "first_id": ends[0], "last_id": ends[1], "has_more": has_more}
 
@@ -44,7 +45,7 @@ def thread_object(conversation: Json, thread_id: str, tool_resources: Json | Non
 
 
 def run_status(response: Json) -> str:
-    """Return the Assistants status that the upstream response alone tells."""
+    """Return the Assistants status that follows from the upstream response alone."""
     status = str(response.get("status") or "in_progress")
     if status == "completed" and pending_calls(response):
         return "requires_action"
@@ -52,22 +53,22 @@ def run_status(response: Json) -> str:
 
 
 def pending_calls(response: Json) -> list[Json]:
-    """Return the function calls that the response leaves to the client, in the Assistants shape."""
+    """Return the response's function calls, which the client answers, in the Assistants shape."""
     return [
         {
             "id": item.get("call_id"),
             "type": "function",
             "function": {"name": item.get("name"), "arguments": item.get("arguments") or ""},
         }
-        for item in _items(response)
+        for item in response.get("output") or []
         if item.get("type") == "function_call"
     ]
 
 
 def run_object(response: Json, context: RunContext, *, status: str | None = None) -> Json:
-    """Return a Run for an upstream response; `status` overrides what the response alone tells.
+    """Return a Run for an upstream response; `status` overrides the response's own.
 
-    A brief one lacks the run's settings, its metadata, and when it ended.
+    With `context.is_brief` it lacks the run's settings, its metadata, and the time when it ended.
     """
     status = status or run_status(response)
     rounds = RunRounds.read(response)
@@ -94,10 +95,8 @@ def run_object(response: Json, context: RunContext, *, status: str | None = None
     if context.is_brief:
         return run
     run["metadata"] = public_metadata(response.get("metadata"))
-    if status in _TERMINAL_AT:
-        run[_TERMINAL_AT[status]] = (
-            moment_of(response.get("completed_at")) or _last_moment(response) or created
-        )
+    if ended_at := _TERMINAL_AT.get(status):
+        run[ended_at] = moment_of(response.get("completed_at")) or _last_moment(response) or created
     return run | _run_settings(response, context)
 
 
@@ -123,12 +122,9 @@ def _run_settings(response: Json, context: RunContext) -> Json:
 def message_object(
     item: Json, ids: IdCodec, *, thread_id: str, assistant_id: str, run_id: str | None, created_at: int
 ) -> Json:
-    """Return a Message for a conversation item; `created_at` is used where the item's id holds no time."""
-    status = (
-        item.get("status")
-        if item.get("status") in {"completed", "incomplete", "in_progress"}
-        else "completed"
-    )
+    """Return a Message for a conversation item; `created_at` is used if the item's id contains no time."""
+    status = item.get("status")
+    status = status if status in {"incomplete", "in_progress"} else "completed"
     made = created_at_of(str(item.get("id"))) or created_at
     is_answer = item.get("role") == "assistant"
     attachments, parts, _ = ([], item.get("content") or [], {}) if is_answer else read_attachments(item, ids)
@@ -151,7 +147,7 @@ def message_object(
 
 
 def content_part(raw: object, ids: IdCodec) -> Json | None:
-    """Return the Assistants content part for an upstream one; None for kinds that are no content there."""
+    """Return the Assistants content part for an upstream one; None for kinds that Assistants lacks."""
     if not isinstance(raw, dict):
         return None
     kind = raw.get("type")
@@ -167,23 +163,20 @@ def content_part(raw: object, ids: IdCodec) -> Json | None:
 
 
 def message_sources(item: Json, ids: IdCodec) -> list[Json]:
-    """Return the flat sources of an upstream message item."""
-    sources = []
-    for raw in item.get("content") or []:
-        for upstream in (raw.get("annotations") or []) if isinstance(raw, dict) else []:
-            annotation = annotation_object(upstream, str(raw.get("text") or ""), ids)
-            if annotation:
-                sources.append(source_object(annotation, upstream))
-    return sources
+    """Return the annotations of an upstream message item in their flat form."""
+    return [
+        source_object(annotation, upstream)
+        for part in item.get("content") or []
+        for upstream in part.get("annotations") or []
+        if (annotation := annotation_object(upstream, str(part.get("text") or ""), ids))
+    ]
 
 
 def _image_part(raw: Json, ids: IdCodec) -> Json:
     detail = raw.get("detail") or "auto"
     if raw.get("file_id"):
-        return {
-            "type": "image_file",
-            "image_file": {"file_id": ids.file(str(raw["file_id"])), "detail": detail},
-        }
+        file = {"file_id": ids.file(str(raw["file_id"])), "detail": detail}
+        return {"type": "image_file", "image_file": file}
     return {"type": "image_url", "image_url": {"url": str(raw.get("image_url") or ""), "detail": detail}}
 
 
@@ -204,12 +197,7 @@ def _incomplete_details(response: Json) -> Json:
     return {"reason": "max_completion_tokens" if reason in {None, "max_output_tokens"} else reason}
 
 
-def _items(response: Json) -> list[Json]:
-    output: Any = response.get("output")
-    return [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
-
-
 def _last_moment(response: Json) -> int | None:
-    return max(
-        (moment for item in _items(response) if (moment := created_at_of(str(item.get("id"))))), default=None
-    )
+    """Return the time of the newest output item, for upstreams that do not say when a response ended."""
+    times = (created_at_of(str(item.get("id"))) for item in response.get("output") or [])
+    return max(filter(None, times), default=None)

@@ -1,20 +1,20 @@
-"""What metadata remembers of runs, since the upstream lists no responses of a conversation.
+"""The history of runs in upstream metadata, since the upstream cannot list the responses of a conversation.
 
-A response's metadata says which rounds of tool calls came before it: see `RunRounds`. The metadata of a
-conversation has two keys, each within the upstream's 512 characters: `soloist_runs` names the latest runs,
-newest first, and `soloist_run` says for a run what its own response cannot: the response of its current round
-of tool calls (`first>current`), and how it ended here (`first>current!expired`, `first>!cancelled` in its
-first round).
+A response's metadata names the rounds of tool calls before it: see `RunRounds`. A conversation's metadata has
+two keys, each within the upstream's 512 characters. `soloist_runs` lists the latest runs, newest first.
+`soloist_run` has what a run's first response does not tell: the response of its current round of tool calls
+(`first>current`), and how it ended (`first>current!expired`, or `first>!cancelled` in its first round).
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 from app.translate.events import Json
 from app.utils.ids import origin_of
 
 PRIVATE_PREFIX = "soloist_"
-"""Metadata keys that begin so are ours and never reach a client."""
+"""Metadata keys with this prefix are ours and never reach a client."""
 
 RUNS_KEY = "soloist_runs"
 STATES_KEY = "soloist_run"
@@ -24,50 +24,50 @@ _PREFIX = "resp_"
 
 
 class RunHistory:
-    """The remembered runs of one conversation; ids are upstream response ids."""
+    """The known runs of one conversation, by upstream response ids."""
 
     def __init__(self, run_ids: list[str], states: dict[str, str]) -> None:
         self.run_ids = run_ids
-        """First response ids of the runs, newest first."""
+        """The ids of the runs' first responses, newest first."""
         self._states = states
         self._origins: dict[str | None, str] | None = None
 
     @classmethod
     def read(cls, metadata: object) -> Self:
-        """Read both keys from conversation metadata; what cannot be read counts as absent."""
+        """Read both keys from conversation metadata; unreadable entries count as absent."""
         found = metadata if isinstance(metadata, Mapping) else {}
-        # Former versions wrote a time behind some ids.
+        # Earlier versions appended a time to some ids.
         names = [part.partition("@")[0] for part in str(found.get(RUNS_KEY) or "").split(",")]
         pairs = [part.partition(">") for part in str(found.get(STATES_KEY) or "").split(",") if ">" in part]
         states = {_long(first): _long_state(state) for first, _, state in pairs}
         return cls([_long(name) for name in names if name], states)
 
     def add_run(self, response_id: str) -> None:
-        """Remember a new run; the oldest beyond what fits is forgotten."""
+        """Add a new run; the oldest one is dropped if there are too many."""
         if response_id not in self.run_ids:
             self.run_ids = [response_id, *self.run_ids][:_MAX_RUNS]
             self._origins = None
 
     def set_round(self, first_id: str, current_id: str) -> None:
-        """Remember which response a run's current round is."""
+        """Set the response of a run's current round."""
         self._states = {first_id: current_id, **{k: v for k, v in self._states.items() if k != first_id}}
         self._origins = None
 
     def set_ended(self, first_id: str, status: str) -> None:
-        """Remember how a run ended where the upstream does not know it."""
+        """Set how a run ended, for ends that the upstream does not know."""
         current_id = self.current_of(first_id)
         self.set_round(first_id, f"{'' if current_id == first_id else current_id}!{status}")
 
     def current_of(self, first_id: str) -> str:
-        """Return the response of the run's current round."""
+        """Return the id of the response of a run's current round."""
         return self._states.get(first_id, "").partition("!")[0] or first_id
 
     def ended_as(self, first_id: str) -> str | None:
-        """Return how the run ended here, if that was remembered."""
+        """Return the status that `set_ended` was given, if any."""
         return self._states.get(first_id, "").partition("!")[2] or None
 
     def run_of_message(self, item_id: str) -> str | None:
-        """Return the remembered run that wrote an assistant's message, where their ids tell."""
+        """Return the run that wrote an assistant's message, if their ids tell."""
         origin = origin_of(item_id)
         if self._origins is None:
             self._origins = {}
@@ -77,27 +77,27 @@ class RunHistory:
         return self._origins.get(origin) if origin else None
 
     def metadata(self) -> dict[str, str]:
-        """Return both keys as they are stored; empty ones are left out."""
+        """Return both keys as they are stored, without empty ones."""
         runs = _fit([_short(run_id) for run_id in self.run_ids])
         states = _fit([f"{_short(first)}>{_short_state(state)}" for first, state in self._states.items()])
         return {key: value for key, value in ((RUNS_KEY, runs), (STATES_KEY, states)) if value}
 
 
 def public_metadata(metadata: object) -> dict[str, Any]:
-    """Return the client's own part of upstream metadata."""
+    """Return the client's part of upstream metadata."""
     if not isinstance(metadata, Mapping):
         return {}
     return {key: value for key, value in metadata.items() if not key.startswith(PRIVATE_PREFIX)}
 
 
 def without_history(metadata: object) -> dict[str, str]:
-    """Return metadata without the two keys, our other private ones and the client's kept."""
+    """Return metadata without the two keys of the run history."""
     found = metadata if isinstance(metadata, Mapping) else {}
     return {key: value for key, value in found.items() if key not in {RUNS_KEY, STATES_KEY}}
 
 
 def private_metadata(metadata: object) -> dict[str, str]:
-    """Return only what is ours."""
+    """Return our part of upstream metadata."""
     found = metadata if isinstance(metadata, Mapping) else {}
     return {key: value for key, value in found.items() if key.startswith(PRIVATE_PREFIX)}
 
@@ -127,12 +127,12 @@ def _long(name: str) -> str:
 
 
 def moment_of(value: object) -> int | None:
-    """Return a unix time in whole seconds, None for what is none."""
+    """Return a unix time in whole seconds; None if `value` is no time."""
     return int(value) if isinstance(value, int | float) and value > 0 else None
 
 
 def usage_object(response: Json, before: tuple[int, int] = (0, 0)) -> Json | None:
-    """Return token counts; `before` holds prompt and completion tokens of the run's earlier rounds."""
+    """Return a response's token counts; `before` has prompt and completion tokens of earlier rounds."""
     usage = response.get("usage")
     if not isinstance(usage, dict):
         return None
@@ -141,44 +141,39 @@ def usage_object(response: Json, before: tuple[int, int] = (0, 0)) -> Json | Non
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
+@dataclass(frozen=True, slots=True)
 class RunRounds:
-    """What a later round's response remembers of the earlier ones, in its metadata key `soloist_round`.
+    """The earlier rounds of a run, in the metadata key `soloist_round` of a response.
 
-    Form: `first,previous,created_at,prompt_tokens,completion_tokens,override override …`, with upstream ids.
+    Its form is `first,previous,created_at,prompt_tokens,completion_tokens,override override …`, with upstream
+    ids.
     """
 
-    KEY = "soloist_round"
-    FORMER_KEY = "soloist_run"
-    """What responses carry that were made before 2026-12; upstreams keep them for 30 days."""
+    KEY: ClassVar = "soloist_round"
+    FORMER_KEY: ClassVar = "soloist_run"
+    """The key of responses from before 2026-12; upstreams keep responses for 30 days."""
 
-    def __init__(
-        self,
-        first: str | None,
-        previous: str | None,
-        created_at: int,
-        tokens: tuple[int, int],
-        overrides: str,
-    ) -> None:
-        self.first = first
-        self.previous = previous
-        self.created_at = created_at
-        self.tokens = tokens
-        self.overrides = overrides.split()
+    first: str | None = None
+    previous: str | None = None
+    created_at: int = 0
+    tokens: tuple[int, int] = (0, 0)
+    overrides: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, response: Json) -> Self:
-        """Read the key; absent or unreadable means a first round."""
+        """Read the key; if it is absent or unreadable, this is a first round."""
         metadata = response.get("metadata")
         found = metadata if isinstance(metadata, dict) else {}
         parts = str(found.get(cls.KEY) or found.get(cls.FORMER_KEY) or "").split(",")
         if len(parts) != 6:
-            return cls(None, None, 0, (0, 0), "")
-        numbers = [int(part) if part.isdigit() else 0 for part in parts[2:5]]
-        return cls(parts[0] or None, parts[1] or None, numbers[0], (numbers[1], numbers[2]), parts[5])
+            return cls()
+        created_at, *tokens = (int(part) if part.isdigit() else 0 for part in parts[2:5])
+        first, previous = parts[0] or None, parts[1] or None
+        return cls(first, previous, created_at, (tokens[0], tokens[1]), parts[5].split())
 
     @classmethod
     def start(cls, overrides: Iterable[str]) -> dict[str, str]:
-        """Return the metadata of a first round: only what was overridden needs remembering."""
+        """Return the metadata of a first round: the names of its overrides."""
         names = " ".join(sorted(overrides))
         return {cls.KEY: f",,,,,{names}"} if names else {}
 
@@ -188,11 +183,6 @@ class RunRounds:
         rounds = cls.read(response)
         used = usage_object(response, rounds.tokens) or {"prompt_tokens": 0, "completion_tokens": 0}
         created = rounds.created_at or moment_of(response.get("created_at")) or 0
-        parts = (
-            rounds.first or response["id"],
-            response["id"],
-            created,
-            used["prompt_tokens"],
-            used["completion_tokens"],
-        )
-        return {cls.KEY: ",".join(map(str, parts)) + "," + " ".join(rounds.overrides)}
+        ids = f"{rounds.first or response['id']},{response['id']}"
+        tokens = f"{used['prompt_tokens']},{used['completion_tokens']}"
+        return {cls.KEY: f"{ids},{created},{tokens},{' '.join(rounds.overrides)}"}

@@ -1,4 +1,4 @@
-"""Upstream stream events to domain events."""
+"""Translates the events of an upstream stream to domain events."""
 
 from app.translate.context import RunContext
 from app.translate.events import (
@@ -41,12 +41,12 @@ _KNOWN = {name.encode(): name for name in TERMINAL | _DELTAS | _STATES | _ITEMS 
 
 
 class RunTranslator:
-    """Says what happens in a response's stream, in domain events.
+    """Translates the stream of one response to domain events.
 
     Args:
-        context: how the run is named and shown.
-        resumed: the stream continues a run after tool outputs, so it is requeued and not created.
-        ended_as: how the run is known to have ended, where the upstream may see it in another way.
+        context: the thread of the run, and how the run is shown.
+        resumed: whether the stream continues a run after tool outputs; then the run is not created anew.
+        ended_as: the status with which the run is known to have ended, which overrides the upstream's.
 
     """
 
@@ -61,9 +61,9 @@ class RunTranslator:
         self._waiting: list[tuple[str, UpstreamEvent]] = []
         """Events of items that have to wait until another one has ended."""
         self.response: Json | None = None
-        """The latest snapshot of the response that the upstream sent."""
+        """The latest state of the response that the upstream sent."""
         self.last_sequence: int | None = None
-        """The upstream's number of the last event that came, read or not."""
+        """The sequence number of the last upstream event, translated or skipped."""
         self.is_ended = False
 
     @property
@@ -75,7 +75,10 @@ class RunTranslator:
         return context.thread_id, context.ids.run(context.first_response_id or self.response["id"])
 
     def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
-        """Translate one upstream event; after a `MalformedEventError` the stream cannot be trusted."""
+        """Translate one upstream event.
+
+        Raises `MalformedEventError`; do not go on with the stream then.
+        """
         if self.is_ended:
             return []
         kind = _KNOWN.get(name or name_of(data).encode())
@@ -95,9 +98,9 @@ class RunTranslator:
         return events
 
     def fail(self, error: Json, *, status: str = "failed") -> list[DomainEvent]:
-        """End the run without the upstream's word: close what is open, then say what is known.
+        """End the run without an end from the upstream: close what is open and return the last events.
 
-        `error` is the inside of the error envelope, sent as it is when no run ever came about.
+        `error` is the inside of an error envelope; it is sent only if no run exists yet.
         """
         if self.is_ended:
             return []
@@ -107,26 +110,29 @@ class RunTranslator:
         return self._end({**self.response, "output": [], "status": status}, status)
 
     def said(self) -> list[Json]:
-        """Return the assistant's messages so far, in the upstream's form; begun ones are `incomplete`."""
+        """Return the assistant's messages so far in the upstream's form; open ones are `incomplete`."""
         return self._items.messages()
 
     def announce(self, response: Json) -> list[DomainEvent]:
-        """Say that the run exists, from a response that was looked up."""
+        """Return the events that announce the run of a response that was looked up."""
         return self._announce(response)
 
     def retell(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
-        """Tell a whole run from its finished response, as if it had been followed."""
+        """Return all events of a run from its finished response, as if its stream had been followed."""
         events = [*self._announce(response), *self._ensure_running()]
         return [*events, *self._rest(response), *self._end(response, status)]
 
     def finish(self, response: Json, *, status: str | None = None) -> list[DomainEvent]:
-        """End the run from a looked-up response, after its stream broke off; `status` overrides its own."""
+        """Return the remaining events of a run from its response, after its stream broke.
+
+        `status` overrides the status of the response.
+        """
         if self.is_ended:
             return []
         return [*self._announce(response), *self._rest(response), *self._end(response, status)]
 
     def _translate(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
-        # The one event that comes with every token, where nothing has to be opened for it.
+        # A short cut for the event of every token, if nothing has to be opened before it.
         if (
             kind == TEXT_DELTA
             and self._is_running
@@ -148,7 +154,7 @@ class RunTranslator:
 
     def _terminal(self, response: Json) -> list[DomainEvent]:
         announced = self._announce(response)
-        # Some upstreams tell of items, or of their ends, only here.
+        # Some upstreams send items, or their ends, only here.
         is_whole = response.get("status") in {"completed", "incomplete"}
         return [*announced, *(self._rest(response) if is_whole else []), *self._end(response, None)]
 
@@ -185,7 +191,7 @@ class RunTranslator:
         return [RunResumed(run) if self._resumed else RunCreated(run)]
 
     def _rest(self, response: Json) -> list[DomainEvent]:
-        """Tell what was not told yet of a whole response's items."""
+        """Return the events that are still missing for the items of a complete response."""
         self._waiting.clear()
         events: list[DomainEvent] = []
         for number, item in enumerate(response.get("output") or []):
@@ -227,20 +233,20 @@ class RunTranslator:
 
     def _error(self) -> list[DomainEvent]:
         if self.response is not None:
-            # The stream is over; what became of its response has to be looked up.
+            # The stream has ended, but its response may go on: the caller looks it up.
             raise MalformedEventError("error")
         return self.fail(UPSTREAM_FAILED)
 
 
 def run_ended(response: Json, context: RunContext) -> RunEnded:
-    """Return the end of a run whose response was asked for whole."""
+    """Return the end of a run whose response was not streamed."""
     whole = response if response.get("output") else {**response, "output": []}
     run = run_object(whole, context)
     return RunEnded(run, *_answer(whole, run, context))
 
 
 def _answer(response: Json, run: Json, context: RunContext) -> tuple[list[Json], list[Json]]:
-    """Return the messages of a response, oldest first, and the flat sources of their texts."""
+    """Return the messages of a response, oldest first, and the flat annotations of their texts."""
     items = [item for item in response["output"] if item.get("type") == "message"]
     named = {"thread_id": context.thread_id, "assistant_id": context.assistant_id, "run_id": run["id"]}
     messages = [message_object(item, context.ids, created_at=run["created_at"], **named) for item in items]

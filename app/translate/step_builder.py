@@ -1,4 +1,4 @@
-"""The output items of a running response, while they grow: which step and message is open, what it holds."""
+"""Builds steps and messages from the output items of a running response, and knows which are open."""
 
 from app.translate.annotations import annotation_object, source_object
 from app.translate.context import RunContext
@@ -27,7 +27,7 @@ _REFUSAL = "response.refusal.delta"
 
 
 class OpenMessage:
-    """A message whose text still grows."""
+    """A message that still receives text."""
 
     __slots__ = ("annotation_counts", "annotations_seen", "item_id", "message_id", "places", "texts")
 
@@ -62,7 +62,7 @@ class OpenMessage:
         return text[len(told) :] if text.startswith(told) else ""
 
     def item(self, status: str) -> Json:
-        """Return the message as the upstream would show it so far."""
+        """Return the message so far in the upstream's form."""
         content = [
             {"type": "output_text", "text": "".join(pieces), "annotations": []} for pieces in self.texts
         ]
@@ -76,7 +76,7 @@ class OpenMessage:
 
 
 class _OpenStep:
-    """The one step that is open."""
+    """The step that is open."""
 
     __slots__ = ("calls", "details", "grown", "index", "is_function")
 
@@ -89,34 +89,34 @@ class _OpenStep:
 
 
 class StepBuilder:
-    """Turns the life of output items into steps and messages, at most one of each open at a time."""
+    """Turns output items into the events of steps and messages, with at most one open step at a time."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._step: _OpenStep | None = None
         self.open_messages: dict[int, OpenMessage] = {}
-        """The messages that grow, by output index."""
+        """The open messages by output index."""
         self._finished: dict[int, Json] = {}
         self._run: Json = {}
         self._response_id = ""
 
     def begin(self, response_id: str, run: Json) -> None:
-        """Name the response and run that the items belong to."""
+        """Set the response and run of the items."""
         self._response_id = response_id
         self._run = run
 
     def finished(self) -> list[Json]:
-        """Return the whole items seen so far, in output order, for upstreams whose last event holds none."""
+        """Return the complete items so far in output order, for upstreams whose last event has none."""
         return [item for _, item in sorted(self._finished.items())]
 
     def messages(self) -> list[Json]:
-        """Return the assistant's messages so far in the upstream's form; begun ones are `incomplete`."""
+        """Return the assistant's messages so far in the upstream's form; open ones are `incomplete`."""
         found = {index: item for index, item in self._finished.items() if item.get("type") == "message"}
         found |= {index: message.item("incomplete") for index, message in self.open_messages.items()}
         return [item for _, item in sorted(found.items())]
 
     def is_finished(self, index: int) -> bool:
-        """Tell whether the item at an output index is whole."""
+        """Return whether the item at an output index is complete."""
         return index in self._finished
 
     def is_busy_with_another(self, index: int) -> bool:
@@ -124,7 +124,10 @@ class StepBuilder:
         return bool(self.open_messages) and index not in self.open_messages
 
     def index_of(self, item: Json, index: int) -> int:
-        """Return where an item was told; a final list without some other items has it at another `index`."""
+        """Return the output index at which an item was streamed, or `index` if it was not.
+
+        They differ where the final list lacks some of the streamed items.
+        """
         told = {found.get("id"): at for at, found in self._finished.items()}
         told |= {message.item_id: at for at, message in self.open_messages.items()}
         return told.get(item.get("id"), index) if item.get("id") else index
@@ -139,7 +142,7 @@ class StepBuilder:
         return named
 
     def start(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
-        """An item opened."""
+        """Handle the start of an item."""
         self._run = run
         kind = item.get("type")
         if kind == "message":
@@ -149,7 +152,7 @@ class StepBuilder:
         return []
 
     def grow(self, kind: str, index: int, part: int, item_id: str, delta: str) -> list[DomainEvent]:
-        """An item's text, arguments or code grew."""
+        """Handle a delta of an item's text, arguments or code."""
         if kind in {_TEXT, _REFUSAL}:
             message = self.open_messages.get(index)
             started = [] if message else self._start_message(index, item_id)
@@ -159,7 +162,7 @@ class StepBuilder:
         return self._grow_call(index, delta)
 
     def catch_up(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
-        """An item that was looked up whole: tell what was not told of it, in one piece."""
+        """Return the missing events for an item that was looked up, with its text in one piece."""
         is_open = index in self.open_messages or (self._step is not None and index in self._step.calls)
         events = [] if is_open else self.start(index, item, run)
         return [*events, *self.end(index, item, run)]
@@ -184,7 +187,7 @@ class StepBuilder:
         return events
 
     def annotate(self, index: int, part: int, item_id: str, upstream: Json) -> list[DomainEvent]:
-        """A message's text got a source."""
+        """Handle an annotation of a message's text."""
         started = [] if index in self.open_messages else self._start_message(index, item_id)
         message = self.open_messages[index]
         return [*started, *self._cite(message, message.place_of(part), upstream)]
@@ -200,7 +203,7 @@ class StepBuilder:
         return [AnnotationAdded(message.message_id, place, number, annotation, source)]
 
     def end(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
-        """An item is whole."""
+        """Handle the end of an item."""
         self._run = run
         self._finished[index] = item
         kind = item.get("type")
@@ -216,7 +219,7 @@ class StepBuilder:
         return []
 
     def close(self, run: Json, response: Json) -> list[DomainEvent]:
-        """The run ended: close what is still open, in the state that fits the run's."""
+        """Close what is still open at the end of the run, with a status that follows from the run's."""
         self._run = run
         events: list[DomainEvent] = []
         output = response.get("output") or []

@@ -1,7 +1,6 @@
-"""Run steps, derived from the output items of a response."""
+"""Builds run steps from the output items of a response."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from app.translate.context import RunContext
 from app.translate.events import Json
@@ -24,7 +23,7 @@ def step_object(
     status: str,
     usage: Json | None = None,
 ) -> Json:
-    """Return a RunStep for the output item at `index` of a response; `details` is its `step_details`."""
+    """Return a RunStep for the output item at `index` of a response, with `details` as its `step_details`."""
     moment = run["created_at"]
     step: Json = {
         "id": context.ids.step(response_id, index),
@@ -50,7 +49,7 @@ def step_object(
 
 
 def message_details(message_id: str) -> Json:
-    """Return the `step_details` of a step that made a message."""
+    """Return the `step_details` of a step that wrote a message."""
     return {"type": "message_creation", "message_creation": {"message_id": message_id}}
 
 
@@ -60,9 +59,9 @@ def tool_details(calls: list[Json]) -> Json:
 
 
 def tool_call(item: Json, context: RunContext, outputs: Mapping[str, str] | None = None) -> Json | None:
-    """Return the step's tool call for an output item, None for items that are no call of an Assistants tool.
+    """Return the tool call for an output item; None if it is no call of an Assistants tool.
 
-    `outputs` maps a function's call id to what the client submitted for it.
+    `outputs` has what the client submitted for function calls, by call id.
     """
     builder = _CALLS.get(str(item.get("type")))
     return builder(item, context, outputs or {}) if builder else None
@@ -73,8 +72,8 @@ def run_steps(response: Json, run: Json, context: RunContext, outputs: Mapping[s
     groups = _groups(response, context, outputs)
     is_done = run["status"] not in {"queued", "in_progress", "cancelling", "requires_action"}
     steps = []
-    for number, (index, details) in enumerate(groups):
-        is_last = number == len(groups) - 1
+    for number, (index, details) in enumerate(groups, 1):
+        is_last = number == len(groups)
         status = _group_status(details, run["status"], is_last=is_last)
         usage = run["usage"] if is_done and is_last else None
         steps.append(
@@ -103,39 +102,28 @@ def _groups(response: Json, context: RunContext, outputs: Mapping[str, str]) -> 
 def _group_status(details: Json, run_status: str, *, is_last: bool) -> str:
     calls = details.get("tool_calls") or []
     waits = any(call["type"] == "function" and call["function"]["output"] is None for call in calls)
-    if waits:
-        return run_status if run_status in {"cancelled", "expired", "failed"} else "in_progress"
-    if is_last and run_status in {"cancelled", "failed", "expired"}:
+    if (waits or is_last) and run_status in {"cancelled", "expired", "failed"}:
         return run_status
-    return "completed"
+    return "in_progress" if waits else "completed"
 
 
 def _function(item: Json, _context: RunContext, outputs: Mapping[str, str]) -> Json:
     call_id = str(item.get("call_id"))
-    function = {
-        "name": item.get("name"),
-        "arguments": item.get("arguments") or "",
-        "output": outputs.get(call_id),
-    }
+    called = {"name": item.get("name"), "arguments": item.get("arguments") or ""}
+    function = {**called, "output": outputs.get(call_id)}
     return {"id": call_id, "type": "function", "function": function}
 
 
 def _code_interpreter(item: Json, _context: RunContext, _outputs: Mapping[str, str]) -> Json:
-    found = [_code_output(output) for output in item.get("outputs") or []]
-    inner = {"input": item.get("code") or "", "outputs": [output for output in found if output]}
+    # Images are left out: theirs are URLs here, and Assistants clients expect the id of a file.
+    logs = [output.get("logs") or "" for output in item.get("outputs") or [] if output.get("type") == "logs"]
+    outputs = [{"type": "logs", "logs": each} for each in logs]
+    inner = {"input": item.get("code") or "", "outputs": outputs}
     return {"id": item.get("id"), "type": "code_interpreter", "code_interpreter": inner}
 
 
-def _code_output(output: Any) -> Json | None:
-    if isinstance(output, dict) and output.get("type") == "logs":
-        return {"type": "logs", "logs": output.get("logs") or ""}
-    return None
-
-
 def _file_search(item: Json, context: RunContext, _outputs: Mapping[str, str]) -> Json:
-    results = [
-        _search_result(result, context) for result in item.get("results") or [] if isinstance(result, dict)
-    ]
+    results = [_search_result(result, context) for result in item.get("results") or []]
     inner = {"ranking_options": {"ranker": "auto", "score_threshold": 0.0}, "results": results}
     return {"id": item.get("id"), "type": "file_search", "file_search": inner}
 

@@ -1,13 +1,14 @@
-"""Tools, tool choice and answer formats: Assistants form to Responses form and back."""
+"""Translates tools, tool choice and response formats between the Assistants and Responses APIs."""
 
+from app.translate.attachments import file_ids_of, store_ids_of
 from app.translate.events import Json
 
 
 def to_responses_tools(tools: list[Json], resources: Json) -> list[Json]:
-    """Translate Assistants `tools` and `tool_resources` into Responses tools.
+    """Translate Assistants `tools` and `tool_resources` to Responses tools.
 
-    Function tools are flattened, `file_search` gets its vector store ids, `code_interpreter` an automatic
-    container with its file ids. Other types pass as they are. Source: OpenAI's Assistants migration guide.
+    Functions are flattened, `file_search` gets its vector store ids, `code_interpreter` an automatic
+    container with its file ids. Other types stay unchanged. Source: OpenAI's Assistants migration guide.
     """
     return [_to_responses_tool(tool, resources) for tool in tools]
 
@@ -15,21 +16,15 @@ def to_responses_tools(tools: list[Json], resources: Json) -> list[Json]:
 def _to_responses_tool(tool: Json, resources: Json) -> Json:
     kind = tool.get("type")
     if kind == "function" and isinstance(tool.get("function"), dict):
-        return {
-            "type": "function",
-            "parameters": {"type": "object", "properties": {}},
-            "strict": False,
-            **tool["function"],
-        }
+        # The Assistants API allowed both keys to be absent; the Responses API requires them.
+        required = {"parameters": {"type": "object", "properties": {}}, "strict": False}
+        return {"type": "function", **required, **tool["function"]}
     if kind == "file_search":
-        stores = (resources.get("file_search") or {}).get("vector_store_ids") or []
-        return {
-            **_file_search_options(tool),
-            "vector_store_ids": tool.get("vector_store_ids") or list(stores),
-        }
+        stores = tool.get("vector_store_ids") or store_ids_of(resources)
+        return {**_file_search_options(tool), "vector_store_ids": stores}
     if kind == "code_interpreter":
-        files = (resources.get("code_interpreter") or {}).get("file_ids") or []
-        container = tool.get("container") or {"type": "auto", **({"file_ids": list(files)} if files else {})}
+        files = file_ids_of(resources)
+        container = tool.get("container") or {"type": "auto", **({"file_ids": files} if files else {})}
         return {"type": "code_interpreter", "container": container}
     return dict(tool)
 
@@ -43,12 +38,9 @@ def _file_search_options(tool: Json) -> Json:
 
 
 def to_assistants_tools(tools: object) -> list[Json]:
-    """Translate Responses tools back, nested as the Assistants API had them."""
-    return (
-        [_to_assistants_tool(tool) for tool in tools if isinstance(tool, dict)]
-        if isinstance(tools, list)
-        else []
-    )
+    """Translate Responses tools to the nested Assistants form."""
+    found = tools if isinstance(tools, list) else []
+    return [_to_assistants_tool(tool) for tool in found if isinstance(tool, dict)]
 
 
 def _to_assistants_tool(tool: Json) -> Json:
@@ -61,14 +53,14 @@ def _to_assistants_tool(tool: Json) -> Json:
 
 
 def to_responses_choice(choice: str | Json) -> str | Json:
-    """Translate `tool_choice`; a function is named flat."""
+    """Translate `tool_choice`; the name of a function moves to the top level."""
     if isinstance(choice, dict) and isinstance(choice.get("function"), dict):
         return {"type": "function", "name": choice["function"].get("name", "")}
     return choice
 
 
 def to_assistants_choice(choice: object) -> str | Json:
-    """Translate `tool_choice` back; absent means `auto`."""
+    """Translate a Responses `tool_choice` back; an absent one is `auto`."""
     if isinstance(choice, dict):
         if choice.get("type") == "function" and "name" in choice:
             return {"type": "function", "function": {"name": choice["name"]}}
@@ -77,7 +69,7 @@ def to_assistants_choice(choice: object) -> str | Json:
 
 
 def to_text_format(response_format: str | Json) -> Json:
-    """Translate `response_format` into `text.format`; `auto` is plain text."""
+    """Translate `response_format` to `text.format`; `auto` is plain text."""
     if isinstance(response_format, str):
         return {"type": "text"}
     if response_format.get("type") == "json_schema" and isinstance(response_format.get("json_schema"), dict):

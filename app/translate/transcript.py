@@ -1,4 +1,4 @@
-"""Whole threads as documents: out as JSON or Markdown, in from what the Assistants API listed."""
+"""Whole threads as documents: exports to JSON and Markdown, imports of message lists."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 
 from app.translate.annotations import annotation_object, source_object
 from app.translate.attachments import read_attachments
+from app.translate.chat_input import InputError
 from app.translate.citations import CitedText, FileUrl, SourceNumbers
 from app.translate.events import Json
 from app.utils.ids import IdCodec, created_at_of
@@ -16,29 +17,20 @@ _IMAGE_SCHEMES = ("https://", "http://", "data:image/")
 _MAX_MESSAGES = 10_000
 
 
-class TranscriptError(ValueError):
-    """What was sent is no transcript; `param` names the place."""
-
-    def __init__(self, message: str, param: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-
-
 @dataclass(frozen=True, slots=True)
 class ImportedMessage:
-    """One message of a transcript, its parts in the form that the public wire takes."""
+    """A message of a transcript; its parts have the form of the public wire."""
 
     role: str
     parts: list[Json]
     param: str
 
     def text_length(self) -> int:
-        """Return how many characters of text it holds."""
+        """Return the number of characters in its text."""
         return sum(len(part.get("text") or "") for part in self.parts)
 
     def item(self, images: Mapping[str, str]) -> Json:
-        """Return the input item; `images` are the upstream ids of the uploaded images that exist."""
+        """Return the input item; `images` has the upstream ids of uploaded images by public id."""
         text = "output_text" if self.role == "assistant" else "input_text"
         return {
             "type": "message",
@@ -47,45 +39,45 @@ class ImportedMessage:
         }
 
     def image_ids(self) -> list[str]:
-        """Return the ids of uploaded images that the message shows."""
+        """Return the public ids of the uploaded images in the message."""
         return [part["file_id"] for part in self.parts if part["type"] == "image_file"]
 
 
 def read_transcript(data: Any) -> tuple[list[ImportedMessage], int]:
-    """Return a transcript's messages, oldest first, and how many were left out because they hold nothing.
+    """Return the messages of a transcript, oldest first, and how many empty ones were left out.
 
-    Takes a list page of messages, a bare list of them, or an own export. Raises `TranscriptError`.
+    Accepts a list page of messages, a plain list, or an export of this service. Raises `InputError`.
     """
     key = "messages" if isinstance(data, dict) and "messages" in data else "data"
     messages = data.get(key) if isinstance(data, dict) else data
     root = f"{key}[{{}}]" if isinstance(data, dict) else "[{}]"
     if not isinstance(messages, list) or not messages:
-        raise TranscriptError("Send a list of messages, or an object with one in 'data'.", key)
+        raise InputError("Send a list of messages, or an object with one in 'data'.", key)
     if len(messages) > _MAX_MESSAGES:
-        raise TranscriptError(f"At most {_MAX_MESSAGES} messages.", key)
+        raise InputError(f"At most {_MAX_MESSAGES} messages.", key)
     found = [_message(raw, root.format(number)) for number, raw in enumerate(messages)]
     ordered = [each for each in _oldest_first(found) if each.parts]
     return ordered, len(found) - len(ordered)
 
 
 def _oldest_first(found: list[tuple[int, ImportedMessage]]) -> list[ImportedMessage]:
-    """Order by time; what shares a second stays as it was listed, in the direction of the whole list."""
+    """Sort by time; messages of the same second keep their order in the list, oldest first."""
     listed = found[::-1] if found[0][0] > found[-1][0] else found
     return [message for _, message in sorted(listed, key=lambda pair: pair[0])]
 
 
 def _message(raw: Any, path: str) -> tuple[int, ImportedMessage]:
     if not isinstance(raw, dict):
-        raise TranscriptError("Expected a message object.", path)
+        raise InputError("Expected a message object.", path)
     role, created_at = raw.get("role"), raw.get("created_at")
     if role not in {"user", "assistant"}:
-        raise TranscriptError("Unknown role. Use `user` or `assistant`.", f"{path}.role")
+        raise InputError("Unknown role. Use `user` or `assistant`.", f"{path}.role")
     if created_at is not None and not isinstance(created_at, int):
-        raise TranscriptError("Expected a unix time in seconds.", f"{path}.created_at")
+        raise InputError("Expected a unix time in seconds.", f"{path}.created_at")
     content = raw.get("content")
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if not isinstance(parts, list):
-        raise TranscriptError("Expected a string or a list of parts.", f"{path}.content")
+        raise InputError("Expected a string or a list of parts.", f"{path}.content")
     read = [_part(part, f"{path}.content[{number}]") for number, part in enumerate(parts)]
     kept = [part for part in read if part.get("text") != ""]
     return created_at or 0, ImportedMessage(role, kept, path)
@@ -104,7 +96,7 @@ def _part(part: Any, path: str) -> Json:
         return {"type": "image_file", "file_id": value["file_id"]}
     elif kind == "image_url" and isinstance(value, dict) and str(value.get("url")).startswith(_IMAGE_SCHEMES):
         return {"type": "image_url", "url": str(value["url"])}
-    raise TranscriptError("Expected a part of type `text`, `refusal`, `image_file` or `image_url`.", path)
+    raise InputError("Expected a part of type `text`, `refusal`, `image_file` or `image_url`.", path)
 
 
 def _input_part(part: Json, text_kind: str, images: Mapping[str, str]) -> Json:
@@ -116,15 +108,13 @@ def _input_part(part: Json, text_kind: str, images: Mapping[str, str]) -> Json:
         return {"type": "input_image", "image_url": part["url"], "detail": "auto"}
     if text_kind == "input_text" and part["file_id"] in images:
         return {"type": "input_image", "file_id": images[part["file_id"]], "detail": "auto"}
-    # The upstream takes images of users only, and of those only what it has.
+    # The upstream accepts images only from users, and uploaded ones only if it has them.
     return {"type": text_kind, "text": f"[image: {str(part.get('file_id') or part.get('url'))[:80]}]"}
 
 
 def tool_calls(items: list[Json], ids: IdCodec) -> list[Json]:
-    """Return what tools did: type, input and output of each call, and the message it came after."""
-    outputs = {
-        item.get("call_id"): item.get("output") for item in items if item["type"] == "function_call_output"
-    }
+    """Return the type, input and output of each tool call, and the id of the message before it."""
+    outputs = _outputs(items)
     after: str | None = None
     found: list[Json] = []
     for item in items:
@@ -133,6 +123,11 @@ def tool_calls(items: list[Json], ids: IdCodec) -> list[Json]:
         elif call := _tool_call(item, outputs):
             found.append({"after": after, **call})
     return found
+
+
+def _outputs(items: list[Json]) -> Mapping[Any, Any]:
+    """Return the outputs of function calls by call id."""
+    return {i.get("call_id"): i.get("output") for i in items if i["type"] == "function_call_output"}
 
 
 def _tool_call(item: Json, outputs: Mapping[Any, Any]) -> Json | None:
@@ -149,7 +144,7 @@ def _tool_call(item: Json, outputs: Mapping[Any, Any]) -> Json | None:
 
 
 class MarkdownTranscript:
-    """Writes a thread's items, oldest first, as a document to read."""
+    """Writes the items of a thread, oldest first, as a Markdown document."""
 
     def __init__(self, ids: IdCodec, assistant_name: str, file_url: FileUrl) -> None:
         self._ids = ids
@@ -160,11 +155,7 @@ class MarkdownTranscript:
 
     def write(self, thread: Json, items: list[Json]) -> str:
         """Return the document."""
-        outputs = {
-            item.get("call_id"): item.get("output")
-            for item in items
-            if item["type"] == "function_call_output"
-        }
+        outputs = _outputs(items)
         blocks = [block for item in items if (block := self._block(item, outputs, thread["created_at"]))]
         messages = sum(item["type"] == "message" for item in items)
         count = f"{messages} message{'' if messages == 1 else 's'}"

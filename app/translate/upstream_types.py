@@ -1,7 +1,7 @@
-"""What the upstream sends, as far as it is read: stream events and objects, with checks of their types.
+"""The stream events and objects of the upstream, with checks of the types of those fields that are used.
 
-Only the fields that are needed are parsed, into flat structs: building the SDK's event models costs ten times
-the rest of the work on a token. Unknown kinds of items pass. Source: OpenAI's Responses API.
+Only the needed fields are parsed, into flat structs: to build the SDK's event models would cost ten times as
+much as all other work on a token. Items of unknown kinds pass unchecked. Source: OpenAI's Responses API.
 """
 
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ UPSTREAM_FAILED: Json = {
 
 
 class UpstreamEvent(msgspec.Struct):
-    """The fields of the upstream's stream events that we need, all optional."""
+    """The needed fields of all kinds of stream events; every field is optional."""
 
     type: str = ""
     sequence_number: int | None = None
@@ -35,21 +35,21 @@ class UpstreamEvent(msgspec.Struct):
 
 
 class MalformedEventError(ValueError):
-    """The upstream sent something that is no event of its API, or an error instead of one."""
+    """The upstream sent something that is not an event of its API, or an error event."""
 
 
 UNREADABLE = (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError, RecursionError)
-"""What reading an event raises when it is not what its name says."""
+"""The errors that reading an event raises if it does not have the fields of its kind."""
 
 
 class _Named(msgspec.Struct):
-    """The one field that tells what an event without a name is."""
+    """The field that identifies an event without a name."""
 
     type: str
 
 
 class _Numbered(msgspec.Struct):
-    """The one field that tells where in its stream an event stands."""
+    """The field with the position of an event in its stream."""
 
     sequence_number: int | None = None
 
@@ -60,7 +60,7 @@ _decode_number = msgspec.json.Decoder(_Numbered).decode
 
 
 def name_of(data: bytes) -> str:
-    """Return what an event without a name is; raises `MalformedEventError`."""
+    """Return the type of an event without a name; raises `MalformedEventError`."""
     try:
         return _decode_name(data).type
     except UNREADABLE as exc:
@@ -68,30 +68,30 @@ def name_of(data: bytes) -> str:
 
 
 def item_of(event: UpstreamEvent) -> Json:
-    """Return the item that an event holds; raises `ValueError` where it holds none."""
+    """Return the checked item of an event; raises `ValueError` if there is none."""
     if event.item is None:
         raise MalformedEventError(event.type)
     return checked_item(event.item)
 
 
 def response_of(event: UpstreamEvent) -> Json:
-    """Return the response that an event holds; raises `ValueError` where it holds none."""
+    """Return the checked response of an event; raises `ValueError` if there is none."""
     if event.response is None:
         raise MalformedEventError(event.type)
     return checked_response(event.response)
 
 
 def sequence_of(data: bytes) -> int | None:
-    """Return an event's number; None for one without, and for what cannot be read."""
+    """Return the sequence number of an event; None if it has none or cannot be read."""
     try:
-        # Of bytes, the decoder looks only at those that it returns.
+        # As text, because msgspec does not check bytes that it skips for valid UTF-8.
         return _decode_number(data.decode()).sequence_number
     except UNREADABLE:
         return None
 
 
 class BadShapeError(ValueError):
-    """An upstream object is not what its API says it is."""
+    """An upstream object does not have the types that its API describes."""
 
 
 _Tokens = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
@@ -150,7 +150,7 @@ _ITEMS: dict[object, type[msgspec.Struct]] = {
 
 
 def read_response(body: bytes) -> Json:
-    """Read a response from JSON; raises `BadShapeError`, and `ValueError` for what is no JSON at all."""
+    """Parse and check a response; raises `BadShapeError`, or another `ValueError` if it is not JSON."""
     found = orjson.loads(body)
     if not isinstance(found, dict):
         raise BadShapeError("a response is an object")
@@ -158,7 +158,7 @@ def read_response(body: bytes) -> Json:
 
 
 def checked_response(found: Json) -> Json:
-    """Return a response as it came; raises `BadShapeError`."""
+    """Return a response unchanged after checking it; raises `BadShapeError`."""
     _check(found, _Response)
     for item in found.get("output") or []:
         checked_item(item)
@@ -166,13 +166,13 @@ def checked_response(found: Json) -> Json:
 
 
 def checked_conversation(found: Json) -> Json:
-    """Return a conversation as it came; raises `BadShapeError`."""
+    """Return a conversation unchanged after checking it; raises `BadShapeError`."""
     _check(found, _Conversation)
     return found
 
 
 def checked_item(found: Json) -> Json:
-    """Return an item of a response or conversation as it came; raises `BadShapeError`."""
+    """Return an item unchanged after checking it; raises `BadShapeError`."""
     kind = found.get("type")
     if isinstance(kind, str) and kind in _ITEMS:
         _check(found, _ITEMS[kind])

@@ -1,4 +1,4 @@
-"""Foreground runs under way: only the replica that holds a run's stream can stop it."""
+"""Active foreground runs, which only the replica that holds their stream can stop."""
 
 import asyncio
 import secrets
@@ -19,7 +19,7 @@ _CHANNEL = "soloist:stop"
 _ANSWERS_PREFIX = "soloist:stop:"
 _NOT_HERE = b""
 _ANSWER_SECONDS = 20.0
-"""How long a replica may take to stop a run and to keep its turn."""
+"""How long a replica may take to stop a run and keep its turn."""
 
 _POLL_SECONDS = 0.05
 _LISTEN_SECONDS = 0.5
@@ -32,7 +32,7 @@ class HeldRun:
 
     Args:
         conversation_id: the upstream conversation of its thread.
-        stop: stops it, keeps its turn, and returns the cancelled Run; None if it has just ended by itself.
+        stop: stops the run, keeps its turn and returns the cancelled Run; None if the run has just ended.
 
     """
 
@@ -42,22 +42,25 @@ class HeldRun:
 
 @dataclass(eq=False)
 class HeldRuns:
-    """The foreground runs of this replica by their first response; with Redis, those of all replicas."""
+    """The foreground runs of this replica, by the id of their first response.
+
+    With Redis, runs of other replicas can be stopped too.
+    """
 
     background: BackgroundTasks
     redis: SharedRedis | None
     _held: dict[str, HeldRun] = field(default_factory=dict, init=False)
 
     def add(self, response_id: str, run: HeldRun) -> None:
-        """Hold a run until `discard`."""
+        """Remember a run until `discard`."""
         self._held[response_id] = run
 
     def discard(self, response_id: str) -> None:
-        """Hold a run no more."""
+        """Forget a run."""
         self._held.pop(response_id, None)
 
     async def stop(self, response_id: str, conversation_id: str) -> Json | None:
-        """Stop a run of a conversation and return the cancelled Run; None if no replica in reach holds it."""
+        """Stop a run of a conversation and return the cancelled Run; None if it is not held."""
         run = await self._stop_here(response_id, conversation_id)
         if run is None and self.redis is not None:
             with suppress(RedisAwayError):
@@ -66,7 +69,7 @@ class HeldRuns:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Stop runs that other replicas ask for, while the block lasts."""
+        """Within the block, stop runs that other replicas ask for."""
         if self.redis is None:
             yield
             return
@@ -85,7 +88,7 @@ class HeldRuns:
     async def _stop_elsewhere(
         self, redis: SharedRedis, response_id: str, conversation_id: str
     ) -> Json | None:
-        """Ask every replica, and wait until one has stopped the run or all have said that they lack it."""
+        """Ask all replicas; wait until one has stopped the run or none of them holds it."""
         answers = _ANSWERS_PREFIX + secrets.token_hex(16)
         message = orjson.dumps([answers, response_id, conversation_id])
         asked = await redis.call(lambda: redis.client.publish(_CHANNEL, message))
@@ -117,7 +120,6 @@ class HeldRuns:
         answers, response_id, conversation_id = orjson.loads(message)
         run = await self._stop_here(response_id, conversation_id)
         answer = _NOT_HERE if run is None else orjson.dumps(run)
-
         with suppress(RedisAwayError):
             await redis.call(lambda: redis.client.rpush(answers, answer))
             await redis.call(lambda: redis.client.expire(answers, int(_ANSWER_SECONDS)))

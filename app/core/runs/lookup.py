@@ -1,7 +1,8 @@
-"""Finding out what became of a run, from its id and the upstream alone."""
+"""Finds out the state of a run from its id and the upstream alone."""
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.core.caller import RequestScope
@@ -23,7 +24,7 @@ _MAX_ROUNDS = 50
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as it stands: its current round's response and the status that follows from all that is known."""
+    """The state of a run: the response of its current round, and the status that follows from all sources."""
 
     conversation_id: str
     first_id: str
@@ -33,11 +34,11 @@ class RunView:
 
     @property
     def is_live(self) -> bool:
-        """Whether the model still works on it."""
+        """Whether the model still works on the run."""
         return self.status in LIVE
 
     def run(self) -> Json:
-        """Return the Run of the public wire."""
+        """Return the public Run object."""
         return run_object(self.response, self.context, status=self.status)
 
 
@@ -51,7 +52,7 @@ class RunLookup:
     params: RunParams
 
     async def view(self, scope: RequestScope, thread_id: str, run_id: str) -> RunView:
-        """Look a run up; 404 where it is unknown, foreign, gone, or another thread's."""
+        """Look up a run; raises 404 if it is unknown, foreign, gone, or of another thread."""
         conversation_id, first_id = scope.conversation(thread_id, of="run"), scope.response(run_id)
         with not_found_as("run"):
             response = await self.responses.get(first_id)
@@ -62,7 +63,7 @@ class RunLookup:
         )
 
     async def views(self, scope: RequestScope, thread_id: str) -> list[RunView]:
-        """Look up every remembered run of a thread, newest first; those gone upstream are left out."""
+        """Look up the runs in a thread's history, newest first, without those that are gone upstream."""
         conversation_id = scope.conversation(thread_id)
         with not_found_as("thread"):
             _, history = await self.metadata.read(conversation_id)
@@ -111,43 +112,36 @@ class RunLookup:
         return RunView(conversation_id, first_id, response, status, context)
 
     async def _in_time(self, context: RunContext, conversation_id: str, response: Json, status: str) -> str:
-        """Return the status, or `expired` for a run that waited or worked beyond its deadline."""
+        """Return the status, or `expired` for a run past its deadline, which is cancelled upstream."""
         if status not in LIVE and status != "requires_action":
             return status
         expires_at = run_object(response, context, status=status)["expires_at"]
         if expires_at is None or time.time() < expires_at:
             return status
         if status in LIVE:
-            await self._stop(response["id"])
+            with suppress(UpstreamError):
+                await self.responses.cancel(response["id"])
             first_id = context.first_response_id or response["id"]
             await self.metadata.note(conversation_id, lambda history: history.set_ended(first_id, "expired"))
         return "expired"
 
-    async def _stop(self, response_id: str) -> None:
-        try:
-            await self.responses.cancel(response_id)
-        except UpstreamError:
-            return
-
     async def _outputs(self, conversation_id: str, responses: list[Json]) -> dict[str, str]:
-        """Return what was submitted for the function calls, by call id."""
+        """Return the submitted outputs of the function calls, by call id."""
         items = [item for response in responses for item in response.get("output") or []]
         wanted = {item.get("call_id") for item in items if item.get("type") == "function_call"}
         outputs: dict[str, str] = {}
         if not wanted:
             return outputs
-        seen = 0
-        async for item in self.conversations.items(conversation_id, order="desc"):
-            seen += 1
+        async for item in self.conversations.items(conversation_id, most=_OUTPUT_SCAN_ITEMS):
             if item.get("type") == "function_call_output" and item.get("call_id") in wanted:
                 outputs[item["call_id"]] = _text_of(item.get("output"))
-            if len(outputs) == len(wanted) or seen >= _OUTPUT_SCAN_ITEMS:
+            if len(outputs) == len(wanted):
                 break
         return outputs
 
 
 def _was_in_foreground(response: Json, status: str) -> bool:
-    """Tell whether only our own note may say that the run was stopped: its upstream response looks alive."""
+    """Return whether a live response was in the foreground: then only our history knows that it stopped."""
     return status in LIVE and response.get("background") is not True
 
 

@@ -1,4 +1,4 @@
-"""What one run sends upstream: the assistant, what this run overrides of it, and who may override what."""
+"""Builds what a run sends upstream from the assistant and the overrides that the caller may set."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ from app.translate.events import Json
 from app.translate.run_metadata import RunRounds, public_metadata
 
 FILE_TOOLS = frozenset({"file_search", "code_interpreter"})
-"""Tools that read files of the thread's own."""
+"""Tools that read files of the thread."""
 
 _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoning_effort")
-"""What decides about the operator's money and his assistant's behaviour."""
+"""Overrides that affect the operator's costs or the assistant's behaviour."""
 
 
 class RunParams:
-    """Builds response parameters; raises `ServiceError`s that name the offending field."""
+    """Builds response parameters; raises `ServiceError` with the name of the offending field."""
 
     def __init__(self, assistant: Assistant, settings: Settings) -> None:
         self._assistant = assistant
@@ -29,12 +29,12 @@ class RunParams:
         self._lifetime_seconds = int(settings.run_expires_seconds)
         self._exposes_instructions = settings.expose_instructions
         self.uses_files = uses_files(self._plain)
-        """Whether the assistant itself has tools that read files of a thread."""
+        """Whether the assistant, without overrides, has tools that read files of a thread."""
 
     def context(
         self, scope: RequestScope, thread_id: str, first_id: str | None = None, *, is_brief: bool = False
     ) -> RunContext:
-        """Return how runs of this thread are shown to this caller."""
+        """Return the context in which this caller sees runs of this thread."""
         return RunContext(
             ids=scope.ids,
             thread_id=thread_id,
@@ -46,7 +46,7 @@ class RunParams:
         )
 
     def check_assistant(self, assistant_id: str) -> None:
-        """Refuse every assistant but the one there is."""
+        """Raise 404 for any id but that of the one assistant."""
         if assistant_id != self._assistant.id:
             raise not_found("assistant", param="assistant_id")
 
@@ -57,15 +57,15 @@ class RunParams:
         return params | self._common(scope, (body.metadata or {}) | RunRounds.start(overrides))
 
     def for_chat(self, scope: RequestScope, resources: Json) -> Json:
-        """Return the parameters of a chat turn: the assistant as it is."""
+        """Return the parameters of a chat turn, which overrides nothing."""
         own = self._assistant.response_params({}, resources) if resources else self._plain
         return own | self._common(scope, {})
 
     def for_next_round(self, response: Json, scope: RequestScope, resources: Json) -> Json:
-        """Return the parameters for going on after tool outputs.
+        """Return the parameters of the round after tool outputs.
 
-        What the run overrode is taken from the response of its last round; a forced function is not forced
-        again, or the run would never end.
+        The run's overrides are taken from the response of its last round, but for `tool_choice`: a function
+        that is forced in every round would never let the run end.
         """
         params = self._assistant.response_params({}, resources)
         for name in RunRounds.read(response).overrides:
@@ -105,11 +105,11 @@ class RunParams:
 
 
 def uses_files(params: Json) -> bool:
-    """Tell whether a response with these parameters has tools that read files of its thread."""
+    """Return whether a response with these parameters has tools that read files of its thread."""
     return any(tool.get("type") in FILE_TOOLS for tool in params.get("tools") or [])
 
 
 def turn_body(params: Json, conversation_id: str, items: list[Json]) -> Json:
-    """Return a response's whole body; without new items, the conversation alone is its input."""
+    """Return the body of a response; without `items`, the conversation alone is its input."""
     body = params | {"conversation": conversation_id}
     return body | {"input": items} if items else body

@@ -1,4 +1,4 @@
-"""Keeping what a stopped turn said: upstreams add a foreground turn to its conversation when it completes."""
+"""Keeps the messages of stopped turns: upstreams store a foreground turn only when it completes."""
 
 import asyncio
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from app.utils.ids import created_at_of
 
 _log = structlog.get_logger(__name__)
 _LOCKED_SECONDS = 15.0
-"""How long the upstream may keep the conversation locked after the turn was stopped."""
+"""How long the upstream may keep the conversation locked after a turn was stopped."""
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -29,11 +29,11 @@ class StoppedTurn:
     """A foreground turn that ended before its response did.
 
     Args:
-        conversation_id: where the turn belongs.
+        conversation_id: the upstream conversation of the turn.
         began_at: unix time of its request.
-        question: the input messages it was asked with, in the upstream's form.
-        answer: the assistant's messages so far, with the ids that the upstream gave them.
-        run: the first response of its run and the status that the run has now; None where no run is known.
+        question: the input messages, in the upstream's form.
+        answer: the assistant's messages so far, with their upstream ids.
+        run: the id of the run's first response and the run's status; None if no run is known.
 
     """
 
@@ -46,9 +46,9 @@ class StoppedTurn:
 
 @dataclass(eq=False)
 class StoppedTurns:
-    """Appends to conversations what stopped turns would lose; the next turn on such a thread waits for it.
+    """Appends the messages of stopped turns to their conversations, before the next turn there starts.
 
-    With Redis, turns on other replicas wait too. Without, another writer may be faster: then the
+    Turns on other replicas wait only with Redis. Without it another writer may come first; then the
     conversation is left as it is.
     """
 
@@ -57,11 +57,11 @@ class StoppedTurns:
     lock: ConversationLock
 
     def keep(self, turn: StoppedTurn) -> None:
-        """Append what is missing of a turn, beside the request."""
+        """Append the missing messages of a turn, in the background."""
         self.lock.hold(turn.conversation_id, self._keep(turn))
 
     async def wait(self, conversation_id: str) -> None:
-        """Return when no stopped turn of the conversation is left to be kept."""
+        """Wait until all stopped turns of the conversation are kept."""
         await self.lock.wait(conversation_id)
 
     async def _keep(self, turn: StoppedTurn) -> None:
@@ -76,7 +76,7 @@ class StoppedTurns:
             _log.warning("stopped_turn_not_kept", code=exc.code)
 
     async def _append_missing(self, turn: StoppedTurn) -> None:
-        """Append, while the newest item is still the one that the turn began after."""
+        """Append the missing messages unless the conversation has gone on since the turn."""
         if not turn.question and not turn.answer:
             return
         deadline = asyncio.get_running_loop().time() + _LOCKED_SECONDS
@@ -108,18 +108,13 @@ class StoppedTurns:
             except ConversationLockedError:
                 raise
             except UpstreamRefusedError:
-                # Not every upstream takes the status of a message that it is given.
+                # Not every upstream accepts a message with a status.
                 plain = [{key: value for key, value in item.items() if key != "status"} for item in some]
                 await self.conversations.append(conversation_id, plain)
 
     async def _newest(self, conversation_id: str) -> list[Json]:
         """Return the newest items, newest first."""
-        found: list[Json] = []
-        async for item in self.conversations.items(conversation_id, page_items=_NEWEST_ITEMS):
-            found.append(item)
-            if len(found) == _NEWEST_ITEMS:
-                break
-        return found
+        return [item async for item in self.conversations.items(conversation_id, most=_NEWEST_ITEMS)]
 
 
 def missing_items(turn: StoppedTurn, newest: list[Json]) -> list[Json]:
@@ -133,9 +128,9 @@ def missing_items(turn: StoppedTurn, newest: list[Json]) -> list[Json]:
 
 
 def _holds_question(turn: StoppedTurn, newest: list[Json]) -> bool:
-    """Tell whether the turn's last question is there: the same words may have been said before.
+    """Return whether the conversation has the turn's last question, and not just the same text from before.
 
-    The time in its id tells, where there is one; else it counts only with nothing after it.
+    The time in the item's id tells; without one, the item counts only if no message follows it.
     """
     messages = [item for item in newest if item.get("type") == "message"]
     at = next((at for at, item in enumerate(messages) if item.get("role") == "user"), None)
@@ -162,7 +157,7 @@ def _text_of(item: Json) -> str:
 
 
 def _item_before(turn: StoppedTurn, newest: list[Json]) -> object:
-    """Return the id of the item before the turn; some upstreams store the question of a stopped turn."""
+    """Return the id of the newest item before the turn, whose question the upstream may have stored."""
     at = 0
     for said in reversed(turn.question):
         if at < len(newest) and newest[at].get("role") == "user" and _text_of(newest[at]) == _text_of(said):

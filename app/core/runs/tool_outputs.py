@@ -1,4 +1,4 @@
-"""Tool calls that wait for the client: answering them, giving them up, repairing threads that were left."""
+"""Answers tool calls that wait for the client, also for runs that were cancelled or abandoned."""
 
 import re
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ _CALL_ID = re.compile(r"[A-Za-z0-9_.-]{1,80}\Z")
 
 @dataclass(eq=False)
 class ToolRounds:
-    """Keeps a conversation's function calls answered: an open one makes every later turn fail upstream."""
+    """Keeps the function calls of conversations answered: upstream, an open call fails every later turn."""
 
     conversations: Conversations
     metadata: ConversationMetadata
 
     async def give_up(self, view: RunView) -> None:
-        """Answer the calls of a run that is cancelled while it waits."""
+        """Answer the calls of a waiting run that is cancelled, and note its end."""
         items = [output_item(call["id"], CANCELLED) for call in pending_calls(view.response)]
         await self.conversations.add_items(view.conversation_id, items)
         await self.metadata.note(
@@ -36,7 +36,7 @@ class ToolRounds:
         )
 
     async def repair(self, conversation_id: str) -> list[str]:
-        """Answer every open call of a conversation with a plain sentence; return the ids of those calls."""
+        """Answer every open call of a conversation with a fixed sentence; return the ids of those calls."""
         open_calls = await self._open_calls(conversation_id)
         if not open_calls:
             return []
@@ -52,24 +52,20 @@ class ToolRounds:
         return [call_id for call_id in open_calls if _CALL_ID.match(call_id)]
 
     async def _open_calls(self, conversation_id: str) -> dict[str, str]:
-        """Return item ids by call id, of the latest items' function calls without an output."""
+        """Return item ids by call id, of the function calls without an output among the newest items."""
         answered: set[str] = set()
         found: dict[str, str] = {}
-        seen = 0
-        async for item in self.conversations.items(conversation_id, order="desc"):
-            seen += 1
+        async for item in self.conversations.items(conversation_id, most=_SCAN_ITEMS):
             call_id = str(item.get("call_id"))
             if item.get("type") == "function_call_output":
                 answered.add(call_id)
             elif item.get("type") == "function_call" and call_id not in answered:
                 found[call_id] = str(item.get("id"))
-            if seen >= _SCAN_ITEMS:
-                break
         return found
 
 
 def output_items(view: RunView, outputs: list[ToolOutput]) -> list[Json]:
-    """Return input items for submitted outputs; raises where the run waits for nothing, or for others."""
+    """Return input items for submitted outputs; raises 400 unless they are what the run needs."""
     if view.status != "requires_action":
         raise BadRequestError(
             f"The run is {view.status} and waits for no tool outputs.", param="run_id", code="run_not_waiting"
@@ -88,7 +84,7 @@ def output_items(view: RunView, outputs: list[ToolOutput]) -> list[Json]:
 
 
 def answered_step(view: RunView, outputs: list[ToolOutput]) -> list[DomainEvent]:
-    """Return the end of the step that waited, now that its calls have outputs."""
+    """Return the `StepEnded` of the step that waited, with the outputs of its calls."""
     by_id = {output.tool_call_id: output.output for output in outputs}
     run = view.run() | {"status": "in_progress", "usage": None}
     steps = run_steps(view.response, run, view.context, by_id)

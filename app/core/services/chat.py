@@ -1,4 +1,4 @@
-"""The chat surface: a thread, a message and a run in one call."""
+"""Chat turns: a thread, a message and a run in one call."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,12 +21,12 @@ from app.translate.context import RunContext
 from app.translate.events import Json, RunEnded, StreamFailed
 
 FILES_ALONE: Json = {"role": "user", "text": ""}
-"""The one message of a turn that consists of files."""
+"""The only message of a turn that consists of files."""
 
 
 @dataclass(eq=False)
 class Chat:
-    """The service behind `/chat` and `/ag-ui`: every turn is a run, followed to its end."""
+    """The service behind `/chat` and `/ag-ui`; every turn is a run."""
 
     conversations: Conversations
     creator: RunCreator
@@ -42,10 +42,10 @@ class Chat:
         *,
         on_disconnect: OnDisconnect,
     ) -> RunEnded | StreamFailed:
-        """Carry out a turn, with files that came along, and return its end.
+        """Carry out a turn with the uploaded `files` and return its end.
 
-        Upstream: POST conversations for a new thread, and POST responses: a plain one where the run may end
-        with its client, else a stream in the background.
+        Upstream: POST conversations for a new thread, then POST responses: a plain one where the run may end
+        with its client, else a background stream.
         """
         if body.tool_outputs is None and on_disconnect not in self.creator.mode.streams:
             before, items = self._turn(scope, body, files)
@@ -74,7 +74,7 @@ class Chat:
         *,
         on_disconnect: OnDisconnect,
     ) -> RunStream:
-        """Start a turn, with files that came along, and return its stream.
+        """Start a turn with the uploaded `files` and return its stream.
 
         Upstream: POST conversations for a new thread, POST responses.
         """
@@ -98,7 +98,7 @@ class Chat:
         *,
         on_disconnect: OnDisconnect,
     ) -> RunStream:
-        """Start a turn with ready input items; `before` are what a new thread begins with."""
+        """Start a turn from input items; a new thread begins with the items in `before`."""
         context, params = await self._prepared(scope, thread_id, before, items)
         try:
             return await self.creator.open(
@@ -110,7 +110,7 @@ class Chat:
     async def _prepared(
         self, scope: RequestScope, thread_id: str | None, before: list[Json], items: list[Json]
     ) -> tuple[RunContext, Json]:
-        """Return how the turn's run is shown, and the parameters of its response."""
+        """Create the thread if there is none, and return the run's context and its response's parameters."""
         if thread_id is None:
             scope.check_new_thread()
             conversation_id = (await self.conversations.create(before, {}))["id"]
@@ -118,16 +118,14 @@ class Chat:
         else:
             conversation_id = scope.conversation(thread_id)
         scope.headers["x-thread-id"] = thread_id
-        resources: Json = {}
-        if self.params.uses_files:
-            resources = await self.runs.resources(conversation_id)
+        resources = await self.runs.resources(conversation_id) if self.params.uses_files else {}
         params = self.params.for_chat(scope, resources)
         return self.params.context(scope, thread_id, is_brief=True), turn_body(params, conversation_id, items)
 
     def history(self, messages: list[Json], thread_id: str | None) -> tuple[list[Json], list[Json]]:
-        """Split a frontend's history into what a new thread begins with and this turn's input.
+        """Split a frontend's history into the items that a new thread begins with and the turn's input.
 
-        With a thread, only what is new since the assistant spoke last counts.
+        With a thread, only what follows the last message of the assistant counts.
         """
         items = last_user_items(messages) if thread_id else history_items(messages)
         _each_text(items, lambda text: self._check_length(text, "messages"))
@@ -138,7 +136,7 @@ class Chat:
     def _turn(
         self, scope: RequestScope, body: ChatRequest, files: Sequence[Attached]
     ) -> tuple[list[Json], list[Json]]:
-        """Return what a new thread begins with, and the turn's input items with the files that came along."""
+        """Return the items that a new thread begins with, and the turn's input with the uploaded files."""
         before, items = self._input(body, files)
         if files:
             items[-1] = with_files(items[-1], files, scope.ids)
@@ -163,7 +161,7 @@ class Chat:
 
 
 async def _last_event(stream: RunStream) -> RunEnded | StreamFailed:
-    """Follow a stream to its terminal event."""
+    """Read a stream to its terminal event."""
     async for events in stream:
         if isinstance(last := events[-1], RunEnded | StreamFailed):
             return last
@@ -177,7 +175,7 @@ def _each_text(items: list[Json], check: Callable[[str], None]) -> None:
 
 
 def _busy() -> ConflictError:
-    """Return the conflict that a locked conversation is here: no SDK would repeat a chat for a 400."""
+    """Return a 409 for a locked conversation: clients retry that, and would not retry a 400."""
     return ConflictError(
         "The thread is busy with another message. Retry when that has been answered.",
         param="thread_id",

@@ -1,4 +1,4 @@
-"""Messages: conversation items of type `message`, seen as the Assistants API showed them."""
+"""Messages: conversation items of type `message` in the form of the Assistants API."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from app.utils.ids import BadIdError, created_at_of
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Which part of a list is asked for; `after` and `before` are ids of the public wire."""
+    """The requested part of a list; `after` and `before` are public ids."""
 
     limit: int = 20
     order: str = "desc"
@@ -44,18 +44,20 @@ class Messages:
     settings: Settings
 
     async def create(self, scope: RequestScope, thread_id: str, body: MessageCreate) -> Json:
-        """Add a message; waits a moment for a busy thread. Upstream: POST conversations/{c}/items."""
+        """Add a message; waits for a busy thread. Upstream: POST conversations/{c}/items."""
         conversation_id = scope.conversation(thread_id)
         attached = await self.attachments.find(scope, [body])
         items = self.to_items(scope, [body], attached)
         with not_found_as("thread"):
             await self.attachments.remember(conversation_id, attached[0])
             stored = await self.conversations.add_items(conversation_id, items)
-        created_at = created_at_of(stored[0]["id"]) or await self._thread_created_at(conversation_id)
+        created_at = created_at_of(stored[0]["id"]) or _created_at(
+            await self.conversations.get(conversation_id)
+        )
         return self._object(scope, thread_id, stored[0], None, created_at)
 
     async def get(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
-        """Read a message. Upstream: GET conversations/{c}/items/{i}, and the conversation for its run."""
+        """Read a message. Upstream: GET conversations/{c}/items/{i} and conversations/{c}."""
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
             (conversation, history), item = await gather_pair(
@@ -63,7 +65,7 @@ class Messages:
             )
         if item.get("type") != "message":
             raise not_found("message")
-        return self._seen(scope, thread_id, item, history, conversation)
+        return self.seen(scope, thread_id, item, history, _created_at(conversation))
 
     async def delete(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
         """Delete a message. Upstream: DELETE conversations/{c}/items/{i}."""
@@ -76,9 +78,9 @@ class Messages:
     async def list_page(
         self, scope: RequestScope, thread_id: str, cursor: Cursor, run_id: str | None
     ) -> Json:
-        """List messages; `before` and `run_id` are worked out here.
+        """List messages; `run_id` and `before`, which the upstream does not have, are applied here.
 
-        Upstream: GET conversations/{c} and conversations/{c}/items, at the same time if no run is asked for.
+        Upstream: GET conversations/{c} and conversations/{c}/items, at once unless `run_id` is given.
         """
         conversation_id = scope.conversation(thread_id)
         response_id = scope.response(run_id) if run_id else None
@@ -92,7 +94,8 @@ class Messages:
                 belongs = partial(_belongs, response_id, history)
                 items, has_more = await self._window(scope, conversation_id, cursor, belongs)
         return page(
-            [self._seen(scope, thread_id, item, history, conversation) for item in items], has_more=has_more
+            [self.seen(scope, thread_id, item, history, _created_at(conversation)) for item in items],
+            has_more=has_more,
         )
 
     def to_items(
@@ -102,9 +105,9 @@ class Messages:
         attached: Iterable[Sequence[Attached]],
         prefix: str = "",
     ) -> list[Json]:
-        """Return upstream input items for messages and the files found for each.
+        """Return the upstream input items for messages and the files attached to each.
 
-        Raises for a message that is too long or names a foreign file.
+        Raises `BadRequestError` for a message that is too long, `NotFoundError` for a foreign file.
         """
         items = []
         for number, (message, files) in enumerate(zip(messages, attached, strict=True)):
@@ -129,10 +132,6 @@ class Messages:
         except BadIdError:
             raise not_found("file", param="file_id") from None
 
-    async def _thread_created_at(self, conversation_id: str) -> int:
-        conversation = await self.conversations.get(conversation_id)
-        return int(conversation.get("created_at") or 0)
-
     async def _window(
         self,
         scope: RequestScope,
@@ -140,11 +139,10 @@ class Messages:
         cursor: Cursor,
         belongs: Callable[[Json], bool] | None = None,
     ) -> tuple[list[Json], bool]:
-        order, after, stop = (
-            cursor.order,
-            _item_of(scope, cursor.after, "after"),
-            _item_of(scope, cursor.before, "before"),
-        )
+        """Return the items of a page, and whether there are more; `belongs` tells which items count."""
+        order = cursor.order
+        after, stop = _item_of(scope, cursor.after, "after"), _item_of(scope, cursor.before, "before")
+        # With `before` alone, the page ends at it: read towards the other end and turn the page round.
         backwards = stop is not None and after is None
         if backwards:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
@@ -173,16 +171,15 @@ class Messages:
             name = "after" if cursor.after else "before"
             if not (cursor.after or cursor.before):
                 raise not_found("thread") from exc
-            raise BadRequestError(
-                f"'{name}' names no message of this thread.", param=name, code="invalid_cursor"
-            ) from exc
+            raise _bad_cursor(name) from exc
 
-    def _seen(
-        self, scope: RequestScope, thread_id: str, item: Json, history: RunHistory, conversation: Json
+    def seen(
+        self, scope: RequestScope, thread_id: str, item: Json, history: RunHistory, thread_created_at: int
     ) -> Json:
+        """Return the Message for an item, with the run that wrote it if the history knows that."""
         first = history.run_of_message(str(item.get("id"))) if item.get("role") == "assistant" else None
         run_id = scope.ids.run(first) if first else None
-        return self._object(scope, thread_id, item, run_id, int(conversation.get("created_at") or 0))
+        return self._object(scope, thread_id, item, run_id, thread_created_at)
 
     def _object(
         self, scope: RequestScope, thread_id: str, item: Json, run_id: str | None, created_at: int
@@ -197,15 +194,21 @@ class Messages:
         )
 
 
+def _created_at(conversation: Json) -> int:
+    return int(conversation.get("created_at") or 0)
+
+
 def _item_of(scope: RequestScope, message_id: str | None, name: str) -> str | None:
     if message_id is None:
         return None
     try:
         return scope.ids.item(message_id)
     except BadIdError:
-        raise BadRequestError(
-            f"'{name}' names no message of this thread.", param=name, code="invalid_cursor"
-        ) from None
+        raise _bad_cursor(name) from None
+
+
+def _bad_cursor(name: str) -> BadRequestError:
+    return BadRequestError(f"'{name}' names no message of this thread.", param=name, code="invalid_cursor")
 
 
 def _belongs(response_id: str, history: RunHistory, item: Json) -> bool:

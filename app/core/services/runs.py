@@ -1,4 +1,4 @@
-"""Runs: upstream responses, seen as the Assistants API showed them."""
+"""Runs: upstream responses in the form of the Assistants API."""
 
 import asyncio
 import itertools
@@ -26,7 +26,12 @@ from app.models.threads import ThreadCreate
 from app.translate.attachments import resources_of
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, ThreadCreated
-from app.translate.objects import page, run_object, run_status
+from app.translate.objects import LIVE, page, run_object, run_status
+
+_HELD_ELSEWHERE = (
+    "The run ends with the request that streams it, which another replica serves: close that request. "
+    "Replicas that share a Redis (RATE_LIMIT_STORAGE) cancel each other's runs."
+)
 
 
 @dataclass(eq=False)
@@ -54,7 +59,7 @@ class Runs:
     async def create_stream(
         self, scope: RequestScope, thread_id: str, body: RunCreate, *, on_disconnect: OnDisconnect
     ) -> RunStream:
-        """Start a run and follow it. Upstream: POST responses with `stream`."""
+        """Start a run and return its stream. Upstream: POST responses with `stream`."""
         context, params = await self._prepared(scope, thread_id, body)
         return await self.creator.open(scope, context, params, on_disconnect=on_disconnect)
 
@@ -66,26 +71,26 @@ class Runs:
     async def stream_with_thread(
         self, scope: RequestScope, body: ThreadRunCreate, *, on_disconnect: OnDisconnect
     ) -> RunStream:
-        """Create a thread, start a run on it, and follow it."""
+        """Create a thread, start a run on it and return its stream."""
         thread, context, params = await self._prepared_with_thread(scope, body)
         return await self.creator.open(
             scope, context, params, before=[ThreadCreated(thread)], on_disconnect=on_disconnect
         )
 
     async def view(self, scope: RequestScope, thread_id: str, run_id: str) -> RunView:
-        """Look a run up.
+        """Look up a run.
 
-        Upstream: GET responses/{r}, and the conversation where tool calls or deadlines matter.
+        Upstream: GET responses/{r}, and GET conversations/{c} if the response alone does not tell its status.
         """
         return await self.lookup.view(scope, thread_id, run_id)
 
     async def list_page(self, scope: RequestScope, thread_id: str, cursor: Cursor) -> Json:
-        """List the runs that the thread remembers, the last ten."""
+        """List the thread's last ten runs, which its metadata names."""
         runs = [view.run() for view in await self.lookup.views(scope, thread_id)]
         return _page(runs, cursor, "run")
 
     async def list_steps(self, scope: RequestScope, thread_id: str, run_id: str, cursor: Cursor) -> Json:
-        """List the steps of a run over all its rounds."""
+        """List the steps of all rounds of a run."""
         steps = await self.lookup.steps(await self.view(scope, thread_id, run_id))
         return _page(steps[::-1], cursor, "run step")
 
@@ -98,9 +103,9 @@ class Runs:
         return found
 
     async def cancel(self, scope: RequestScope, thread_id: str, run_id: str) -> Json:
-        """Cancel a run: `cancelling` until the upstream says `cancelled`; 400 for one that has ended.
+        """Cancel a run. It is `cancelling` until the upstream says `cancelled`; 400 if it has ended.
 
-        Runs that a replica in reach streams in the foreground are stopped there; no upstream call is made.
+        A foreground run is stopped by the replica that streams it, without an upstream call.
         """
         held = await self.held_runs.stop(scope.response(run_id), scope.conversation(thread_id, of="run"))
         if held is not None:
@@ -115,12 +120,12 @@ class Runs:
             response = await self.responses.cancel(view.response["id"])
         except UpstreamRefusedError as exc:
             view = await self.view(scope, thread_id, run_id)
-            raise (_held_elsewhere() if view.is_live else _not_cancellable(view.status)) from exc
+            raise _not_cancellable(view.status) from exc
         status = run_status(response)
         return run_object(response, view.context, status=status if status == "cancelled" else "cancelling")
 
     async def submit(self, scope: RequestScope, thread_id: str, run_id: str, body: ToolOutputsSubmit) -> Json:
-        """Answer the tool calls that a run waits for; the run keeps its id. Upstream: a new response."""
+        """Submit the tool outputs that a run waits for; it keeps its id. Upstream: POST responses."""
         async with self._answering(run_id):
             view = await self.view(scope, thread_id, run_id)
             params = await self._next_round(scope, view, body)
@@ -135,7 +140,7 @@ class Runs:
         *,
         on_disconnect: OnDisconnect,
     ) -> RunStream:
-        """Answer the tool calls and follow the run on."""
+        """Submit tool outputs and return the stream of the run."""
         async with self._answering(run_id):
             view = await self.view(scope, thread_id, run_id)
             params = await self._next_round(scope, view, body)
@@ -145,11 +150,11 @@ class Runs:
             )
 
     def _answering(self, run_id: str) -> asyncio.Lock:
-        """Return the lock under which a run's calls are answered: a second answer finds it not waiting."""
+        """Return the lock for submitting outputs, so that a second submission finds the run not waiting."""
         return self._answers.setdefault(run_id, asyncio.Lock())
 
     async def resources(self, conversation_id: str) -> Json:
-        """Return the thread's tool resources; asked only where a tool could use them."""
+        """Return the thread's tool resources; called only if a tool could use them."""
         with not_found_as("thread"):
             conversation = await self.conversations.get(conversation_id)
         return resources_of(conversation.get("metadata"))
@@ -195,7 +200,7 @@ class Runs:
 
 
 def _page(newest_first: list[Json], cursor: Cursor, what: str) -> Json:
-    """Cut a page out of a whole list."""
+    """Return a page of a whole list; `what` names its objects in errors."""
     objects = newest_first if cursor.order == "desc" else newest_first[::-1]
     ids = [found["id"] for found in objects]
     for name, value in (("after", cursor.after), ("before", cursor.before)):
@@ -212,15 +217,5 @@ def _page(newest_first: list[Json], cursor: Cursor, what: str) -> Json:
 
 
 def _not_cancellable(status: str) -> BadRequestError:
-    return BadRequestError(
-        f"The run is {status} and cannot be cancelled.", param="run_id", code="run_not_cancellable"
-    )
-
-
-def _held_elsewhere() -> BadRequestError:
-    return BadRequestError(
-        "The run ends with the request that streams it, which another replica serves: close that request. "
-        "Replicas that share a Redis (RATE_LIMIT_STORAGE) cancel each other's runs.",
-        param="run_id",
-        code="run_not_cancellable",
-    )
+    message = _HELD_ELSEWHERE if status in LIVE else f"The run is {status} and cannot be cancelled."
+    return BadRequestError(message, param="run_id", code="run_not_cancellable")

@@ -1,4 +1,4 @@
-"""Threads: upstream conversations, seen as the Assistants API showed them."""
+"""Threads: upstream conversations in the form of the Assistants API."""
 
 import asyncio
 import itertools
@@ -33,7 +33,7 @@ class Threads:
     unsupported: UnsupportedParams
 
     async def create(self, scope: RequestScope, body: ThreadCreate, prefix: str = "") -> Json:
-        """Create a thread with its messages. Upstream: POST conversations, twenty items a call."""
+        """Create a thread with its messages. Upstream: POST conversations, twenty items per call."""
         scope.check_new_thread()
         self.unsupported.check(body, scope, prefix)
         attached = await self.attachments.find(scope, body.messages, f"{prefix}messages")
@@ -56,7 +56,7 @@ class Threads:
         return self._object(scope, conversation, thread_id)
 
     async def update(self, scope: RequestScope, thread_id: str, body: ThreadUpdate) -> Json:
-        """Replace a thread's metadata. Upstream: POST conversations/{c}, our own keys kept."""
+        """Replace a thread's metadata but for our own keys. Upstream: POST conversations/{c}."""
         conversation_id = scope.conversation(thread_id)
         self.unsupported.check(body, scope)
         with not_found_as("thread"):
@@ -72,7 +72,7 @@ class Threads:
         return self._object(scope, conversation, thread_id)
 
     async def delete(self, scope: RequestScope, thread_id: str) -> Json:
-        """Delete a thread and what it holds: upstream keeps the items of a deleted conversation."""
+        """Delete a thread and its items, which the upstream would keep. Upstream: DELETE for each."""
         conversation_id = scope.conversation(thread_id)
         with not_found_as("thread"):
             conversation = await self.conversations.get(conversation_id)

@@ -1,4 +1,4 @@
-"""Transcripts: a whole thread handed out, and a thread made from one."""
+"""Transcripts: exports whole threads, and creates threads from exports."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, NotFoundError
 from app.core.files.service import Files
+from app.core.services.messages import Messages
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.conversations import ITEMS_PER_CALL, Conversations
+from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamError, not_found_as
 from app.models.threads import ThreadCreate
 from app.translate.attachments import public_resources, resources_of
 from app.translate.citations import FileUrl
 from app.translate.events import Json
-from app.translate.objects import message_object, thread_object
+from app.translate.objects import thread_object
 from app.translate.run_metadata import RunHistory
 from app.translate.transcript import (
     ImportedMessage,
     MarkdownTranscript,
-    TranscriptError,
     read_transcript,
     tool_calls,
 )
@@ -36,41 +36,43 @@ class Transcripts:
 
     conversations: Conversations
     metadata: ConversationMetadata
+    messages: Messages
     files: Files
     assistant: Assistant
     settings: Settings
 
     async def export_json(self, scope: RequestScope, thread_id: str) -> Json:
-        """Return a thread with all its messages, oldest first, and what tools did.
+        """Return a thread with all its messages, oldest first, and its tool calls.
 
         Upstream: GET conversations/{c}, GET conversations/{c}/items.
         """
         thread, history, items = await self._whole(scope, thread_id)
         messages = [
-            self._message(scope, thread, item, history) for item in items if item["type"] == "message"
+            self.messages.seen(scope, thread_id, item, history, thread["created_at"])
+            for item in items
+            if item["type"] == "message"
         ]
         calls = tool_calls(items, scope.ids)
         return {"object": "thread.export", "thread": thread, "data": messages, "tool_calls": calls}
 
     async def export_markdown(self, scope: RequestScope, thread_id: str, file_url: FileUrl) -> str:
-        """Return a thread as a document to read. Upstream: as `export_json`."""
+        """Return a thread as a Markdown document. Upstream: as `export_json`."""
         thread, _, items = await self._whole(scope, thread_id)
         return MarkdownTranscript(scope.ids, self.assistant.name, file_url).write(thread, items)
 
     async def create(self, scope: RequestScope, data: Any) -> Json:
-        """Make a thread of an exported one; returns `{object, thread, imported, skipped}`.
+        """Create a thread from an export; returns `{object, thread, imported, skipped}`.
 
-        Upstream: POST conversations, POST conversations/{c}/items with twenty items a call.
+        Upstream: POST conversations, POST conversations/{c}/items, twenty items per call.
         """
         scope.check_new_thread()
-        try:
-            messages, skipped = read_transcript(data)
-        except TranscriptError as exc:
-            raise BadRequestError(exc.message, param=exc.param) from exc
+        messages, skipped = read_transcript(data)
         self._check_lengths(messages)
         metadata = _metadata_of(data)
         images = await self._images(scope, messages)
-        conversation = await self._stored([message.item(images) for message in messages], metadata)
+        conversation = await self.conversations.create(
+            [message.item(images) for message in messages], metadata
+        )
         thread = thread_object(conversation, scope.ids.thread(conversation["id"]))
         return {"object": "thread.import", "thread": thread, "imported": len(messages), "skipped": skipped}
 
@@ -90,18 +92,6 @@ class Transcripts:
         resources = public_resources(resources_of(conversation.get("metadata")), scope.ids)
         return thread_object(conversation, thread_id, resources), history, items
 
-    def _message(self, scope: RequestScope, thread: Json, item: Json, history: RunHistory) -> Json:
-        is_answer = item.get("role") == "assistant"
-        first = history.run_of_message(str(item.get("id"))) if is_answer else None
-        return message_object(
-            item,
-            scope.ids,
-            thread_id=thread["id"],
-            assistant_id=self.assistant.id,
-            run_id=scope.ids.run(first) if first else None,
-            created_at=thread["created_at"],
-        )
-
     def _check_lengths(self, messages: list[ImportedMessage]) -> None:
         limit = self.settings.max_message_chars
         for message in messages:
@@ -113,7 +103,7 @@ class Transcripts:
                 )
 
     async def _images(self, scope: RequestScope, messages: list[ImportedMessage]) -> dict[str, str]:
-        """Return the upstream ids of those images that this owner has uploaded here."""
+        """Return upstream ids by public id, of those images that this owner has uploaded."""
         wanted = list(dict.fromkeys(file_id for message in messages for file_id in message.image_ids()))
 
         async def find(file_id: str) -> tuple[str, str] | None:
@@ -128,15 +118,6 @@ class Transcripts:
 
         found = await asyncio.gather(*map(find, wanted[:_MAX_IMAGES]))
         return dict(pair for pair in found if pair)
-
-    async def _stored(self, items: list[Json], metadata: dict[str, str]) -> Json:
-        conversation = await self.conversations.create(items[:ITEMS_PER_CALL], metadata)
-        try:
-            await self.conversations.add_items(conversation["id"], items[ITEMS_PER_CALL:])
-        except BaseException:
-            await self.conversations.delete(conversation["id"])
-            raise
-        return conversation
 
 
 def _metadata_of(data: Any) -> dict[str, str]:

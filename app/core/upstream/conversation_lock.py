@@ -1,4 +1,4 @@
-"""One writer a conversation: the upstream's lock, and what this service lets go ahead of the next turn."""
+"""One writer per conversation: waits for the upstream's lock, and for work of our own before a turn."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -15,18 +15,18 @@ _PREFIX = "soloist:stopped:"
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
 _MOST_SECONDS = 20
-"""How long other replicas wait for one that died meanwhile."""
+"""How long other replicas wait for a replica that died while it held a conversation."""
 
 
 @dataclass(eq=False)
 class ConversationLock:
-    """Lets writers of a conversation wait for each other.
+    """Makes the writers of a conversation wait for each other.
 
     Args:
-        background: where held work runs.
-        redis: tells other replicas what is held here; without, it is held for this process only.
+        background: runs the work that `hold` is given.
+        redis: tells other replicas which conversations are held; without it, only this process knows.
         wait_seconds: longest wait for the upstream's own lock.
-        waited: told how long each pause was, in seconds.
+        waited: called with the length of each pause, in seconds.
 
     """
 
@@ -37,10 +37,10 @@ class ConversationLock:
     _held: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
 
     async def write(self, conversation_id: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call that writes to a conversation, again while the upstream refuses because it is locked.
+        """Make a call that writes to a conversation, and repeat it while the upstream has that locked.
 
-        A refusal means that nothing was started, so repeating cannot run a turn twice. Raises
-        `ConversationLockedError` when the time is over.
+        A refusal means that nothing was started, so a repeated call cannot run a turn twice. Raises
+        `ConversationLockedError` if the lock outlasts `wait_seconds`.
         """
         deadline = asyncio.get_running_loop().time() + self.wait_seconds
         pause = _FIRST_PAUSE_SECONDS
@@ -57,13 +57,13 @@ class ConversationLock:
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def hold(self, conversation_id: str, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work` beside the request, after what was held before; `write` and `wait` wait for it."""
+        """Run `work` in the background, after earlier held work; `write` and `wait` wait for it."""
         task = self.background.spawn(self._hold(conversation_id, work, self._held.get(conversation_id)))
         self._held[conversation_id] = task
         task.add_done_callback(lambda _: self._forget(conversation_id, task))
 
     async def wait(self, conversation_id: str) -> None:
-        """Return when no work is held for the conversation."""
+        """Wait until no work is held for the conversation."""
         while (task := self._held.get(conversation_id)) is not None:
             await asyncio.wait([task])
         if self.redis is not None:

@@ -1,8 +1,8 @@
-"""Reads and writes what a conversation's metadata remembers of its runs: see `RunHistory`.
+"""Reads and writes the run history in a conversation's metadata: see `RunHistory`.
 
-Writers of one conversation in this process take turns; a read waits for what this process still has to write,
-so that a client reads its own writes. A concurrent write of another replica can drop an entry: the history is
-for lists, and no run depends on it for being read.
+Within this process, writers of one conversation take turns, and a read waits for pending writes so that a
+client reads its own writes. A concurrent write of another replica can drop an entry. That is acceptable: the
+history serves lists, and a run can be read without it.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ Change = Callable[[RunHistory], None]
 
 @dataclass(slots=True)
 class _Pending:
-    """Changes of one conversation that are still to be written, and the task that writes them."""
+    """Changes of one conversation that are not written yet, and the task that writes them."""
 
     changes: list[Change] = field(default_factory=list)
     task: asyncio.Task[None] | None = None
     written: Json | None = None
-    """The conversation after the last write; None if that failed."""
+    """The conversation after the last write; None if it failed."""
 
 
 class ConversationMetadata:
-    """The metadata of conversations, each changed by one writer of this process at a time."""
+    """Changes the metadata of conversations, with one writer of this process at a time for each."""
 
     def __init__(self, conversations: Conversations) -> None:
         self._conversations = conversations
@@ -40,15 +40,15 @@ class ConversationMetadata:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def changing(self, conversation_id: str) -> asyncio.Lock:
-        """Return the lock to hold from reading a conversation's metadata until it is written back."""
+        """Return the lock to hold from reading a conversation's metadata to writing it back."""
         return self._locks.setdefault(conversation_id, asyncio.Lock())
 
     async def current(self, conversation_id: str) -> Json:
-        """Return the conversation as it is; to be followed by a write with `changing` held."""
+        """Read the conversation before a change of its metadata; call it with `changing` held."""
         return await self._conversations.get(conversation_id)
 
     async def set_private(self, conversation: Json, ours: dict[str, str]) -> None:
-        """Set some of our own metadata keys of a conversation that was just read, with `changing` held."""
+        """Set some metadata keys of ours in a conversation from `current`; call it with `changing` held."""
         merged = {**(conversation.get("metadata") or {}), **ours}
         await self._conversations.set_metadata(conversation["id"], merged)
 
@@ -59,18 +59,18 @@ class ConversationMetadata:
         return conversation, RunHistory.read(conversation.get("metadata"))
 
     def note_run(self, conversation_id: str, response_id: str) -> None:
-        """Remember a new run, beside the request."""
+        """Add a new run to the history in the background."""
         self._schedule(conversation_id, lambda history: history.add_run(response_id))
 
     async def note(self, conversation_id: str, change: Change) -> None:
-        """Change the history and wait until it is written: for what later calls depend on."""
+        """Change the history and wait until that is written, because later calls depend on it."""
         self._schedule(conversation_id, change)
         await self.settle(conversation_id)
 
     async def set_public_metadata(
         self, conversation_id: str, metadata: dict[str, str] | None, ours: dict[str, str] | None
     ) -> Json:
-        """Replace the client's metadata and set some of ours; None leaves the one or the other as it is."""
+        """Replace the client's metadata and set some keys of ours; None leaves either unchanged."""
         await self.settle(conversation_id)
         async with self.changing(conversation_id):
             before = (await self._conversations.get(conversation_id)).get("metadata")
@@ -79,7 +79,7 @@ class ConversationMetadata:
             return await self._conversations.set_metadata(conversation_id, merged)
 
     async def settle(self, conversation_id: str) -> Json | None:
-        """Wait until what this process noted of the conversation is written; return it, if anything was."""
+        """Wait for pending changes of the conversation; return it as written, or None if nothing was."""
         written = None
         while pending := self._pending.get(conversation_id):
             if pending.task is not None:
@@ -88,7 +88,7 @@ class ConversationMetadata:
         return written
 
     async def drain(self) -> None:
-        """Write everything that is still noted; called at shutdown."""
+        """Write all pending changes; call it at shutdown."""
         for conversation_id in list(self._pending):
             await self.settle(conversation_id)
 
@@ -111,7 +111,10 @@ class ConversationMetadata:
             del self._pending[conversation_id]
 
     async def _apply(self, conversation_id: str, changes: list[Change]) -> Json:
-        """Return the conversation as it is then; not every upstream repeats the metadata in its answer."""
+        """Make the changes and return the conversation.
+
+        Its metadata is what was written, since not every upstream repeats that in its answer.
+        """
         async with self.changing(conversation_id):
             metadata = (await self._conversations.get(conversation_id)).get("metadata")
             history = RunHistory.read(metadata)

@@ -13,27 +13,30 @@ from app.translate.events import Json
 from app.translate.upstream_types import BadShapeError, checked_conversation, checked_item
 
 ITEMS_PER_CALL = 20
-"""How many items the upstream takes in one call."""
+"""Most items that the upstream accepts in one call."""
 
 _PAGE_ITEMS = 100
 
 
 @dataclass(eq=False)
 class Conversations:
-    """Calls on `/conversations`; ids are upstream ids, failures are `UpstreamError`s."""
+    """Calls to `/conversations`, with upstream ids. Failures raise `UpstreamError`."""
 
     upstream: Upstream
     lock: ConversationLock
 
     async def create(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
-        """Create a conversation that holds `items`, however many."""
+        """Create a conversation with any number of items; if they cannot all be stored, delete it again."""
         body: Json = {"metadata": dict(metadata)}
         if items:
             body["items"] = items[:ITEMS_PER_CALL]
         created = parsed(await self.upstream.request("POST", "/conversations", body=body))
         conversation = _whole(checked_conversation, created)
-        if len(items) > ITEMS_PER_CALL:
+        try:
             await self.add_items(conversation["id"], items[ITEMS_PER_CALL:])
+        except BaseException:
+            await self.delete(conversation["id"])
+            raise
         return conversation
 
     async def get(self, conversation_id: str) -> Json:
@@ -44,7 +47,7 @@ class Conversations:
     async def set_metadata(
         self, conversation_id: str, metadata: Mapping[str, str], *, repeats: bool = True
     ) -> Json:
-        """Replace a conversation's metadata; repeated where that may help, as it comes to the same."""
+        """Replace a conversation's metadata; retried on failure, as a second write changes nothing."""
         path = f"/conversations/{conversation_id}"
         body = {"metadata": dict(metadata)}
 
@@ -54,11 +57,11 @@ class Conversations:
         return _whole(checked_conversation, await (retry_twice(post) if repeats else post()))
 
     async def delete(self, conversation_id: str) -> None:
-        """Delete a conversation; its items stay behind upstream, see `delete_item`."""
+        """Delete a conversation. Its items stay upstream: delete them with `delete_item` first."""
         await self.upstream.request("DELETE", f"/conversations/{conversation_id}")
 
     async def add_items(self, conversation_id: str, items: list[Json]) -> list[Json]:
-        """Append items, twenty a call, and return them as stored; waits while the conversation is busy."""
+        """Append items and return them as stored; waits while the conversation is locked."""
         stored: list[Json] = []
         for start in range(0, len(items), ITEMS_PER_CALL):
             post = partial(self.append, conversation_id, items[start : start + ITEMS_PER_CALL])
@@ -66,7 +69,7 @@ class Conversations:
         return stored
 
     async def append(self, conversation_id: str, items: list[Json]) -> list[Json]:
-        """Append at most twenty items, once; raises `ConversationLockedError` while somebody else writes."""
+        """Append at most twenty items; raises `ConversationLockedError` if another writer is active."""
         path = f"/conversations/{conversation_id}/items"
         return _data(parsed(await self.upstream.request("POST", path, body={"items": items})))
 
@@ -86,15 +89,19 @@ class Conversations:
         order: str = "desc",
         after: str | None = None,
         page_items: int = _PAGE_ITEMS,
+        most: int | None = None,
     ) -> AsyncIterator[Json]:
-        """Yield items of every type, page by page as they are needed."""
+        """Yield items of every type, at most `most`, reading each page when it is needed."""
         path = f"/conversations/{conversation_id}/items"
-        while True:
-            query: dict[str, str | int] = {"limit": min(page_items, _PAGE_ITEMS), "order": order}
+        left = most
+        while left is None or left > 0:
+            limit = min(page_items, _PAGE_ITEMS, left or _PAGE_ITEMS)
+            query: dict[str, str | int] = {"limit": limit, "order": order}
             found = await read(self.upstream, path, query | ({"after": after} if after else {}))
-            data = _data(found)
+            data = _data(found)[:left]
             for item in data:
                 yield item
+            left = None if left is None else left - len(data)
             if not data or not found.get("has_more"):
                 return
             after = str(data[-1].get("id"))

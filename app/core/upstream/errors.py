@@ -1,22 +1,8 @@
-"""What an upstream can do to us, as errors of our own family; the one place where its statuses are read.
-
-UpstreamError (502)
-├── UpstreamUnreachableError (502)   surely not started: connect refused, DNS, TLS
-├── UpstreamBrokenError (502)        connection lost, truncated, or bytes that are no answer
-│   └── UpstreamMalformedError (502) an object that is not what its API says it is
-├── UpstreamTimeoutError (504)
-├── UpstreamAuthError (502)          its 401 and 403 are the operator's fault, never the caller's
-├── UpstreamBusyError (429)
-├── UpstreamMissingError (404)
-├── UpstreamRefusedError (400)       the request as such
-│   ├── ConversationLockedError (400)
-│   ├── ToolOutputMissingError (400)  a function call of an earlier turn was never answered
-│   └── BackgroundRefusedError (400) the upstream has no background mode
-└── UpstreamServerError (502)
-"""
+"""How an upstream can fail, as errors of the service; the only place that reads its error statuses."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -27,7 +13,6 @@ _PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}\Z")
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{1,64}\Z|[0-9a-fA-F-]{8,64}\Z")
 _RETRY_AFTER = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?\Z")
-_MAX_ERROR_BYTES = 65_536
 
 _REFUSALS = {
     "context_length_exceeded": "The conversation is longer than the model can read. Start a new thread.",
@@ -42,7 +27,7 @@ _REFUSALS = {
 
 
 class UpstreamError(ServiceError):
-    """The upstream failed; subclasses say how. The cause is for the log, the message for the client."""
+    """The upstream failed; subclasses say how. Clients see the message, the log also has the cause."""
 
     status_code = 502
     type = "upstream_error"
@@ -53,7 +38,7 @@ class UpstreamError(ServiceError):
 
 
 class UpstreamUnreachableError(UpstreamError):
-    """No connection came about, so nothing was started."""
+    """No connection could be opened (refused, DNS, TLS), so nothing was started."""
 
     code = "upstream_unreachable"
 
@@ -64,7 +49,7 @@ class UpstreamUnreachableError(UpstreamError):
 
 
 class UpstreamBrokenError(UpstreamError):
-    """The connection broke, or what came over it is no answer."""
+    """The connection broke, or the answer is truncated or unreadable."""
 
     code = "upstream_broken"
 
@@ -73,7 +58,7 @@ class UpstreamBrokenError(UpstreamError):
 
 
 class UpstreamMalformedError(UpstreamBrokenError):
-    """An object came that is not what the upstream's API says it is; asking again would not help."""
+    """The upstream sent an object that its API does not describe; a retry would not help."""
 
 
 class UpstreamTimeoutError(UpstreamError):
@@ -87,13 +72,13 @@ class UpstreamTimeoutError(UpstreamError):
 
 
 class UpstreamAuthError(UpstreamError):
-    """The service's own credentials were refused."""
+    """The upstream refused the service's credentials: the operator's fault, never the caller's."""
 
     code = "upstream_auth_failed"
 
 
 class UpstreamBusyError(UpstreamError):
-    """The upstream's rate limit or quota is used up; nothing was started."""
+    """The upstream's rate limit or quota is exhausted; nothing was started."""
 
     status_code = 429
     type = "rate_limit_error"
@@ -109,7 +94,7 @@ class UpstreamMissingError(UpstreamError):
 
 
 class UpstreamRefusedError(UpstreamError):
-    """The upstream says that the request is wrong."""
+    """The upstream rejected the request itself."""
 
     status_code = 400
     type = "invalid_request_error"
@@ -123,13 +108,13 @@ class ConversationLockedError(UpstreamRefusedError):
 
 
 class ToolOutputMissingError(UpstreamRefusedError):
-    """An earlier turn's function call has no output, so no new turn can start."""
+    """A function call of an earlier turn has no output, so no new turn can start."""
 
     code = "tool_output_missing"
 
 
 class BackgroundRefusedError(UpstreamRefusedError):
-    """The upstream does not do this in the background."""
+    """The upstream cannot do this in its background mode."""
 
     code = "background_refused"
 
@@ -140,26 +125,19 @@ class UpstreamServerError(UpstreamError):
     code = "upstream_failed"
 
 
-class not_found_as:  # noqa: N801 - used as a function; a generator would cost more than what it guards
-    """Answer the upstream's 404 inside the block as an unknown `what`."""
-
-    __slots__ = ("_what",)
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, exc: BaseException | None, _trace: object) -> None:
-        if isinstance(exc, UpstreamMissingError):
-            raise not_found(self._what) from exc
+@contextmanager
+def not_found_as(what: str) -> Iterator[None]:
+    """Turn a 404 of the upstream inside the block into one that names `what`."""
+    try:
+        yield
+    except UpstreamMissingError as exc:
+        raise not_found(what) from exc
 
 
 def failure_of(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-    """Turn a status of 400 and more into an error without a word of the upstream's text.
+    """Return the error for a status of 400 or more, without any text of the upstream.
 
-    `headers` have lower-case names. Understands OpenAI's envelope and the `{"detail": …}` of other servers.
+    `body` is read as OpenAI's error envelope or as the `{"detail": …}` of other servers.
     """
     detail = _detail(body)
     error = _classify(status, detail, headers)
@@ -189,12 +167,11 @@ def _classify(status: int, detail: Mapping[str, Any], headers: Mapping[str, str]
 
 def _busy(detail: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamError:
     if detail.get("code") == "insufficient_quota":
-        message, code, passed = (
+        return UpstreamBusyError(
             "The operator's upstream quota is used up.",
-            "upstream_quota_exhausted",
-            {"x-should-retry": "false"},
+            code="upstream_quota_exhausted",
+            headers={"x-should-retry": "false"},
         )
-        return UpstreamBusyError(message, code=code, headers=passed)
     retry_after = _clean(_RETRY_AFTER, headers.get("retry-after")) or "5"
     return UpstreamBusyError("The upstream is busy. Retry later.", headers={"retry-after": retry_after})
 
@@ -206,17 +183,14 @@ def _refusal(detail: Mapping[str, Any]) -> UpstreamError:
         return BackgroundRefusedError("The upstream has no background mode.", param=param)
     if "no tool output found" in text:
         return ToolOutputMissingError("A tool call of an earlier turn was never answered.")
-    message = _REFUSALS.get(code or "")
-    if message is None:
-        message = (
-            f"The upstream refused the parameter '{param}'." if param else "The upstream refused the request."
-        )
+    what = f"parameter '{param}'" if param else "request"
+    message = _REFUSALS.get(code or "", f"The upstream refused the {what}.")
     return UpstreamRefusedError(message, param=param, code=code)
 
 
 def _detail(body: bytes) -> dict[str, Any]:
     try:
-        parsed = orjson.loads(body[:_MAX_ERROR_BYTES])
+        parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
         return {}
     found = parsed.get("error", parsed.get("detail")) if isinstance(parsed, dict) else None

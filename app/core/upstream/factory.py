@@ -1,4 +1,4 @@
-"""Opening the upstream that the settings choose."""
+"""Opens the upstream that the settings choose."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,11 +11,11 @@ from app.core.upstream.target import UpstreamTarget, target_of
 
 @asynccontextmanager
 async def opened_target(settings: Settings) -> AsyncIterator[UpstreamTarget]:
-    """Yield the upstream to speak to; without a key the embedded one, served on a loopback port meanwhile."""
+    """Yield the upstream's target; without a key, serve the embedded upstream on a loopback port."""
     if settings.upstream_kind != "embedded":
         yield target_of(settings)
         return
-    # Imported here: with a key, nothing of the embedded upstream is loaded.
+    # Imported here so that a service with a key does not load the embedded upstream.
     from app.embedded.server import serve_embedded
     from app.embedded.settings import EmbeddedSettings
 
@@ -30,9 +30,9 @@ async def opened_target(settings: Settings) -> AsyncIterator[UpstreamTarget]:
 
 
 def open_upstream(target: UpstreamTarget, settings: Settings) -> Upstream:
-    """Return the adapter that the settings choose."""
+    """Return an upstream with the adapter that the settings choose."""
     if settings.upstream_adapter == "sdk":
-        # Imported here: loading the openai package takes a quarter of the service's start.
+        # Imported here: loading the openai package takes a quarter of the service's start-up time.
         from app.core.upstream.sdk import SdkUpstream
 
         return SdkUpstream(target, settings)
@@ -40,5 +40,5 @@ def open_upstream(target: UpstreamTarget, settings: Settings) -> Upstream:
 
 
 def model_name(settings: Settings, model: str) -> str:
-    """Return the model that really answers."""
+    """Return the name of the model that answers."""
     return f"soloist-{settings.embedded_responder}" if settings.upstream_kind == "embedded" else model

@@ -1,4 +1,4 @@
-"""Upstream responses: creating, reading, following and cancelling them. Source: OpenAI's Responses API."""
+"""Creates, reads, follows and cancels upstream responses. Source: OpenAI's Responses API."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -16,18 +16,18 @@ _PATH = "/responses"
 
 
 class ResponseObserver(Protocol):
-    """What is told of responses while they are read and cancelled."""
+    """Is called when responses are read and cancelled."""
 
     def saw(self, response: Json) -> None:
-        """Note how a response stands."""
+        """Handle the current state of a response."""
 
     def run_cancelled(self) -> None:
-        """Note that a response was cancelled."""
+        """Handle the cancellation of a response."""
 
 
 @dataclass(eq=False)
 class Responses:
-    """Calls on `/responses`; ids are upstream ids, failures are `UpstreamError`s."""
+    """Calls to `/responses`, with upstream ids. Failures raise `UpstreamError`."""
 
     upstream: Upstream
     lock: ConversationLock
@@ -35,7 +35,7 @@ class Responses:
     deadline_seconds: float
 
     async def create(self, params: Json) -> Json:
-        """Create a response in the foreground and return it when it has ended, within the run's deadline."""
+        """Create a foreground response and return it once it has ended, within `deadline_seconds`."""
         body = params | {"stream": False, "store": True}
         call = partial(self.upstream.request, "POST", _PATH, body=body, timeout=self.deadline_seconds)
         response = _response(await self.lock.write(params["conversation"], call))
@@ -44,13 +44,13 @@ class Responses:
         return response
 
     async def create_in_background(self, params: Json) -> Json:
-        """Create a response that goes on by itself and return it as it is now."""
+        """Create a background response and return its current state."""
         body = params | {"store": True, "background": True}
         call = partial(self.upstream.request, "POST", _PATH, body=body)
         return _response(await self.lock.write(params["conversation"], call))
 
     async def open_stream(self, params: Json, *, background: bool) -> UpstreamStream:
-        """Create a response and return its stream; one in the background goes on without it."""
+        """Create a response and return its stream; a background response outlives the stream."""
         body = params | {"stream": True, "store": True} | ({"background": True} if background else {})
         call = partial(self.upstream.stream, "POST", _PATH, body=body)
         return await self.lock.write(params["conversation"], call)
@@ -63,7 +63,7 @@ class Responses:
         return response
 
     async def follow(self, response_id: str, *, starting_after: int | None = None) -> UpstreamStream:
-        """Open a background response's stream again, from its start or after an event's sequence number."""
+        """Reopen the stream of a background response from its start or after a sequence number."""
         query: dict[str, str | int] = {"stream": "true"}
         if starting_after is not None:
             query["starting_after"] = starting_after
@@ -71,7 +71,7 @@ class Responses:
         return await retry_twice(lambda: self.upstream.stream("GET", path, query=query))
 
     async def cancel(self, response_id: str) -> Json:
-        """Cancel a background response and return what became of it; cancelling twice does no harm."""
+        """Cancel a background response and return it; cancelling twice is harmless."""
         path = f"{_PATH}/{response_id}/cancel"
         response = _response(await retry_twice(lambda: self.upstream.request("POST", path)))
         self.observer.run_cancelled()

@@ -1,4 +1,4 @@
-"""Reading JSON from the upstream, again where that may help."""
+"""Reads JSON from the upstream and retries calls that are safe to repeat."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ _BACKOFF_SECONDS = (0.1, 0.4)
 
 
 def parsed(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in a 2xx body; raises `UpstreamBrokenError` for anything else."""
+    """Parse a JSON object; raises `UpstreamBrokenError` for anything else."""
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as exc:
@@ -30,7 +30,7 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 
 async def read(upstream: Upstream, path: str, query: Query | None = None) -> dict[str, Any]:
-    """GET a JSON object, again where that may help."""
+    """GET a JSON object, with retries."""
 
     async def get() -> dict[str, Any]:
         return parsed(await upstream.request("GET", path, query=query))
@@ -39,7 +39,7 @@ async def read(upstream: Upstream, path: str, query: Query | None = None) -> dic
 
 
 async def retry_twice(call: Callable[[], Awaitable[T]]) -> T:
-    """Carry out a call that may be made any number of times; it is retried twice where that may help."""
+    """Make a call that is safe to repeat, and retry it up to twice if it fails for a passing reason."""
     for pause in _BACKOFF_SECONDS:
         try:
             return await call()
@@ -49,7 +49,7 @@ async def retry_twice(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def gather_pair(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
-    """Make two calls at once; where both fail, it is the first one's error that is raised."""
+    """Make two calls at the same time; if both fail, raise the error of the first."""
     found = await asyncio.gather(first, second, return_exceptions=True)
     for result in found:
         if isinstance(result, BaseException):

@@ -1,4 +1,4 @@
-"""The `aiohttp` session of an upstream: what it may do, and how its failures become ours."""
+"""The `aiohttp` session of an upstream, and the errors that its failures become."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,24 +17,24 @@ from app.core.upstream.errors import (
 from app.utils.hosts import environment_proxy
 
 _IDLE_SECONDS = 15.0
-"""How long a connection waits for its next request: shorter than common servers, which close silently."""
+"""How long an idle connection is kept: less than common servers keep it, as they close without notice."""
 
 
 def open_session(base_url: str, headers: Mapping[str, str], settings: Settings) -> aiohttp.ClientSession:
-    """Return a session that sends `headers` with every request; to be called in a running event loop.
+    """Return a session that sends `headers` with every request; call it in a running event loop.
 
-    It limits connecting alone, the wait for a free connection included: callers set the other deadlines.
+    The session limits only the time to get a connection; callers set the other deadlines.
     """
     connector = aiohttp.TCPConnector(limit=settings.upstream_max_connections, keepalive_timeout=_IDLE_SECONDS)
     return aiohttp.ClientSession(
         connector=connector,
         headers=headers,
         skip_auto_headers=("content-type",),
-        # A cookie of the upstream would tie all callers together.
+        # All callers share the session, so a cookie would link them to each other.
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(connect=settings.openai_connect_timeout_seconds),
         auto_decompress=False,
-        # Asked here, once: trust_env would look at the environment and at netrc for every request.
+        # Resolved once: `trust_env` would read the environment and netrc for every request.
         proxy=environment_proxy(base_url),
         request_class=_Request,
         middlewares=(_sent_once,),
@@ -42,7 +42,7 @@ def open_session(base_url: str, headers: Mapping[str, str], settings: Settings) 
 
 
 def upstream_error_of(exc: aiohttp.ClientError | OSError) -> UpstreamError:
-    """Map a failure of aiohttp to one of ours."""
+    """Return the `UpstreamError` for a failure of aiohttp."""
     if isinstance(
         exc, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
     ):
@@ -51,18 +51,18 @@ def upstream_error_of(exc: aiohttp.ClientError | OSError) -> UpstreamError:
 
 
 class _UncleanConnectionError(Exception):
-    """Something came over an idle connection that nobody had asked for."""
+    """An idle connection received bytes that no request had asked for."""
 
 
 class _Request(aiohttp.ClientRequest):
-    """A request that goes over a clean connection only, and remembers which one."""
+    """A request that is sent over a clean connection only, and remembers its transport."""
 
     transport: asyncio.Transport | None = None
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Send it, or raise `_UncleanConnectionError` before a byte of it has left.
+        """Send the request, or raise `_UncleanConnectionError` before any byte of it is sent.
 
-        aiohttp would take what an idle connection received for the answer to the next request.
+        aiohttp would take bytes that an idle connection received for the answer to the next request.
         """
         if conn.protocol is None or conn.protocol.should_close:
             raise _UncleanConnectionError
@@ -71,7 +71,7 @@ class _Request(aiohttp.ClientRequest):
 
 
 async def _sent_once(request: aiohttp.ClientRequest, handler: ClientHandlerType) -> aiohttp.ClientResponse:
-    """Raise failures as ours, which aiohttp does not answer by sending a GET or DELETE again."""
+    """Raise failures as `UpstreamError`: aiohttp would repeat a GET or DELETE after one of its own."""
     while True:
         try:
             return await handler(request)
@@ -79,7 +79,7 @@ async def _sent_once(request: aiohttp.ClientRequest, handler: ClientHandlerType)
             continue
         except BaseException as exc:
             if isinstance(request, _Request) and request.transport is not None:
-                # A mere close would first wait until the upstream has taken the rest of an upload.
+                # `close` alone would first wait until the upstream has taken the rest of an upload.
                 request.transport.abort()
             if isinstance(exc, aiohttp.ClientError | OSError):
                 raise upstream_error_of(exc) from exc

@@ -1,4 +1,4 @@
-"""Where the upstream is and how to sign in to it, from the settings alone."""
+"""The address and credentials of the upstream, from the settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ class UpstreamTarget:
 
     @property
     def auth_headers(self) -> dict[str, str]:
-        """Every header that signs a call in."""
+        """The headers that authenticate a call."""
         return {"authorization": f"Bearer {self.api_key}", **self.headers}
 
 
 def target_of(settings: Settings, embedded_url: str | None = None) -> UpstreamTarget:
-    """Return the upstream that the settings choose; `embedded_url` is where the embedded one listens."""
+    """Return the upstream that the settings choose; `embedded_url` is the address of the embedded one."""
     if settings.azure_openai_endpoint and settings.azure_openai_key:
         key = settings.azure_openai_key.get_secret_value().strip()
         base = settings.azure_openai_endpoint.rstrip("/")
