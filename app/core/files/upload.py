@@ -34,8 +34,8 @@ class _Upload:
 class Uploads:
     """Sends files upstream as they arrive, and returns the upstream's file objects.
 
-    The upstream's form ends only after the client's form has ended, so that an upload that breaks off or turns
-    out to be wrong leaves nothing behind.
+    The upstream's form ends only after the client's form has ended, so that an upload that breaks off or
+    turns out to be wrong leaves nothing behind.
     """
 
     def __init__(self, upstream: Upstream, settings: Settings) -> None:

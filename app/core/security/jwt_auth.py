@@ -1,4 +1,4 @@
-"""Tokens of the operator's own identity provider: one issuer, one audience, pinned algorithms."""
+"""JWTs of the operator's identity provider: one issuer, one audience, fixed algorithms."""
 
 import asyncio
 import time
@@ -20,10 +20,9 @@ _MAX_BYTES = 262_144
 
 
 class KeySet:
-    """The provider's public keys (JWKS, RFC 7517), cached; fetched anew when stale or when a key is unknown.
+    """The provider's public keys (JWKS, RFC 7517), cached for ten minutes.
 
-    Strangers choose the `kid` of what they send, so an unknown one costs the provider at most one call in ten
-    seconds.
+    An unknown `kid` fetches them again, but at most every ten seconds, as strangers can send any `kid`.
     """
 
     def __init__(self, url: str) -> None:
@@ -34,10 +33,11 @@ class KeySet:
         self._refresh: asyncio.Task[None] | None = None
 
     async def find(self, kid: str | None) -> jwt.PyJWK | None:
-        """Return a key, None where the provider has none of this name."""
+        """Return a key by its `kid`, or None. Raises `IdentityProviderError` if no key could be fetched."""
         if kid not in self._keys:
             await self._fetch()
         elif time.monotonic() - self._fetched_at > _FRESH_SECONDS and not self._is_refreshing():
+            # In the background, so that a slow provider delays nobody whose key is known.
             self._refresh = asyncio.create_task(self._fetch_quietly())
         return self._keys.get(kid)
 
@@ -65,6 +65,7 @@ class KeySet:
                 self._keys = _usable(await _downloaded(self._url))
             except (aiohttp.ClientError, TimeoutError, ValueError, jwt.PyJWTError) as exc:
                 _log.warning("jwks_not_fetched", error=type(exc).__name__)
+                # With no key at all the next token must not wait ten seconds for a new try.
                 if not self._keys:
                     self._tried_at = float("-inf")
                     raise IdentityProviderError from exc
@@ -95,7 +96,7 @@ def _usable(found: Any) -> dict[str | None, jwt.PyJWK]:
 
 
 class JwtVerifier:
-    """Verifies tokens; `JWT_SECRET` or the keys at `JWT_JWKS_URL`."""
+    """Verifies tokens with `JWT_SECRET` or the keys at `JWT_JWKS_URL`."""
 
     def __init__(self, settings: Settings) -> None:
         self._secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
@@ -106,7 +107,7 @@ class JwtVerifier:
         self._leeway = settings.jwt_leeway_seconds
 
     async def verify(self, token: str) -> tuple[str, float]:
-        """Return a token's subject and its end in unix seconds; raises `UnauthorizedError` for a bad one."""
+        """Return a token's subject and its expiry in unix seconds; raises `UnauthorizedError`."""
         try:
             header = jwt.get_unverified_header(token)
             if header.get("alg") not in self._algorithms:
