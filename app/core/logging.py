@@ -122,12 +122,8 @@ def _on_one_line(text: str) -> str:
     """Escape line ends (U+2028 too) and control characters, so that no value can forge a line."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    """Return a character as JSON escapes it; DEL, which JSON leaves alone, in the same form."""
-    return json.dumps(char)[1:-1].replace("\x7f", "\\u007f")
+    escaped = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    return escaped.replace("\x7f", "\\u007f")  # DEL, which JSON does not escape
 
 
 def _formatted(handler: logging.Handler, common: Iterable[Processor], render: Processor) -> logging.Handler:

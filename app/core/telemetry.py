@@ -46,7 +46,7 @@ def fastapi_telemetry() -> TelemetryConfig:
         "metrics": wanted,
         "logs": False,
         "operation_spans": False,
-        "exclude": _is_probe,
+        "exclude": lambda scope: scope.get("path") in _UNTRACED,
     }
 
 
@@ -109,7 +109,3 @@ def mark_failed(span: Span, code: str | None, http_status: int | None = None) ->
     if http_status is not None:
         span.set_attribute("http.response.status_code", http_status)
     span.set_status(StatusCode.ERROR)
-
-
-def _is_probe(scope: MutableMapping[str, Any]) -> bool:
-    return scope.get("path") in _UNTRACED

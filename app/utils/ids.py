@@ -1,8 +1,8 @@
 """Ids: the only module that looks inside them.
 
 Clients see ids with the Assistants prefixes, the upstream has its own prefixes, and both share the suffix.
-With `SECRET_KEYS`, every id carries a signature over kind, owner and suffix, so that a foreign or forged id is
-recognised without an upstream call and without a table.
+With `SECRET_KEYS`, every id carries a signature over kind, owner and suffix, so that a foreign or forged id
+is recognised without an upstream call and without a table.
 """
 
 import hmac

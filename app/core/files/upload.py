@@ -138,25 +138,16 @@ def _take_fields(upload: _Upload, *, is_last: bool) -> None:
             raise BadRequestError(f"Invalid 'purpose'. Use one of {', '.join(PURPOSES)}.", param="purpose")
         upload.fields["purpose"] = purpose
     seconds, anchor = form.field(_EXPIRY_SECONDS), form.field(_EXPIRY_ANCHOR)
-    if seconds is None and anchor is None:
+    if seconds is None or anchor is None:
+        if is_last and seconds != anchor:
+            raise BadRequestError("Send 'anchor' and 'seconds' of 'expires_after'.", param="expires_after")
         return
-    if seconds is not None and anchor is not None:
-        upload.fields |= {_EXPIRY_ANCHOR: _checked_anchor(anchor), _EXPIRY_SECONDS: _checked_seconds(seconds)}
-    elif is_last:
-        raise BadRequestError("Send 'anchor' and 'seconds' of 'expires_after'.", param="expires_after")
-
-
-def _checked_anchor(anchor: str) -> str:
     if anchor != "created_at":
         raise BadRequestError("Invalid 'expires_after[anchor]'. Use created_at.", param=_EXPIRY_ANCHOR)
-    return anchor
-
-
-def _checked_seconds(seconds: str) -> str:
     is_number = seconds.isascii() and seconds.isdecimal() and len(seconds) <= 9
     if not (is_number and _MIN_EXPIRY_SECONDS <= int(seconds) <= _MAX_EXPIRY_SECONDS):
         raise BadRequestError(
             f"Invalid 'expires_after[seconds]'. Use {_MIN_EXPIRY_SECONDS} to {_MAX_EXPIRY_SECONDS}.",
             param=_EXPIRY_SECONDS,
         )
-    return seconds
+    upload.fields |= {_EXPIRY_ANCHOR: anchor, _EXPIRY_SECONDS: seconds}

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -36,7 +37,9 @@ class KeySet:
         """Return a key by its `kid`, or None. Raises `IdentityProviderError` if no key could be fetched."""
         if kid not in self._keys:
             await self._fetch()
-        elif time.monotonic() - self._fetched_at > _FRESH_SECONDS and not self._is_refreshing():
+        elif time.monotonic() - self._fetched_at > _FRESH_SECONDS and (
+            self._refresh is None or self._refresh.done()
+        ):
             # In the background, so that a slow provider delays nobody whose key is known.
             self._refresh = asyncio.create_task(self._fetch_quietly())
         return self._keys.get(kid)
@@ -47,14 +50,9 @@ class KeySet:
             self._refresh.cancel()
             await asyncio.gather(self._refresh, return_exceptions=True)
 
-    def _is_refreshing(self) -> bool:
-        return self._refresh is not None and not self._refresh.done()
-
     async def _fetch_quietly(self) -> None:
-        try:
+        with suppress(IdentityProviderError):
             await self._fetch()
-        except IdentityProviderError:
-            return
 
     async def _fetch(self) -> None:
         async with self._lock:
@@ -112,7 +110,9 @@ class JwtVerifier:
             header = jwt.get_unverified_header(token)
             if header.get("alg") not in self._algorithms:
                 raise _refused()
-            key = await self._key(header.get("kid"))
+            key = await self._keys.find(header.get("kid")) if self._keys else self._secret
+            if key is None:
+                raise _refused()
             claims = self._claims(token, key)
         except jwt.ExpiredSignatureError:
             raise UnauthorizedError("The token has expired. Sign in again.", code="token_expired") from None
@@ -127,14 +127,6 @@ class JwtVerifier:
         """Stop fetching keys."""
         if self._keys:
             await self._keys.aclose()
-
-    async def _key(self, kid: str | None) -> jwt.PyJWK | str:
-        if self._keys is None:
-            return self._secret or ""
-        key = await self._keys.find(kid)
-        if key is None:
-            raise _refused()
-        return key
 
     def _claims(self, token: str, key: jwt.PyJWK | str) -> dict[str, Any]:
         return jwt.decode(
