@@ -64,6 +64,11 @@ class _FormRoute(APIRoute):
         return super().matches(scope)
 
 
+# Goes before `router`, whose route for JSON takes the path whatever the body is.
+form_router = APIRouter(route_class=_FormRoute, include_in_schema=False)
+
+
+@form_router.post("/chat", max_body_size=NO_BODY_LIMIT)
 async def chat_with_files(request: Request) -> Response:
     """Answer a chat turn with files, as deep-chat and `curl -F` send it."""
     # The body of a form is not kept, so a repeat cannot be compared with it.
@@ -76,19 +81,9 @@ async def chat_with_files(request: Request) -> Response:
     try:
         return await _answered(run, _chat_request(form, has_files=bool(files)), files)
     except BaseException:
+        # No message holds the files, so nothing else would ever delete them.
         service.forget([file.file_id for file in files])
         raise
-
-
-# Comes before the route for JSON, which takes the path whatever the body is.
-router.add_api_route(
-    "/chat",
-    chat_with_files,
-    methods=["POST"],
-    include_in_schema=False,
-    max_body_size=NO_BODY_LIMIT,
-    route_class_override=_FormRoute,
-)
 
 
 @router.post(

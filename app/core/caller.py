@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from app.core.errors import ForbiddenError, not_found
 from app.utils.ids import BadIdError, IdCodec
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}\Z")
 _MOST_NAMED = 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,6 @@ class Caller:
     @property
     def stream_holder(self) -> str | None:
         """Callers with the same value share the cap on streams; None has no cap."""
-        # A key that acts for nobody serves many users at once.
         # A key that acts for nobody serves many users at once.
         return None if self.kind == "api_key" and self.user is None else self.counted_as
 
@@ -73,10 +73,7 @@ class RequestScope:
 
     def file(self, file_id: str, param: str = "file_id") -> tuple[str, str | None]:
         """Return the upstream ids of a file and of its container, None for files outside of containers."""
-        try:
-            return self.ids.upstream_file(file_id)
-        except BadIdError:
-            raise not_found("file", param=param) from None
+        return self._opened(self.ids.upstream_file, file_id, "file", param)
 
     def ignore(self, names: list[str]) -> None:
         """Add names of parameters to `x-ignored-params`."""
@@ -87,8 +84,8 @@ class RequestScope:
         rest = ["..."] if len(named) > _MOST_NAMED else []
         self.headers["x-ignored-params"] = ", ".join(named[:_MOST_NAMED] + rest)
 
-    def _opened(self, opener: Callable[[str], str], client_id: str, what: str) -> str:
+    def _opened(self, opener: Callable[[str], T], client_id: str, what: str, param: str | None = None) -> T:
         try:
             return opener(client_id)
         except BadIdError:
-            raise not_found(what, param=f"{what}_id") from None
+            raise not_found(what, param=param) from None

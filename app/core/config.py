@@ -252,6 +252,14 @@ class Settings(BaseSettings):
         return "openai" if self.openai_api_key else "embedded"
 
     @property
+    def named_api_keys(self) -> list[tuple[str, str]]:
+        """All API keys, each with its name."""
+        listed = {
+            name: found if isinstance(found, list) else [found] for name, found in self.api_keys.items()
+        }
+        return [(name, key.get_secret_value()) for name, keys in listed.items() for key in keys]
+
+    @property
     def signing_keys(self) -> tuple[bytes, ...]:
         """The secrets as bytes."""
         return tuple(key.get_secret_value().encode() for key in self.secret_keys)

@@ -1,9 +1,8 @@
 """OpenTelemetry: FastAPI's spans of requests, and ours of upstream calls.
 
 The OpenTelemetry SDK reads the standard `OTEL_*` variables itself; without an endpoint in them no span is
-created. Spans carry ids, sizes, codes and timings, never content. Names and
-attributes are those of the GenAI semantic conventions:
-https://opentelemetry.io/docs/specs/semconv/gen-ai/
+created. Spans carry ids, sizes, codes and timings, never content. Names and attributes follow the GenAI
+semantic conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 """
 
 import os

@@ -22,13 +22,12 @@ _LEAST_FIELD_BYTES = 64 * 1024
 
 @dataclass(slots=True)
 class _Upload:
-    """One file in transfer; `failure` is our own error that stopped it."""
+    """One file in transfer; `first` are its first bytes, `fields` those of the upstream's form."""
 
     form: FormReader
     file: IncomingFile
     first: bytes
     fields: dict[str, str] = field(default_factory=dict)
-    failure: BaseException | None = None
 
 
 class Uploads:
@@ -85,17 +84,28 @@ class Uploads:
         return _Upload(form, file, first)
 
     async def _sent(self, upload: _Upload, chunks: AsyncIterator[bytes]) -> Json:
+        failures: list[ServiceError] = []
+
+        async def watched() -> AsyncIterator[bytes]:
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            except ServiceError as exc:
+                # Transports report only that the upload broke off, and not why.
+                failures.append(exc)
+                raise
+
         try:
             body = await self._upstream.upload(
                 "/files",
                 fields=upload.fields,
                 filename=upload.file.filename,
                 content_type=media_type_of(upload.file.filename),
-                chunks=_watched(upload, chunks),
+                chunks=watched(),
             )
         except UpstreamError as exc:
-            if isinstance(upload.failure, ServiceError):
-                raise upload.failure from exc
+            if failures:
+                raise failures[0] from exc
             raise
         return parsed(body)
 
@@ -111,16 +121,6 @@ class Uploads:
         if await upload.form.next_file() is not None:
             raise BadRequestError("Send one file a request.", param=_FILE_FIELD, code="too_many_files")
         _take_fields(upload, is_last=True)
-
-
-async def _watched(upload: _Upload, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the chunks, and store our own error if one stops them: transports do not pass it on."""
-    try:
-        async for chunk in chunks:
-            yield chunk
-    except ServiceError as exc:
-        upload.failure = exc
-        raise
 
 
 def _take_fields(upload: _Upload, *, is_last: bool) -> None:

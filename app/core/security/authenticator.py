@@ -37,26 +37,6 @@ class _Verified:
     origins: tuple[str, ...] = ()
 
 
-class ApiKeys:
-    """The API keys, as SHA-256 digests."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._digests: list[tuple[str, bytes]] = []
-        for name, found in settings.api_keys.items():
-            for key in found if isinstance(found, list) else [found]:
-                self._digests.append((name, _digest_of(key.get_secret_value())))
-        self.names = frozenset(settings.api_keys)
-
-    def name_of(self, token_digest: bytes) -> str | None:
-        """Return the name of the key with this digest, or None."""
-        name = None
-        # Every key is compared in constant time, so that the time says nothing about any of them.
-        for candidate, digest in self._digests:
-            if hmac.compare_digest(digest, token_digest):
-                name = candidate
-        return name
-
-
 class Authenticator:
     """Turns credentials into callers; raises `UnauthorizedError`, `ForbiddenError` or `RateLimitedError`."""
 
@@ -65,7 +45,8 @@ class Authenticator:
         self._is_private = is_loopback(settings.host)
         self._allowed_origins = frozenset(settings.cors_origins)
         self._signing_keys = settings.signing_keys
-        self._keys = ApiKeys(settings)
+        self._key_digests = [(name, _digest_of(key)) for name, key in settings.named_api_keys]
+        self._key_names = frozenset(settings.api_keys)
         self._jwt = JwtVerifier(settings) if settings.auth_mode == "jwt" else None
         self._attempts = AttemptLimit(settings)
         self._remembered: OrderedDict[bytes, _Verified] = OrderedDict()
@@ -120,7 +101,7 @@ class Authenticator:
     async def _verify(self, token: str, digest: bytes) -> _Verified:
         if token.startswith(SESSION_PREFIX):
             return self._of_session(self.sessions.read(token))
-        name = self._keys.name_of(digest)
+        name = self._key_name(digest)
         if name is not None:
             return _Verified(self._owned(f"key:{name}", Caller("api_key", key_name=name)))
         if self._jwt is None:
@@ -129,8 +110,16 @@ class Authenticator:
         caller = self._owned(f"jwt:{subject}", Caller("user", is_trusted=False, user=subject))
         return _Verified(caller, min(expires_at, time.time() + _USER_TOKEN_SECONDS))
 
+    def _key_name(self, token_digest: bytes) -> str | None:
+        # Every key is compared in constant time, so that the time says nothing about any of them.
+        found = None
+        for name, digest in self._key_digests:
+            if hmac.compare_digest(digest, token_digest):
+                found = name
+        return found
+
     def _of_session(self, session: Session) -> _Verified:
-        if session.key_name not in self._keys.names:
+        if session.key_name not in self._key_names:
             raise UnauthorizedError(
                 "The API key that made this session is gone. Ask your backend for a new one.",
                 code="invalid_session",
@@ -186,10 +175,7 @@ def warn_of_open_doors(settings: Settings) -> None:
         who = "this machine" if is_loopback(settings.host) else "the network"
         effect = f"everybody on {who} may call, and spend; set AUTH_MODE=api_key"
         _log.warning("anonymous_access", effect=effect)
-    keys = [
-        key for found in settings.api_keys.values() for key in (found if isinstance(found, list) else [found])
-    ]
-    if any(len(key.get_secret_value()) < _SHORT_KEY_CHARS for key in keys):
+    if any(len(key) < _SHORT_KEY_CHARS for _, key in settings.named_api_keys):
         _log.warning("short_api_key", effect="it can be guessed; make keys with: openssl rand -hex 32")
 
 
