@@ -56,6 +56,7 @@ async def current_scope(request: Request) -> RequestScope:
     scope: RequestScope | None = state.get("request_scope")
     if scope is None:
         caller: Caller | None = state.get("caller")
+        # Only paths that AccessMiddleware guards have a caller.
         if caller is None:
             raise UnauthorizedError("No credential was asked for on this path.", code="missing_credential")
         if (user := await _named_user(request)) is not None:

@@ -22,6 +22,7 @@ from app.translate.events import Json
 from app.translate.protocols.assistants_sse import AssistantsEncoder
 
 router = APIRouter(prefix="/threads", tags=["runs"], route_class=JsonRoute, responses=errors(404, 502, 504))
+# No event has a larger number, and int() is slow for very long texts.
 _EVENT_ID = re.compile(r"[0-9]{1,18}\Z")
 _DESCRIPTION = "A Run, or with `stream: true` the Assistants event stream."
 _STARTS: dict[str, Any] = {
@@ -71,6 +72,7 @@ async def get_run(thread_id: str, run_id: str, request: Request) -> Response:
 async def update_run(
     thread_id: str, run_id: str, _body: MetadataUpdate, client: ClientDep, scope: ScopeDep
 ) -> Response:
+    # An unknown run answers 404, as it does everywhere.
     await client.runs.view(scope, thread_id, run_id)
     raise BadRequestError(
         "The upstream does not change a run's metadata. Set it when the run is created.",

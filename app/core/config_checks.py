@@ -37,6 +37,7 @@ def check_upstream(
         if url and not is_http_url(url):
             raise ValueError(f"{name} must be an http(s) URL")
     if azure_url or openai_url or openai_key:
+        # It raises for a proxy that does not speak HTTP, which the first call would find too late.
         environment_proxy(azure_url or openai_url or OPENAI_BASE_URL)
 
 
@@ -74,6 +75,7 @@ def _check_api_key(name: str, keys: Iterable[SecretStr]) -> None:
         raise ValueError(f"API_KEYS: {name!r} has an empty key")
     if any(text.startswith("sha256:") and not _DIGEST.match(text) for text in texts):
         raise ValueError(f"API_KEYS: {name!r}: after sha256: come 64 hex digits")
+    # The prefix decides whether a credential is read as a session or as a key.
     if any(text.startswith(SESSION_PREFIX) for text in texts):
         raise ValueError(f"API_KEYS: {name!r}: keys must not begin with {SESSION_PREFIX}, as sessions do")
 
@@ -92,6 +94,7 @@ def check_jwt(
         raise ValueError("AUTH_MODE=jwt needs JWT_ISSUER and JWT_AUDIENCE, or foreign tokens would be let in")
     if secret and len(secret.get_secret_value()) < _MIN_SECRET_CHARS:
         raise ValueError("JWT_SECRET needs at least 32 characters")
+    # With HS… and a public key as the secret, anybody could sign tokens.
     if any(name.startswith("HS") != (secret is not None) for name in algorithms or []):
         raise ValueError("JWT_ALGORITHMS: HS… goes with JWT_SECRET, every other one with JWT_JWKS_URL")
     if jwks_url:

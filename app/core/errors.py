@@ -151,6 +151,7 @@ class OverloadedError(ServiceError):
     code = "overloaded"
 
     def __init__(self, message: str = "The service is at its capacity. Retry in a second.") -> None:
+        # SDKs wait for as long as the header says before they try again.
         super().__init__(message, headers={"retry-after": "1"})
 
 

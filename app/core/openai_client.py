@@ -96,6 +96,7 @@ class OpenAIClient:
 
     async def aclose(self, grace_seconds: float) -> None:
         """Finish what is left over from requests, then close the upstream."""
+        # Background tasks use the metadata and the upstream, so they end first.
         await self.background.drain(grace_seconds)
         await self._metadata.drain()
         await self._upstream.aclose()

@@ -19,6 +19,7 @@ from app.core.config import VERSION
 from app.translate.events import Json
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+# Probes come every few seconds and would bury other traces.
 _UNTRACED = frozenset({"/metrics", "/api/v1/health", "/api/v1/ready"})
 _PROVIDERS = {"azure": "azure.ai.openai", "embedded": "soloist"}
 _REQUEST_ATTRIBUTES = {

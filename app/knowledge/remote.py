@@ -58,6 +58,7 @@ class RemoteStore:
         try:
             await _patiently(lambda: self._upstream.request("POST", path, body=body))
         except BaseException:
+            # No later run would find a file that is in no store.
             await self._delete(f"/files/{file_id}")
             raise
         return await self.ready(file_id)

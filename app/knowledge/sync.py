@@ -108,6 +108,7 @@ async def carry_out(steps: Sequence[Step], unchanged: int, store: RemoteStore, r
                 tasks.create_task(take(step))
     except* UpstreamAuthError as group:
         hopeless = list(group.exceptions)
+    # One error is enough, as each step fails for the same reason.
     if hopeless:
         raise hopeless[0]
     return outcome

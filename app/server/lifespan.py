@@ -36,6 +36,7 @@ def lifespan_of(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        # Everything closes in reverse order, so what others need is opened before them.
         async with AsyncExitStack() as stack:
             target = await stack.enter_async_context(opened_target(settings))
             tracing = Tracing(target.kind, target.base_url)

@@ -28,7 +28,9 @@ from app.translate.events import Json
 from app.translate.objects import page
 from app.utils.filenames import download_headers
 
+# RFC 9110 lets a server ignore ranges, so malformed ones are not sent on.
 _RANGE = re.compile(r"bytes=[0-9,\- ]{1,200}\Z")
+# The upstream's other headers describe its connection or its caches, not the file.
 _PASSED_HEADERS = ("content-length", "content-range", "accept-ranges", "etag", "last-modified")
 
 

@@ -45,6 +45,7 @@ class Uploads:
         self._allows_all = "*" in settings.allowed_upload_types
         self.limits = FormLimits(
             file_bytes=settings.max_upload_bytes,
+            # UTF-8 takes up to four bytes a character.
             field_bytes=max(_LEAST_FIELD_BYTES, 4 * settings.max_message_chars),
             idle_seconds=settings.openai_timeout_seconds,
         )

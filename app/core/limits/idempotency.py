@@ -42,6 +42,7 @@ class Claim:
         try:
             await self._records.put(self._name, record)
         except RedisAwayError:
+            # A repeat that comes to this replica still finds the outcome.
             await self._idempotency.own_records.put(self._name, record)
 
     async def forget(self) -> None:
@@ -77,9 +78,11 @@ class Idempotency:
 
         Waits while the first request is being carried out. Raises `IdempotencyError` for another body.
         """
+        # Hashed, because clients choose keys and paths, and Redis should not keep them.
         name = hashlib.sha256(
             "\0".join((caller.owner, caller.counted_as or "", route, key)).encode()
         ).hexdigest()
+        # Bodies may be large and private, so only their hash is stored.
         fingerprint = hashlib.sha256(body).digest()
         while True:
             records, found = await self._claimed(name, fingerprint)

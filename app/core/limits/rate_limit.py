@@ -88,6 +88,7 @@ class RateLimits:
         limit, counted_as = self._limits[bucket], caller.counted_as
         if bucket == "chat" and caller.chat_limit:
             limit = parse(caller.chat_limit)
+        # A backend mints sessions for many users, so its key is counted, not the user.
         if bucket == "sessions" and caller.kind == "api_key":
             counted_as = f"key:{caller.key_name}"
         window = await self._hit(limit, bucket, counted_as)
@@ -141,6 +142,7 @@ class SharedCounters:
         key, expiry = limit.key_for(_PREFIX, *names), limit.get_expiry()
         count = await self._redis.call(lambda: self._storage.incr(key, expiry))
         ends_at = self._ends.get(key, 0.0)
+        # The hit has opened the window, so its end is known without a second call.
         if count == 1:
             ends_at = time.time() + expiry
         elif ends_at <= time.time():

@@ -100,6 +100,7 @@ class Metrics:
         self._request_seconds.labels(method, route).observe(seconds)
         if status >= 400 and code is not None:
             self._errors.labels(self._bounded("code", code)).inc()
+        # A limit of the upstream is not one of ours.
         if status == 429 and not (code or "").startswith("upstream_"):
             self._rate_limited.inc()
 

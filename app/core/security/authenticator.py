@@ -144,6 +144,7 @@ class Authenticator:
 
     def _owned(self, owner: str, caller: Caller) -> Caller:
         key = self._signing_keys[0] if self._signing_keys else b""
+        # Keyed, so that the upstream cannot guess owners from their hashes.
         identifier = hmac.digest(key, b"safety\0" + owner.encode(), "sha256").hex()
         return replace(caller, owner=owner, counted_as=owner, safety_identifier=identifier)
 

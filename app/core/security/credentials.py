@@ -47,6 +47,7 @@ class CredentialReader:
         found: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in _READ:
+                # Joined, so that a second X-Forwarded-For cannot replace the first.
                 found[name] = found[name] + b"," + value if name in found else value
         origin, host = found.get(b"origin"), found.get(b"host")
         return Credentials(
@@ -104,6 +105,7 @@ def checked_user(user: str | bytes, param: str) -> str:
 
 
 def _parsed(text: str) -> Address | None:
+    # Some proxies add a port, as in [::1]:80 or 127.0.0.1:80.
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

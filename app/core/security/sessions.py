@@ -71,7 +71,7 @@ class SessionTokens:
                     "The session is over. Ask your backend for a new one.", code="session_expired"
                 ) from None
             except jwt.PyJWTError:
-                continue
+                continue  # the next key may be the one that signed it
             if found["header"].get("typ") == _TYPE:
                 return _session(found["payload"])
         raise UnauthorizedError(

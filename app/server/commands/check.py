@@ -45,6 +45,7 @@ def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
     with settings_errors_told():
         ProcessCount()
         settings = Settings()
+        # It also finds what no single setting tells, such as a LOG_FILE that cannot be written.
         create_app(settings)
     findings = asyncio.run(check_service(settings))
     for finding in findings:
