@@ -31,7 +31,7 @@ from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
 from app.translate.attachments import Attached
 from app.translate.chat_input import continued_message_id
 from app.translate.citations import CitationStage, CitingEncoder
-from app.translate.events import Json, RunEnded, StreamFailed
+from app.translate.events import Json, RunEnded
 from app.translate.protocols.ag_ui import AgUiEncoder
 from app.translate.protocols.ai_sdk import AiSdkEncoder
 from app.translate.protocols.chat_sse import ChatEncoder, chat_answer
@@ -155,20 +155,19 @@ def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callab
 async def _whole_answer(
     run: RunRequest, body: ChatRequest, files: Sequence[Attached], *, on_disconnect: OnDisconnect
 ) -> Json:
-    """Return the whole answer as JSON; it holds a place meanwhile."""
+    """Return the whole answer as JSON; raises `UpstreamError` for a run that failed or expired."""
     work = partial(run.client.chat.answer, run.scope, body, files, on_disconnect=on_disconnect)
     try:
         ended = await opened(run.request, run.registry, work, watches=run.is_watched(on_disconnect))
     finally:
         run.registry.leave(run.request.scope)
-    return _answer_of(ended, run.settings)
-
-
-def _answer_of(ended: RunEnded | StreamFailed, settings: Settings) -> Json:
-    """Return the JSON answer; raises `UpstreamError` for a run that failed or expired."""
     if isinstance(ended, RunEnded) and ended.run["status"] not in {"failed", "expired"}:
-        return chat_answer(_cited_end(ended, settings))
+        mode = run.settings.citations
+        return chat_answer(
+            ended if mode == "raw" else CitationStage(mode, file_url(run.settings)).ended(ended)
+        )
     error = run_error(ended.run) if isinstance(ended, RunEnded) else ended.error
+    # SDKs repeat a 5xx by themselves, which would send the message to the thread again.
     raise UpstreamError(error["message"], code=error["code"], headers={"x-should-retry": "false"})
 
 
@@ -176,12 +175,6 @@ def _cited(encoder: Encoder, settings: Settings) -> Encoder:
     """Return the encoder, wrapped in one that renders citations unless they stay raw."""
     mode = settings.citations
     return encoder if mode == "raw" else CitingEncoder(encoder, CitationStage(mode, file_url(settings)))
-
-
-def _cited_end(ended: RunEnded, settings: Settings) -> RunEnded:
-    """Return the end of a run with the citations in its texts rendered."""
-    mode = settings.citations
-    return ended if mode == "raw" else CitationStage(mode, file_url(settings)).ended(ended)
 
 
 async def _uploaded(form: FormReader, service: Files, max_files: int) -> list[Attached]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import orjson
@@ -40,27 +40,6 @@ class Record(msgspec.Struct, frozen=True):
     outcome: Answer | StartedRun | None = None
 
 
-class Records(Protocol):
-    """A store of records by name."""
-
-    renewal_seconds: float
-
-    async def claim(self, name: str, fingerprint: bytes) -> Record | None:
-        """Return the stored record; if there is none, store one without an outcome and return None."""
-
-    async def put(self, name: str, record: Record) -> None:
-        """Store a record with its outcome until it expires."""
-
-    async def drop(self, name: str) -> None:
-        """Delete a record."""
-
-    async def renew(self, name: str) -> None:
-        """Extend a claim that is still being worked on."""
-
-    async def changed(self, name: str) -> None:
-        """Wait until a claimed record may have an outcome or be gone."""
-
-
 class _Slot:
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -81,7 +60,7 @@ class MemoryRecords:
         self._size = 0
 
     async def claim(self, name: str, fingerprint: bytes) -> Record | None:
-        """Return the record, or claim the name."""
+        """Return the stored record; if there is none, store one without an outcome and return None."""
         slot = self._slots.get(name)
         if slot is not None and slot.expires_at > time.monotonic():
             return slot.record
@@ -91,7 +70,7 @@ class MemoryRecords:
         return None
 
     async def put(self, name: str, record: Record) -> None:
-        """Store a record, and wake those who wait for it."""
+        """Store a record with its outcome until it expires, and wake those who wait for it."""
         waiting = self._slots.pop(name, None)
         slot = self._slots[name] = _Slot(record)
         slot.expires_at = time.monotonic() + self._ttl_seconds
@@ -112,7 +91,7 @@ class MemoryRecords:
         """Do nothing: claim and claimant end with the same process."""
 
     async def changed(self, name: str) -> None:
-        """Wait for the outcome."""
+        """Wait until a claimed record has an outcome or is gone."""
         slot = self._slots.get(name)
         if slot is not None:
             await slot.answered.wait()
@@ -135,14 +114,14 @@ class RedisRecords:
         self._ttl_seconds = ttl_seconds
 
     async def claim(self, name: str, fingerprint: bytes) -> Record | None:
-        """Return the record, or claim the name."""
+        """Return the stored record; if there is none, store one without an outcome and return None."""
         claim, key = msgspec.msgpack.encode(Record(fingerprint)), _PREFIX + name
         # SET … NX GET does both in one step: it returns what is there, or sets the claim and returns nothing.
         found = await self._call(lambda: self._client.set(key, claim, nx=True, get=True, ex=_CLAIM_SECONDS))
         return msgspec.msgpack.decode(found, type=Record) if found else None
 
     async def put(self, name: str, record: Record) -> None:
-        """Store a record."""
+        """Store a record with its outcome until it expires."""
         data = msgspec.msgpack.encode(record)
         await self._call(lambda: self._client.set(_PREFIX + name, data, ex=self._ttl_seconds))
 
@@ -157,3 +136,6 @@ class RedisRecords:
     async def changed(self, name: str) -> None:
         """Wait a moment: other replicas answer too, so the caller asks for the record again and again."""
         await asyncio.sleep(_POLL_SECONDS)
+
+
+Records = MemoryRecords | RedisRecords

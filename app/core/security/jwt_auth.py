@@ -108,12 +108,21 @@ class JwtVerifier:
         """Return a token's subject and its expiry in unix seconds; raises `UnauthorizedError`."""
         try:
             header = jwt.get_unverified_header(token)
+            # Checked first, so that a token with another algorithm makes nobody fetch keys.
             if header.get("alg") not in self._algorithms:
                 raise _refused()
             key = await self._keys.find(header.get("kid")) if self._keys else self._secret
             if key is None:
                 raise _refused()
-            claims = self._claims(token, key)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=list(self._algorithms),
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=self._leeway,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
         except jwt.ExpiredSignatureError:
             raise UnauthorizedError("The token has expired. Sign in again.", code="token_expired") from None
         except jwt.PyJWTError:
@@ -127,17 +136,6 @@ class JwtVerifier:
         """Stop fetching keys."""
         if self._keys:
             await self._keys.aclose()
-
-    def _claims(self, token: str, key: jwt.PyJWK | str) -> dict[str, Any]:
-        return jwt.decode(
-            token,
-            key,
-            algorithms=list(self._algorithms),
-            issuer=self._issuer,
-            audience=self._audience,
-            leeway=self._leeway,
-            options={"require": ["exp", "iss", "aud", "sub"]},
-        )
 
 
 def _refused() -> UnauthorizedError:
