@@ -24,6 +24,7 @@ from app.server.lifespan import lifespan_of
 
 # Hot routes come first, because a request is compared with one route after the other.
 _ROUTERS = (
+    chat.form_router,
     chat.router,
     runs.router,
     threads.transcripts_router,

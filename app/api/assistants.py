@@ -48,6 +48,7 @@ class AssistantPage(PageModel[AssistantRead]):
 async def list_assistants(
     assistant: AssistantDep, settings: SettingsDep, health: HealthDep, scope: ScopeDep, cursor: CursorDep
 ) -> Response:
+    # The list has one object, so there is nothing after or before it.
     is_here = cursor.after is None and cursor.before is None
     return answer(scope, page([_seen(assistant, settings, health, scope)] if is_here else [], has_more=False))
 

@@ -31,7 +31,7 @@ from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
 from app.translate.attachments import Attached
 from app.translate.chat_input import continued_message_id
 from app.translate.citations import CitationStage, CitingEncoder
-from app.translate.events import Json, RunEnded, StreamFailed
+from app.translate.events import Json, RunEnded
 from app.translate.protocols.ag_ui import AgUiEncoder
 from app.translate.protocols.ai_sdk import AiSdkEncoder
 from app.translate.protocols.chat_sse import ChatEncoder, chat_answer
@@ -64,6 +64,11 @@ class _FormRoute(APIRoute):
         return super().matches(scope)
 
 
+# Goes before `router`, whose route for JSON takes the path whatever the body is.
+form_router = APIRouter(route_class=_FormRoute, include_in_schema=False)
+
+
+@form_router.post("/chat", max_body_size=NO_BODY_LIMIT)
 async def chat_with_files(request: Request) -> Response:
     """Answer a chat turn with files, as deep-chat and `curl -F` send it."""
     # The body of a form is not kept, so a repeat cannot be compared with it.
@@ -76,19 +81,9 @@ async def chat_with_files(request: Request) -> Response:
     try:
         return await _answered(run, _chat_request(form, has_files=bool(files)), files)
     except BaseException:
+        # No message holds the files, so nothing else would ever delete them.
         service.forget([file.file_id for file in files])
         raise
-
-
-# Comes before the route for JSON, which takes the path whatever the body is.
-router.add_api_route(
-    "/chat",
-    chat_with_files,
-    methods=["POST"],
-    include_in_schema=False,
-    max_body_size=NO_BODY_LIMIT,
-    route_class_override=_FormRoute,
-)
 
 
 @router.post(
@@ -160,20 +155,19 @@ def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callab
 async def _whole_answer(
     run: RunRequest, body: ChatRequest, files: Sequence[Attached], *, on_disconnect: OnDisconnect
 ) -> Json:
-    """Return the whole answer as JSON; it holds a place meanwhile."""
+    """Return the whole answer as JSON; raises `UpstreamError` for a run that failed or expired."""
     work = partial(run.client.chat.answer, run.scope, body, files, on_disconnect=on_disconnect)
     try:
         ended = await opened(run.request, run.registry, work, watches=run.is_watched(on_disconnect))
     finally:
         run.registry.leave(run.request.scope)
-    return _answer_of(ended, run.settings)
-
-
-def _answer_of(ended: RunEnded | StreamFailed, settings: Settings) -> Json:
-    """Return the JSON answer; raises `UpstreamError` for a run that failed or expired."""
     if isinstance(ended, RunEnded) and ended.run["status"] not in {"failed", "expired"}:
-        return chat_answer(_cited_end(ended, settings))
+        mode = run.settings.citations
+        return chat_answer(
+            ended if mode == "raw" else CitationStage(mode, file_url(run.settings)).ended(ended)
+        )
     error = run_error(ended.run) if isinstance(ended, RunEnded) else ended.error
+    # SDKs repeat a 5xx by themselves, which would send the message to the thread again.
     raise UpstreamError(error["message"], code=error["code"], headers={"x-should-retry": "false"})
 
 
@@ -181,12 +175,6 @@ def _cited(encoder: Encoder, settings: Settings) -> Encoder:
     """Return the encoder, wrapped in one that renders citations unless they stay raw."""
     mode = settings.citations
     return encoder if mode == "raw" else CitingEncoder(encoder, CitationStage(mode, file_url(settings)))
-
-
-def _cited_end(ended: RunEnded, settings: Settings) -> RunEnded:
-    """Return the end of a run with the citations in its texts rendered."""
-    mode = settings.citations
-    return ended if mode == "raw" else CitationStage(mode, file_url(settings)).ended(ended)
 
 
 async def _uploaded(form: FormReader, service: Files, max_files: int) -> list[Attached]:

@@ -56,21 +56,17 @@ async def current_scope(request: Request) -> RequestScope:
     scope: RequestScope | None = state.get("request_scope")
     if scope is None:
         caller: Caller | None = state.get("caller")
+        # Only paths that AccessMiddleware guards have a caller.
         if caller is None:
             raise UnauthorizedError("No credential was asked for on this path.", code="missing_credential")
         if (user := await _named_user(request)) is not None:
-            caller = _acting(caller, user, state)
+            if caller.user is not None and caller.user != user:
+                raise BadRequestError(
+                    "'user' and the header 'x-user-id' name different users. Send one.", param="user"
+                )
+            caller = state["authenticator"].acting_for(caller, user)
         scope = await admit(request.scope, caller)
     return scope
-
-
-def _acting(caller: Caller, user: str, state: dict[str, Any]) -> Caller:
-    if caller.user is not None and caller.user != user:
-        raise BadRequestError(
-            "'user' and the header 'x-user-id' name different users. Send one.", param="user"
-        )
-    authenticator: Authenticator = state["authenticator"]
-    return authenticator.acting_for(caller, user)
 
 
 async def _named_user(request: Request) -> str | None:

@@ -119,6 +119,7 @@ class EventStreamResponse(Response):
     def tick(self, now: float, keepalive_seconds: float, slow_seconds: float, max_seconds: float) -> None:
         """Send a keep-alive or end the stream, whichever is due; called about twice a second."""
         if self._sending_since is not None:
+            # The client has not read the last write, and holds memory and an upstream connection.
             if now - self._sending_since > slow_seconds:
                 self._is_slow = True
                 self._cancel()
@@ -126,6 +127,7 @@ class EventStreamResponse(Response):
             self.interrupt(_TOO_OLD)
         elif now - self._last_sent >= keepalive_seconds and self._encoder.keepalive:
             self._last_sent = now
+            # Not awaited: one slow client must not delay the ticks of the others.
             self._keepalive = asyncio.ensure_future(self._send(_body(self._encoder.keepalive)))
 
     def interrupt(self, error: Json) -> None:
@@ -144,7 +146,7 @@ class EventStreamResponse(Response):
                 return
             if data:
                 await self._write(data)
-        # The client follows a run again whose last event it has had: only the end is left to send.
+        # The client has had the last event of this run before, so only the end is left to send.
         await self._end(self._encoder.close())
 
     async def _finish(self, data: bytes, last: DomainEvent) -> None:

@@ -16,6 +16,7 @@ from app.utils.hosts import is_loopback
 
 root_router = APIRouter(tags=["health"])
 router = APIRouter(tags=["health"])
+# A proxy on this machine adds one of these when it forwards a request.
 _FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 
@@ -75,6 +76,7 @@ async def read_health(health: HealthDep) -> Response:
 )
 async def read_ready(health: HealthDep, registry: RegistryDep) -> Response:
     upstream = await health.check()
+    # A draining replica must get no new work, so balancers are told before the port closes.
     is_ready = upstream["reachable"] and not registry.is_draining
     body = {
         "status": "ready" if is_ready else "not_ready",

@@ -49,6 +49,7 @@ async def get_message(thread_id: str, message_id: str, client: ClientDep, scope:
 async def update_message(
     thread_id: str, message_id: str, _body: MetadataUpdate, client: ClientDep, scope: ScopeDep
 ) -> Response:
+    # An unknown message answers 404, as it does everywhere.
     await client.messages.get(scope, thread_id, message_id)
     raise BadRequestError(
         "The upstream stores no metadata of messages. Keep it in the thread's metadata.",

@@ -72,7 +72,12 @@ class StreamRegistry:
             raise OverloadedError
         if holder is not None:
             if self._held[holder] >= self._max_per_holder:
-                raise _too_many_streams(self._max_per_holder)
+                limit = self._max_per_holder
+                raise RateLimitedError(
+                    f"{limit} answers are under way for this caller already. Let one of them end.",
+                    code="too_many_streams",
+                    headers={"retry-after": "2"},
+                )
             self._held[holder] += 1
         scope["state"][_PLACE] = holder
         self._reserved += 1
@@ -162,11 +167,3 @@ def holder_of(scope: Scope) -> str | None:
     """Return the holder that a request's stream is counted for, or None."""
     caller: Caller | None = scope["state"].get("caller")
     return caller.stream_holder if caller else None
-
-
-def _too_many_streams(limit: int) -> RateLimitedError:
-    return RateLimitedError(
-        f"{limit} answers are under way for this caller already. Let one of them end.",
-        code="too_many_streams",
-        headers={"retry-after": "2"},
-    )

@@ -22,46 +22,33 @@ from app.translate.events import Json
 from app.translate.protocols.assistants_sse import AssistantsEncoder
 
 router = APIRouter(prefix="/threads", tags=["runs"], route_class=JsonRoute, responses=errors(404, 502, 504))
+# No event has a larger number, and int() is slow for very long texts.
 _EVENT_ID = re.compile(r"[0-9]{1,18}\Z")
-_STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "A Run, or with `stream: true` the Assistants event stream.",
-        "content": event_stream(RUN_STREAM),
-    }
+_DESCRIPTION = "A Run, or with `stream: true` the Assistants event stream."
+_STARTS: dict[str, Any] = {
+    "response_model": Run,
+    "responses": {200: {"description": _DESCRIPTION, "content": event_stream(RUN_STREAM)}},
+    "openapi_extra": TAKES_KEY,
 }
 _FOLLOWED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The run's events with ids.", "content": event_stream(RUN_STREAM)}
 }
 
 
-@router.post(
-    "/runs",
-    summary="Create a thread and run it",
-    response_model=Run,
-    responses=_STREAMED,
-    openapi_extra=TAKES_KEY,
-)
+@router.post("/runs", summary="Create a thread and run it", **_STARTS)
 async def create_thread_and_run(body: ThreadRunCreate, request: Request) -> Response:
     run = await run_request(request)
     runs = run.client.runs
-    if body.stream:
-        return await _streamed(run, body, partial(runs.stream_with_thread, run.scope, body))
-    return await _placed_once(run, partial(runs.create_with_thread, run.scope, body))
+    stream = partial(runs.stream_with_thread, run.scope, body)
+    return await _started(run, body, partial(runs.create_with_thread, run.scope, body), stream)
 
 
-@router.post(
-    "/{thread_id}/runs",
-    summary="Run a thread",
-    response_model=Run,
-    responses=_STREAMED,
-    openapi_extra=TAKES_KEY,
-)
+@router.post("/{thread_id}/runs", summary="Run a thread", **_STARTS)
 async def create_run(thread_id: str, body: RunCreate, request: Request) -> Response:
     run = await run_request(request)
     runs = run.client.runs
-    if body.stream:
-        return await _streamed(run, body, partial(runs.create_stream, run.scope, thread_id, body))
-    return await _placed_once(run, partial(runs.create, run.scope, thread_id, body))
+    stream = partial(runs.create_stream, run.scope, thread_id, body)
+    return await _started(run, body, partial(runs.create, run.scope, thread_id, body), stream)
 
 
 @router.get("/{thread_id}/runs", summary="List the latest runs", response_model=RunPage)
@@ -85,6 +72,7 @@ async def get_run(thread_id: str, run_id: str, request: Request) -> Response:
 async def update_run(
     thread_id: str, run_id: str, _body: MetadataUpdate, client: ClientDep, scope: ScopeDep
 ) -> Response:
+    # An unknown run answers 404, as it does everywhere.
     await client.runs.view(scope, thread_id, run_id)
     raise BadRequestError(
         "The upstream does not change a run's metadata. Set it when the run is created.",
@@ -101,18 +89,15 @@ async def cancel_run(thread_id: str, run_id: str, client: ClientDep, scope: Scop
 @router.post(
     "/{thread_id}/runs/{run_id}/submit_tool_outputs",
     summary="Answer the tool calls that a run waits for",
-    response_model=Run,
-    responses=_STREAMED,
-    openapi_extra=TAKES_KEY,
+    **_STARTS,
 )
 async def submit_tool_outputs(
     thread_id: str, run_id: str, body: ToolOutputsSubmit, request: Request
 ) -> Response:
     run = await run_request(request)
     runs = run.client.runs
-    if body.stream:
-        return await _streamed(run, body, partial(runs.submit_stream, run.scope, thread_id, run_id, body))
-    return await _placed_once(run, partial(runs.submit, run.scope, thread_id, run_id, body))
+    stream = partial(runs.submit_stream, run.scope, thread_id, run_id, body)
+    return await _started(run, body, partial(runs.submit, run.scope, thread_id, run_id, body), stream)
 
 
 @router.get("/{thread_id}/runs/{run_id}/steps", summary="List a run's steps", response_model=RunStepPage)
@@ -152,21 +137,18 @@ async def follow_run(
     return await followed_stream(request, scope, registry, events, AssistantsEncoder(with_ids=True))
 
 
-async def _placed_once(run: RunRequest, work: Callable[[], Awaitable[Json]]) -> Response:
-    """Answer with the JSON of a run that starts now, which has a place only until it has started."""
-    return await run.once.answer(partial(placed, run, work))
-
-
-async def _streamed(
+async def _started(
     run: RunRequest,
     body: RunCreate | ThreadRunCreate | ToolOutputsSubmit,
-    start: Callable[..., Awaitable[RunStream]],
+    start: Callable[[], Awaitable[Json]],
+    stream: Callable[..., Awaitable[RunStream]],
 ) -> Response:
-    """Answer with the event stream of a run that starts now."""
+    """Start a run, and answer with its JSON or, if the body asks for it, with its event stream."""
+    if not body.stream:
+        return await run.once.answer(partial(placed, run, start))
     on_disconnect = run.on_disconnect(body.on_disconnect, run.settings.on_disconnect_runs)
-    return await run_once(
-        run, partial(start, on_disconnect=on_disconnect), AssistantsEncoder(), on_disconnect=on_disconnect
-    )
+    opening = partial(stream, on_disconnect=on_disconnect)
+    return await run_once(run, opening, AssistantsEncoder(), on_disconnect=on_disconnect)
 
 
 def _event_number(last_event_id: str | None) -> int | None:

@@ -21,6 +21,7 @@ router = APIRouter(prefix="/threads", tags=["threads"], route_class=JsonRoute, r
 # Goes before `router`, whose `/threads/{thread_id}` would take `/threads/import`.
 transcripts_router = APIRouter(prefix="/threads", tags=["transcripts"], responses=errors(502, 504))
 
+# Transcripts are much larger than other bodies, so MAX_BODY_BYTES does not apply to them.
 _MAX_IMPORT_BYTES = 64 * 1024 * 1024
 _MESSAGE_LIST = {"type": "array", "minItems": 1, "items": {"type": "object"}}
 _IMPORT = {

@@ -98,6 +98,7 @@ class OpenAIClient:
 
     async def aclose(self, grace_seconds: float) -> None:
         """Finish background work, for at most `grace_seconds`, and close the upstream."""
+        # Background tasks use the metadata and the upstream, so they end first.
         await self.background.drain(grace_seconds)
         await self._metadata.drain()
         await self._upstream.aclose()

@@ -1,9 +1,8 @@
 """OpenTelemetry: FastAPI's spans of requests, and ours of upstream calls.
 
 The OpenTelemetry SDK reads the standard `OTEL_*` variables itself; without an endpoint in them no span is
-created. Spans carry ids, sizes, codes and timings, never content. Names and
-attributes are those of the GenAI semantic conventions:
-https://opentelemetry.io/docs/specs/semconv/gen-ai/
+created. Spans carry ids, sizes, codes and timings, never content. Names and attributes follow the GenAI
+semantic conventions: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 """
 
 import os
@@ -20,6 +19,7 @@ from app.core.config import VERSION
 from app.translate.events import Json
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+# Probes come every few seconds and would bury other traces.
 _UNTRACED = frozenset({"/metrics", "/api/v1/health", "/api/v1/ready"})
 _PROVIDERS = {"azure": "azure.ai.openai", "embedded": "soloist"}
 _REQUEST_ATTRIBUTES = {
@@ -46,7 +46,7 @@ def fastapi_telemetry() -> TelemetryConfig:
         "metrics": wanted,
         "logs": False,
         "operation_spans": False,
-        "exclude": _is_probe,
+        "exclude": lambda scope: scope.get("path") in _UNTRACED,
     }
 
 
@@ -109,7 +109,3 @@ def mark_failed(span: Span, code: str | None, http_status: int | None = None) ->
     if http_status is not None:
         span.set_attribute("http.response.status_code", http_status)
     span.set_status(StatusCode.ERROR)
-
-
-def _is_probe(scope: MutableMapping[str, Any]) -> bool:
-    return scope.get("path") in _UNTRACED

@@ -117,6 +117,7 @@ class PageModel(BaseModel, Generic[T]):
 def _is_json(value: object) -> bool:
     """Return whether a value can be sent upstream, where it is nested up to eight levels deeper."""
     try:
+        # orjson refuses more than 254 levels, and the wrapping lists leave room for ours.
         orjson.dumps([[[[[[[[value]]]]]]]])
     except orjson.JSONEncodeError:
         return False

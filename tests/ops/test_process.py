@@ -46,7 +46,7 @@ def check(tmp_path, *spelled, **settings):
         redirect_stderr(err),
     ):
         try:
-            status = main(spelled or ["check"])
+            status: str | int | None = main(spelled or ["check"])
         except SystemExit as exc:
             status = int(exc.code or 0)
     return status, (out.getvalue() or err.getvalue()).splitlines()

@@ -25,6 +25,7 @@ EXPOSED_HEADERS = [
 # fmt: on
 # OpenAI's SDKs add such headers with every major version, so they are matched by their prefix.
 _SDK_HEADER = re.compile(r"x-stainless-[a-z0-9-]{1,40}\Z")
+_REFUSED = "Pages of this origin may not send this request. The operator can allow them in CORS_ORIGINS."
 _REQUESTED = "access-control-request-headers"
 _ALLOWED = "access-control-allow-headers"
 
@@ -51,16 +52,9 @@ class SdkCorsMiddleware(CORSMiddleware):
             asked[_REQUESTED] = ", ".join(name for name in names if name not in sdk_names) or "accept"
         response = super().preflight_response(asked)
         if response.status_code != 200:
-            return _refusal(response)
+            error = ForbiddenError(_REFUSED, code="cors_refused")
+            del response.headers["content-length"], response.headers["content-type"]
+            return JsonResponse(error.body(), status_code=error.status_code, headers=response.headers)
         if sdk_names:
             response.headers[_ALLOWED] = ", ".join([response.headers[_ALLOWED], *sdk_names])
         return response
-
-
-def _refusal(refused: Response) -> Response:
-    error = ForbiddenError(
-        "Pages of this origin may not send this request. The operator can allow them in CORS_ORIGINS.",
-        code="cors_refused",
-    )
-    del refused.headers["content-length"], refused.headers["content-type"]
-    return JsonResponse(error.body(), status_code=error.status_code, headers=refused.headers)

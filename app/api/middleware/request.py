@@ -18,6 +18,7 @@ from app.core.logging import REQUEST_ID, REQUEST_LOG
 from app.core.observability.metrics import Metrics
 
 _log = structlog.get_logger("access")
+# Clients choose these ids, which go into logs and headers.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -92,6 +93,7 @@ class RequestMiddleware:
 
     def _note_end(self, scope: Scope, fields: dict[str, Any], status: int, seconds: float) -> None:
         method, route = scope["method"], _template(scope)
+        # Unknown paths share one label, because clients can send any number of them.
         self._metrics.request_ended(method, route or "unmatched", status, seconds, fields.get("error"))
         line = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
         self._access_log.info("request", **(line | _named(scope) | fields))

@@ -98,6 +98,7 @@ class Attachments:
         """Give files to the tools of an existing thread, and store that in its metadata."""
         if not any(file.tools for file in attached):
             return
+        # Two messages at the same time must not each create a store.
         async with self._metadata.changing(conversation_id):
             conversation = await self._metadata.current(conversation_id)
             before = resources_of(conversation.get("metadata"))
@@ -140,6 +141,7 @@ class Attachments:
         return store_id not in self._knowledge.store_ids
 
     async def _new_store(self) -> str:
+        # A thread that is deleted elsewhere leaves its store behind.
         expiry = {"anchor": "last_active_at", "days": self._store_days}
         body = {"name": _STORE_NAME, "expires_after": expiry}
         return str(parsed(await self._upstream.request("POST", "/vector_stores", body=body))["id"])
@@ -148,6 +150,7 @@ class Attachments:
         try:
             await asyncio.gather(*(self._add(store_id, file_id) for file_id in file_ids))
         except BaseException:
+            # No thread names the store yet, so nothing else would delete it.
             if is_new:
                 self._background.spawn(self._delete_store(store_id))
             raise

@@ -6,7 +6,7 @@ It holds no more of a file than one network read, so that uploads of any size ta
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
@@ -161,24 +161,24 @@ class FormReader:
             raise BadRequestError(
                 "Send multipart/form-data with a boundary.", param="content-type", code="invalid_multipart"
             )
+        add = self._events.append
         try:
-            return MultipartParser(boundary, self._callbacks())
+            return MultipartParser(
+                boundary,
+                {
+                    "on_header_field": self._on_header_field,
+                    "on_header_value": self._on_header_value,
+                    "on_header_end": self._on_header_end,
+                    "on_headers_finished": self._on_headers_finished,
+                    "on_part_data": lambda data, start, end: add(("data", data[start:end])),
+                    "on_part_end": lambda: add(("end", b"")),
+                    "on_end": self._on_end,
+                },
+            )
         except FormParserError:
             raise _malformed("its boundary is too long") from None
 
-    def _callbacks(self) -> dict[str, Callable[..., None]]:
-        """Return what the parser calls; it hands over names and values in pieces, as they arrive."""
-        add = self._events.append
-        return {
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": lambda data, start, end: add(("data", data[start:end])),
-            "on_part_end": lambda: add(("end", b"")),
-            "on_end": self._on_end,
-        }
-
+    # The parser hands over names and values in pieces, as they arrive.
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -20,14 +21,16 @@ from app.core.errors import (
 from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.multipart_reader import FormReader
 from app.core.files.upload import Uploads
-from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError
+from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import read
 from app.translate.events import Json
 from app.translate.objects import page
 from app.utils.filenames import download_headers
 
+# RFC 9110 lets a server ignore ranges, so malformed ones are not sent on.
 _RANGE = re.compile(r"bytes=[0-9,\- ]{1,200}\Z")
+# The upstream's other headers describe its connection or its caches, not the file.
 _PASSED_HEADERS = ("content-length", "content-range", "accept-ranges", "etag", "last-modified")
 
 
@@ -78,7 +81,10 @@ class Files:
             raise ForbiddenError("Only API keys may list files. Keep the ids of your own uploads.")
         sent = dict(query)
         if "after" in sent:
-            sent["after"] = _cursor(scope, str(sent["after"]))
+            try:
+                sent["after"], _ = scope.file(str(sent["after"]), "after")
+            except NotFoundError as exc:
+                raise BadRequestError("'after' names no file.", param="after", code="invalid_cursor") from exc
         found = await read(self._upstream, "/files", sent)
         objects = [file_object(each, scope) for each in found.get("data") or [] if isinstance(each, dict)]
         return page(objects, has_more=bool(found.get("has_more")))
@@ -87,10 +93,8 @@ class Files:
         """Delete a file. Upstream: DELETE files/{f}, or DELETE containers/{c}/files/{f}."""
         upstream_id, container_id = scope.file(file_id)
         await self._check_knowledge(scope, upstream_id, reads=False)
-        try:
+        with not_found_as("file"):
             await self._upstream.request("DELETE", _path(upstream_id, container_id))
-        except UpstreamMissingError as exc:
-            raise not_found("file") from exc
         return {"id": file_id, "object": "file", "deleted": True}
 
     async def download(self, scope: RequestScope, file_id: str, range_header: str | None) -> Download:
@@ -116,10 +120,8 @@ class Files:
             self._background.spawn(self._forget(upstream_id))
 
     async def _forget(self, upstream_id: str) -> None:
-        try:
+        with suppress(UpstreamMissingError):
             await self._upstream.request("DELETE", f"/files/{upstream_id}")
-        except UpstreamMissingError:
-            return
 
     async def _found(self, upstream_id: str, container_id: str | None) -> Json:
         try:
@@ -187,10 +189,3 @@ def _expired() -> GoneError:
         param="file_id",
         code="file_expired",
     )
-
-
-def _cursor(scope: RequestScope, file_id: str) -> str:
-    try:
-        return scope.file(file_id, "after")[0]
-    except NotFoundError as exc:
-        raise BadRequestError("'after' names no file.", param="after", code="invalid_cursor") from exc

@@ -22,20 +22,19 @@ _LEAST_FIELD_BYTES = 64 * 1024
 
 @dataclass(slots=True)
 class _Upload:
-    """One file in transfer; `failure` is our own error that stopped it."""
+    """One file in transfer; `first` are its first bytes, `fields` those of the upstream's form."""
 
     form: FormReader
     file: IncomingFile
     first: bytes
     fields: dict[str, str] = field(default_factory=dict)
-    failure: BaseException | None = None
 
 
 class Uploads:
     """Sends files upstream as they arrive, and returns the upstream's file objects.
 
-    The upstream's form ends only after the client's form has ended, so that an upload that breaks off or turns
-    out to be wrong leaves nothing behind.
+    The upstream's form ends only after the client's form has ended, so that an upload that breaks off or
+    turns out to be wrong leaves nothing behind.
     """
 
     def __init__(self, upstream: Upstream, settings: Settings) -> None:
@@ -46,6 +45,7 @@ class Uploads:
         self._allows_all = "*" in settings.allowed_upload_types
         self.limits = FormLimits(
             file_bytes=settings.max_upload_bytes,
+            # UTF-8 takes up to four bytes a character.
             field_bytes=max(_LEAST_FIELD_BYTES, 4 * settings.max_message_chars),
             idle_seconds=settings.openai_timeout_seconds,
         )
@@ -85,17 +85,28 @@ class Uploads:
         return _Upload(form, file, first)
 
     async def _sent(self, upload: _Upload, chunks: AsyncIterator[bytes]) -> Json:
+        failures: list[ServiceError] = []
+
+        async def watched() -> AsyncIterator[bytes]:
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            except ServiceError as exc:
+                # Transports report only that the upload broke off, and not why.
+                failures.append(exc)
+                raise
+
         try:
             body = await self._upstream.upload(
                 "/files",
                 fields=upload.fields,
                 filename=upload.file.filename,
                 content_type=media_type_of(upload.file.filename),
-                chunks=_watched(upload, chunks),
+                chunks=watched(),
             )
         except UpstreamError as exc:
-            if isinstance(upload.failure, ServiceError):
-                raise upload.failure from exc
+            if failures:
+                raise failures[0] from exc
             raise
         return parsed(body)
 
@@ -113,16 +124,6 @@ class Uploads:
         _take_fields(upload, is_last=True)
 
 
-async def _watched(upload: _Upload, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the chunks, and store our own error if one stops them: transports do not pass it on."""
-    try:
-        async for chunk in chunks:
-            yield chunk
-    except ServiceError as exc:
-        upload.failure = exc
-        raise
-
-
 def _take_fields(upload: _Upload, *, is_last: bool) -> None:
     """Check the fields that have arrived and pass them on; with `is_last`, all must be there."""
     form = upload.form
@@ -138,25 +139,16 @@ def _take_fields(upload: _Upload, *, is_last: bool) -> None:
             raise BadRequestError(f"Invalid 'purpose'. Use one of {', '.join(PURPOSES)}.", param="purpose")
         upload.fields["purpose"] = purpose
     seconds, anchor = form.field(_EXPIRY_SECONDS), form.field(_EXPIRY_ANCHOR)
-    if seconds is None and anchor is None:
+    if seconds is None or anchor is None:
+        if is_last and seconds != anchor:
+            raise BadRequestError("Send 'anchor' and 'seconds' of 'expires_after'.", param="expires_after")
         return
-    if seconds is not None and anchor is not None:
-        upload.fields |= {_EXPIRY_ANCHOR: _checked_anchor(anchor), _EXPIRY_SECONDS: _checked_seconds(seconds)}
-    elif is_last:
-        raise BadRequestError("Send 'anchor' and 'seconds' of 'expires_after'.", param="expires_after")
-
-
-def _checked_anchor(anchor: str) -> str:
     if anchor != "created_at":
         raise BadRequestError("Invalid 'expires_after[anchor]'. Use created_at.", param=_EXPIRY_ANCHOR)
-    return anchor
-
-
-def _checked_seconds(seconds: str) -> str:
     is_number = seconds.isascii() and seconds.isdecimal() and len(seconds) <= 9
     if not (is_number and _MIN_EXPIRY_SECONDS <= int(seconds) <= _MAX_EXPIRY_SECONDS):
         raise BadRequestError(
             f"Invalid 'expires_after[seconds]'. Use {_MIN_EXPIRY_SECONDS} to {_MAX_EXPIRY_SECONDS}.",
             param=_EXPIRY_SECONDS,
         )
-    return seconds
+    upload.fields |= {_EXPIRY_ANCHOR: anchor, _EXPIRY_SECONDS: seconds}

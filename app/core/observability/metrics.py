@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from app.core.config import VERSION
+from app.core.observability.health import Health
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -38,18 +39,6 @@ class StreamCounts(Protocol):
     @property
     def max_streams(self) -> int:
         """Largest number of streams and runs at a time."""
-
-
-class UpstreamState(Protocol):
-    """What is known of the upstream without a call."""
-
-    @property
-    def is_reachable(self) -> bool | None:
-        """Whether the last check got an answer; None before the first."""
-
-    @property
-    def shutdown_timestamp(self) -> float | None:
-        """Unix time at which the model is switched off; None where no date is known."""
 
 
 class Metrics:
@@ -99,9 +88,9 @@ class Metrics:
         )
         info.labels(VERSION, upstream, model).set(1)
 
-    def watch(self, streams: StreamCounts, upstream: UpstreamState) -> None:
+    def watch(self, streams: StreamCounts, health: Health) -> None:
         """Read these objects at each scrape."""
-        self.registry.register(_Watched(streams, upstream))
+        self.registry.register(_Watched(streams, health))
 
     def request_ended(self, method: str, route: str, status: int, seconds: float, code: str | None) -> None:
         """Count a request; `route` is the template, `code` that of its error."""
@@ -111,6 +100,7 @@ class Metrics:
         self._request_seconds.labels(method, route).observe(seconds)
         if status >= 400 and code is not None:
             self._errors.labels(self._bounded("code", code)).inc()
+        # A limit of the upstream is not one of ours.
         if status == 429 and not (code or "").startswith("upstream_"):
             self._rate_limited.inc()
 
@@ -166,30 +156,29 @@ class Metrics:
 class _Watched:
     """Gauges whose values other objects keep."""
 
-    def __init__(self, streams: StreamCounts, upstream: UpstreamState) -> None:
+    def __init__(self, streams: StreamCounts, health: Health) -> None:
         self._streams = streams
-        self._upstream = upstream
+        self._health = health
 
     def collect(self) -> Iterable[Metric]:
         """Yield the current values."""
-        streams, upstream = self._streams, self._upstream
-        yield GaugeMetricFamily(
-            "soloist_open_streams", "Runs and streams being served.", streams.open_streams
-        )
-        yield GaugeMetricFamily("soloist_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
-        yield GaugeMetricFamily("soloist_max_streams", "Most of them at a time.", streams.max_streams)
-        yield GaugeMetricFamily("soloist_draining", "1 while shutting down.", int(streams.is_draining))
+        streams, health = self._streams, self._health
+        yield _gauge("open_streams", "Runs and streams being served.", streams.open_streams)
+        yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
+        yield _gauge("max_streams", "Most of them at a time.", streams.max_streams)
+        yield _gauge("draining", "1 while shutting down.", streams.is_draining)
         ended = CounterMetricFamily("soloist_streams_ended", "Streams by how they ended.", labels=["reason"])
         for reason, count in streams.ended.items():
             ended.add_metric([reason], count)
         yield ended
-        reachable = GaugeMetricFamily("soloist_upstream_reachable", "1 when the upstream answered last time.")
-        if upstream.is_reachable is not None:
-            reachable.add_metric([], int(upstream.is_reachable))
-        yield reachable
-        shutdown = GaugeMetricFamily(
-            "soloist_model_shutdown_timestamp_seconds", "When the model is switched off."
-        )
-        if upstream.shutdown_timestamp is not None:
-            shutdown.add_metric([], upstream.shutdown_timestamp)
-        yield shutdown
+        yield _gauge("upstream_reachable", "1 when the upstream answered last time.", health.is_reachable)
+        name = "model_shutdown_timestamp_seconds"
+        yield _gauge(name, "When the model is switched off.", health.shutdown_timestamp)
+
+
+def _gauge(name: str, documentation: str, value: float | None) -> Metric:
+    """Return a gauge; it has no sample where the value is not known."""
+    family = GaugeMetricFamily(f"soloist_{name}", documentation)
+    if value is not None:
+        family.add_metric([], float(value))
+    return family

@@ -45,6 +45,7 @@ def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
     with settings_errors_told():
         ProcessCount()
         settings = Settings()
+        # It also finds what no single setting tells, such as a LOG_FILE that cannot be written.
         create_app(settings)
     findings = asyncio.run(check_service(settings))
     for finding in findings:
@@ -70,16 +71,16 @@ async def check_service(settings: Settings) -> list[Finding]:
 
 
 def _doors(settings: Settings) -> list[Finding]:
-    found = []
-    if settings.auth_mode == "none":
-        found.append(Finding("warning", "AUTH_MODE=none lets everybody in who reaches HOST and PORT."))
-    if settings.upstream_kind == "embedded":
-        found.append(
-            Finding("warning", "No key is set, so the embedded upstream answers and not a real assistant.")
-        )
-    if not settings.secret_keys and settings.upstream_kind != "embedded":
-        found.append(Finding("warning", "SECRET_KEYS is empty: ids are not bound to their owners."))
-    return found
+    warnings = {
+        "AUTH_MODE=none lets everybody in who reaches HOST and PORT.": settings.auth_mode == "none",
+        "No key is set, so the embedded upstream answers and not a real assistant.": (
+            settings.upstream_kind == "embedded"
+        ),
+        "SECRET_KEYS is empty: ids are not bound to their owners.": (
+            not settings.secret_keys and settings.upstream_kind != "embedded"
+        ),
+    }
+    return [Finding("warning", text) for text, applies in warnings.items() if applies]
 
 
 async def _check_upstream(settings: Settings, model: str) -> list[Finding]:
