@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from app.core.background import BackgroundTasks
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
-from app.core.errors import ServiceError, not_found
+from app.core.errors import ServiceError
 from app.core.logging import note
 from app.core.observability.run_metrics import RunMeasurement, RunMetrics
 from app.core.runs.follow import BackgroundStream, ForegroundStream, RunStream
@@ -20,7 +20,7 @@ from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
 from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.errors import BackgroundRefusedError, ToolOutputMissingError, UpstreamMissingError
+from app.core.upstream.errors import BackgroundRefusedError, ToolOutputMissingError, not_found_as
 from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
@@ -96,6 +96,7 @@ class RunCreator:
             return
         try:
             if not stream.in_background:
+                # Closing it now would cancel the response.
                 async for _ in stream:
                     continue
         finally:
@@ -124,6 +125,7 @@ class RunCreator:
             if stream.response is None:
                 return stream
             if not in_background:
+                # Only this replica can stop it: closing this stream is the upstream's only way to cancel it.
                 held = HeldRun(conversation_id, partial(self._stop, context, conversation_id, stream))
                 self.held_runs.add(_run_id(context, stream.response), held)
             await self._remember(
@@ -177,9 +179,8 @@ class RunCreator:
             return
         if status == "cancelled":
             self.metrics.run_cancelled()
-        turn = StoppedTurn(
-            params["conversation"], began_at, _messages(params), stream.said(), (run_id, status)
-        )
+        asked, said = _messages(params), stream.translator.said()
+        turn = StoppedTurn(params["conversation"], began_at, asked, said, (run_id, status))
         self.stopped_turns.keep(turn)
 
     async def _stop(self, context: RunContext, conversation_id: str, stream: RunStream) -> Json | None:
@@ -215,21 +216,21 @@ class RunCreator:
         try:
             with measurement.inside():
                 return measurement, await self._repaired(scope, params, call)
-        except asyncio.CancelledError as exc:
-            measurement.failed(exc)
-            self.stopped_turns.keep(StoppedTurn(params["conversation"], began_at, _messages(params), []))
-            raise
         except BaseException as exc:
             measurement.failed(exc)
+            if isinstance(exc, asyncio.CancelledError):
+                # The upstream may have started the turn, and drops it when the connection closes.
+                turn = StoppedTurn(params["conversation"], began_at, _messages(params), [])
+                self.stopped_turns.keep(turn)
             raise
 
     async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, and repeat it after answering tool calls that an earlier turn left open."""
         try:
-            return await call()
-        except UpstreamMissingError as exc:
-            raise not_found("thread") from exc
+            with not_found_as("thread"):
+                return await call()
         except ToolOutputMissingError:
+            # Without this, the thread of a client that left in the middle of a round could never go on.
             answered = await self.rounds.repair(params["conversation"])
             if not answered:
                 raise

@@ -207,10 +207,6 @@ class ForegroundStream(RunStream):
         await super().aclose()
         self._closed.set()
 
-    def said(self) -> list[Json]:
-        """Return the assistant's messages so far, in the upstream's form."""
-        return self.translator.said()
-
     async def _next(self) -> list[DomainEvent]:
         return await (self._stopped() if self._is_stopped else super()._next())
 

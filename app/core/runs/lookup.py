@@ -56,6 +56,7 @@ class RunLookup:
         conversation_id, first_id = scope.conversation(thread_id, of="run"), scope.response(run_id)
         with not_found_as("run"):
             response = await self.responses.get(first_id)
+        # Not every upstream repeats the conversation in its responses.
         if _conversation_of(response) not in {None, conversation_id}:
             raise not_found("run")
         return await self._view(
@@ -88,6 +89,7 @@ class RunLookup:
                 responses.insert(0, await self.responses.get(previous))
         outputs = await self._outputs(view.conversation_id, responses)
         run = view.run()
+        # Earlier rounds ended with their tool outputs; the usage of the run goes to its last step.
         earlier = run | {"status": "completed", "usage": None}
         steps = []
         for response in responses:
@@ -102,6 +104,7 @@ class RunLookup:
         status, ended = run_status(response), None
         if status in {"requires_action", "cancelled"} or _was_in_foreground(response, status):
             if history is None:
+                # Read only where the response may not tell the whole truth: it costs an upstream call.
                 with not_found_as("thread"):
                     _, history = await self.metadata.read(conversation_id)
             ended = history.ended_as(first_id)

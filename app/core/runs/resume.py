@@ -133,6 +133,7 @@ class ResumeService:
         try:
             upstream = await self.responses.follow(view.response["id"])
         except (UpstreamRefusedError, UpstreamMissingError):
+            # Foreground responses have no stream to reopen, and background ones only for some minutes.
             polled = PolledRun(translator, view, lambda: self.runs.view(scope, thread_id, run_id))
             return ResumedRun(polled, starting_after)
         expired = partial(self.creator.note_expired, view.conversation_id, view.context)

@@ -113,6 +113,7 @@ class Messages:
         for number, (message, files) in enumerate(zip(messages, attached, strict=True)):
             name = f"{prefix}[{number}]." if prefix else ""
             self.unsupported.check(message, scope, name)
+            # Conversation items have no metadata.
             if message.metadata:
                 scope.ignore([f"{name}metadata"])
             dumped = message.model_dump()
@@ -147,6 +148,7 @@ class Messages:
         if backwards:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
         found: list[Json] = []
+        # With a filter, the number of items to read is unknown: large pages then save calls.
         page_items = 100 if stop or belongs else cursor.limit + 1
         async for item in self._walk(conversation_id, order, after, page_items, cursor):
             if item.get("id") == stop:
@@ -169,6 +171,7 @@ class Messages:
                 yield item
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
             name = "after" if cursor.after else "before"
+            # Upstreams answer an unknown cursor like an unknown conversation.
             if not (cursor.after or cursor.before):
                 raise not_found("thread") from exc
             raise _bad_cursor(name) from exc

@@ -110,6 +110,7 @@ class Transcripts:
             try:
                 return file_id, str((await self.files.find(scope, file_id, "file_id"))["id"])
             except (NotFoundError, BadRequestError):
+                # An image of another service or owner: the import names it in a text instead.
                 return None
             except UpstreamError as exc:
                 if exc.status_code in {400, 404}:

@@ -50,6 +50,7 @@ async def retry_twice(call: Callable[[], Awaitable[T]]) -> T:
 
 async def gather_pair(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
     """Make two calls at the same time; if both fail, raise the error of the first."""
+    # Both are awaited, so that neither goes on unattended after the other has failed.
     found = await asyncio.gather(first, second, return_exceptions=True)
     for result in found:
         if isinstance(result, BaseException):
