@@ -6,11 +6,7 @@ from typing import Any, TypeVar, cast
 
 import orjson
 
-from app.core.upstream.errors import (
-    UpstreamBrokenError,
-    UpstreamServerError,
-    UpstreamUnreachableError,
-)
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamServerError, UpstreamUnreachableError
 from app.core.upstream.port import Query, Upstream
 
 T = TypeVar("T")
