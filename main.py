@@ -9,18 +9,7 @@ from collections.abc import Sequence
 
 from fastapi import FastAPI
 
-from app.api import (
-    assistants,
-    chat,
-    files,
-    health,
-    messages,
-    pages,
-    runs,
-    sessions,
-    threads,
-    vector_stores,
-)
+from app.api import assistants, chat, files, health, messages, pages, runs, sessions, threads, vector_stores
 from app.api.errors import add_exception_handlers
 from app.api.middleware.access import API_PREFIX, AccessMiddleware, HostMiddleware
 from app.api.middleware.cors import SdkCorsMiddleware
@@ -33,8 +22,9 @@ from app.core.telemetry import fastapi_telemetry
 from app.server.commands import check, embedded, knowledge, openapi, serve
 from app.server.lifespan import lifespan_of
 
-# What is called often comes first: a request is compared with one route after the other.
+# Hot routes come first, because a request is compared with one route after the other.
 _ROUTERS = (
+    chat.form_router,
     chat.router,
     runs.router,
     threads.transcripts_router,
@@ -73,7 +63,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    """Add the middleware, innermost first: browsers must be able to read why they were not let in."""
+    """Add the middleware, innermost first; CORS wraps access, so that pages can read a refusal."""
     app.add_middleware(AccessMiddleware, trusted_proxies=settings.trusted_proxies)
     if settings.cors_origins:
         app.add_middleware(SdkCorsMiddleware, origins=settings.cors_origins)
@@ -83,7 +73,7 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
 
 
 def _include_routers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    """Add every route; the body limit is set here, inside our middleware, so that 413 keeps the envelope."""
+    """Add every route; the body limit belongs to the routers, so that a 413 passes our middleware."""
     for router in _ROUTERS:
         app.include_router(router, prefix=API_PREFIX, max_body_size=settings.max_body_bytes)
     app.include_router(health.root_router)
@@ -93,7 +83,7 @@ def _include_routers(app: FastAPI, settings: Settings, metrics: Metrics) -> None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command, `serve` where none is named, and return the exit status."""
+    """Run a command, `serve` by default, and return the exit status."""
     parser = argparse.ArgumentParser(prog="main.py", description="Serve Soloist, or carry out a command.")
     parser.set_defaults(run=serve.run)
     parser.add_argument(

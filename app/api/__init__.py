@@ -1,1 +1,1 @@
-"""HTTP only: one router a file."""
+"""The HTTP layer: one router a file."""

@@ -40,22 +40,21 @@ class AssistantRead(BaseModel):
     reasoning_effort: str | None
 
 
-class AssistantPage(PageModel):
+class AssistantPage(PageModel[AssistantRead]):
     """A page with the one assistant."""
 
-    data: list[AssistantRead]
 
-
-@router.get("", summary="List the assistant", response_model=AssistantPage, responses=errors(429))
+@router.get("", summary="List the assistant", response_model=AssistantPage)
 async def list_assistants(
     assistant: AssistantDep, settings: SettingsDep, health: HealthDep, scope: ScopeDep, cursor: CursorDep
 ) -> Response:
+    # The list has one object, so there is nothing after or before it.
     is_here = cursor.after is None and cursor.before is None
     return answer(scope, page([_seen(assistant, settings, health, scope)] if is_here else [], has_more=False))
 
 
 @router.get(
-    "/{assistant_id}", summary="Read the assistant", response_model=AssistantRead, responses=errors(404, 429)
+    "/{assistant_id}", summary="Read the assistant", response_model=AssistantRead, responses=errors(404)
 )
 async def get_assistant(
     assistant_id: str, assistant: AssistantDep, settings: SettingsDep, health: HealthDep, scope: ScopeDep
@@ -65,9 +64,9 @@ async def get_assistant(
     return answer(scope, _seen(assistant, settings, health, scope))
 
 
-@router.post("", name="create_assistant", summary=_REFUSED, responses=errors(429))
-@router.post("/{assistant_id}", name="update_assistant", summary=_REFUSED, responses=errors(429))
-@router.delete("/{assistant_id}", name="delete_assistant", summary=_REFUSED, responses=errors(429))
+@router.post("", name="create_assistant", summary=_REFUSED)
+@router.post("/{assistant_id}", name="update_assistant", summary=_REFUSED)
+@router.delete("/{assistant_id}", name="delete_assistant", summary=_REFUSED)
 async def change_assistant(_scope: ScopeDep) -> Response:
     raise BadRequestError(
         "This service has one assistant, set by its operator (ASSISTANT_FILE). "

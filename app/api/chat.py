@@ -1,4 +1,4 @@
-"""The chat surface: one call for a turn, as JSON or a form, answered in the protocol that it speaks."""
+"""Chat routes: one call for a turn, as JSON or a form, answered as JSON or in a stream protocol."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -31,7 +31,7 @@ from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
 from app.translate.attachments import Attached
 from app.translate.chat_input import continued_message_id
 from app.translate.citations import CitationStage, CitingEncoder
-from app.translate.events import Json, RunEnded, StreamFailed
+from app.translate.events import Json, RunEnded
 from app.translate.protocols.ag_ui import AgUiEncoder
 from app.translate.protocols.ai_sdk import AiSdkEncoder
 from app.translate.protocols.chat_sse import ChatEncoder, chat_answer
@@ -55,7 +55,7 @@ _STREAMS: dict[int | str, dict[str, Any]] = {
 
 
 class _FormRoute(APIRoute):
-    """A route that only takes multipart forms; other requests go on to the next route of the path."""
+    """A route for multipart forms only; other requests go to the next route of the path."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         kind = Headers(scope=scope).get("content-type", "")
@@ -64,9 +64,14 @@ class _FormRoute(APIRoute):
         return super().matches(scope)
 
 
+# Goes before `router`, whose route for JSON takes the path whatever the body is.
+form_router = APIRouter(route_class=_FormRoute, include_in_schema=False)
+
+
+@form_router.post("/chat", max_body_size=NO_BODY_LIMIT)
 async def chat_with_files(request: Request) -> Response:
-    """Carry out a turn that brings files along: deep-chat's uploads, or `curl -F`."""
-    # A form's body is not kept, so two of them cannot be told apart.
+    """Answer a chat turn with files, as deep-chat and `curl -F` send it."""
+    # The body of a form is not kept, so a repeat cannot be compared with it.
     run = await run_request(request, is_repeatable=False)
     headers, service = request.headers, run.client.files
     if KEY_HEADER in headers:
@@ -76,26 +81,16 @@ async def chat_with_files(request: Request) -> Response:
     try:
         return await _answered(run, _chat_request(form, has_files=bool(files)), files)
     except BaseException:
+        # No message holds the files, so nothing else would ever delete them.
         service.forget([file.file_id for file in files])
         raise
-
-
-# Before the route for JSON, which takes the path whatever the body is.
-router.add_api_route(
-    "/chat",
-    chat_with_files,
-    methods=["POST"],
-    include_in_schema=False,
-    max_body_size=NO_BODY_LIMIT,
-    route_class_override=_FormRoute,
-)
 
 
 @router.post(
     "/chat",
     summary="Say something",
     response_model=ChatAnswer,
-    responses=_ANSWERS | errors(404, 409, 429, 502, 503, 504),
+    responses=_ANSWERS | errors(404, 409, 502, 504),
     openapi_extra=TAKES_KEY,
 )
 async def chat(body: ChatRequest, request: Request) -> Response:
@@ -107,7 +102,6 @@ async def chat(body: ChatRequest, request: Request) -> Response:
     summary="Nothing to resume: AI SDK clients ask this when a page loads",
     status_code=204,
     response_class=Response,
-    responses=errors(429),
 )
 async def resume_chat(chat_id: str, _scope: ScopeDep) -> Response:
     return Response(status_code=204)
@@ -117,7 +111,7 @@ async def resume_chat(chat_id: str, _scope: ScopeDep) -> Response:
     "/ag-ui",
     summary="A chat turn for AG-UI clients",
     response_class=Response,
-    responses=_STREAMS | errors(404, 409, 429, 502, 503, 504),
+    responses=_STREAMS | errors(404, 409, 502, 504),
     openapi_extra=TAKES_KEY,
 )
 async def ag_ui(body: AgUiRequest, request: Request) -> Response:
@@ -136,7 +130,7 @@ async def ag_ui(body: AgUiRequest, request: Request) -> Response:
 
 
 async def _answered(run: RunRequest, body: ChatRequest, files: Sequence[Attached]) -> Response:
-    """Carry a chat turn out, with files that came along, and answer in the protocol of the request."""
+    """Carry out a chat turn, and answer in the protocol that the request asks for."""
     on_disconnect = run.on_disconnect(body.on_disconnect, run.settings.on_disconnect_chat)
     new_encoder = _protocol(run.request, body, run.settings)
     if new_encoder is None:
@@ -147,11 +141,12 @@ async def _answered(run: RunRequest, body: ChatRequest, files: Sequence[Attached
 
 
 def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callable[[], Encoder] | None:
-    """Choose the protocol, None for JSON: by the body's shape, as AI SDK and curl send the same `Accept`."""
+    """Return the encoder of the answer's protocol, None for JSON."""
     if body.stream is False:
         return None
     if "text/plain" in request.headers.get("accept", ""):
         return TextEncoder
+    # The body decides, because the AI SDK and curl send the same `Accept`.
     if body.messages is not None:
         return lambda: AiSdkEncoder(continued_message_id(body.messages), file_url(settings))
     return ChatEncoder if body.stream else None
@@ -160,37 +155,26 @@ def _protocol(request: Request, body: ChatRequest, settings: Settings) -> Callab
 async def _whole_answer(
     run: RunRequest, body: ChatRequest, files: Sequence[Attached], *, on_disconnect: OnDisconnect
 ) -> Json:
-    """Return the answer as JSON, with a place taken for it."""
+    """Return the whole answer as JSON; raises `UpstreamError` for a run that failed or expired."""
     work = partial(run.client.chat.answer, run.scope, body, files, on_disconnect=on_disconnect)
     try:
         ended = await opened(run.request, run.registry, work, watches=run.is_watched(on_disconnect))
     finally:
         run.registry.leave(run.request.scope)
-    return _answer_of(ended, run.settings)
-
-
-def _answer_of(ended: RunEnded | StreamFailed, settings: Settings) -> Json:
-    """Return the JSON answer; a run that failed or expired is an error with a status."""
     if isinstance(ended, RunEnded) and ended.run["status"] not in {"failed", "expired"}:
-        return chat_answer(_cited_end(ended, settings))
+        mode = run.settings.citations
+        return chat_answer(
+            ended if mode == "raw" else CitationStage(mode, file_url(run.settings)).ended(ended)
+        )
     error = run_error(ended.run) if isinstance(ended, RunEnded) else ended.error
-    raise _failure(error)
-
-
-def _failure(error: Json) -> ServiceError:
-    return UpstreamError(error["message"], code=error["code"], headers={"x-should-retry": "false"})
+    # SDKs repeat a 5xx by themselves, which would send the message to the thread again.
+    raise UpstreamError(error["message"], code=error["code"], headers={"x-should-retry": "false"})
 
 
 def _cited(encoder: Encoder, settings: Settings) -> Encoder:
-    """Return the encoder, behind what renders citations unless they stay raw."""
+    """Return the encoder, wrapped in one that renders citations unless they stay raw."""
     mode = settings.citations
     return encoder if mode == "raw" else CitingEncoder(encoder, CitationStage(mode, file_url(settings)))
-
-
-def _cited_end(ended: RunEnded, settings: Settings) -> RunEnded:
-    """Return the end of a run that was not streamed, its texts rendered."""
-    mode = settings.citations
-    return ended if mode == "raw" else CitationStage(mode, file_url(settings)).ended(ended)
 
 
 async def _uploaded(form: FormReader, service: Files, max_files: int) -> list[Attached]:
@@ -211,7 +195,7 @@ async def _uploaded(form: FormReader, service: Files, max_files: int) -> list[At
 
 
 def _chat_request(form: FormReader, *, has_files: bool) -> ChatRequest:
-    """Return the request that the fields make: deep-chat's `message1`…, or the names of the JSON."""
+    """Build the request from a form's fields: deep-chat's `message1`… or the names of the JSON."""
     fields: dict[str, Any] = {}
     numbered: dict[int, Any] = {}
     for name, value in form.fields:

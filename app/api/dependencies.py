@@ -1,7 +1,7 @@
-"""What routers ask for, under names that say it."""
+"""The dependencies of routes, as named types."""
 
 import re
-from typing import Annotated, Any, Literal, TypedDict, cast
+from typing import Annotated, Any, Literal, TypedDict
 
 import orjson
 from fastapi import Depends, Query, Request
@@ -24,7 +24,7 @@ _USER_KEY = re.compile(rb'"user"\s*:')
 
 
 class State(TypedDict):
-    """What the lifespan opens and every request can reach."""
+    """The state that the lifespan opens and every request can read."""
 
     settings: Settings
     assistant: Assistant
@@ -36,63 +36,45 @@ class State(TypedDict):
     idempotency: Idempotency
 
 
-async def _settings(request: Request) -> Settings:
-    return cast("Settings", request.state.settings)
+def _from_state(name: str) -> Any:
+    """Return the dependency on a field of `State`."""
 
+    async def find(request: Request) -> Any:
+        return getattr(request.state, name)
 
-async def _assistant(request: Request) -> Assistant:
-    return cast("Assistant", request.state.assistant)
-
-
-async def _client(request: Request) -> OpenAIClient:
-    return cast("OpenAIClient", request.state.client)
-
-
-async def _registry(request: Request) -> StreamRegistry:
-    return cast("StreamRegistry", request.state.registry)
-
-
-async def _health(request: Request) -> Health:
-    return cast("Health", request.state.health)
-
-
-async def _authenticator(request: Request) -> Authenticator:
-    return cast("Authenticator", request.state.authenticator)
+    return Depends(find)
 
 
 async def current_scope(request: Request) -> RequestScope:
-    """Return who calls and whose ids these are.
+    """Return the request's caller and id codec; the same object however often it is called.
 
-    `AccessMiddleware` found the caller and counted the request, unless the body may name who it is for: then
-    that is read here and the request counted, once however often this is called. Raises `RateLimitedError`,
-    and `UnauthorizedError` where nobody was asked for a credential.
+    `AccessMiddleware` admits most requests. Only a POST with an API key is admitted here, because its body
+    may name the user that it is made for. Raises `RateLimitedError`, and `UnauthorizedError` on a path that
+    asks for no credential.
     """
     state = request.scope["state"]
     scope: RequestScope | None = state.get("request_scope")
     if scope is None:
         caller: Caller | None = state.get("caller")
+        # Only paths that AccessMiddleware guards have a caller.
         if caller is None:
             raise UnauthorizedError("No credential was asked for on this path.", code="missing_credential")
         if (user := await _named_user(request)) is not None:
-            caller = _acting(caller, user, state)
+            if caller.user is not None and caller.user != user:
+                raise BadRequestError(
+                    "'user' and the header 'x-user-id' name different users. Send one.", param="user"
+                )
+            caller = state["authenticator"].acting_for(caller, user)
         scope = await admit(request.scope, caller)
     return scope
 
 
-def _acting(caller: Caller, user: str, state: dict[str, Any]) -> Caller:
-    if caller.user is not None and caller.user != user:
-        raise BadRequestError(
-            "'user' and the header 'x-user-id' name different users. Send one.", param="user"
-        )
-    authenticator: Authenticator = state["authenticator"]
-    return authenticator.acting_for(caller, user)
-
-
 async def _named_user(request: Request) -> str | None:
-    """Return the `user` of a JSON body; bodies that cannot hold one are not parsed."""
+    """Return the `user` of a JSON body, or None."""
     if not _is_json(request.headers.get("content-type", "")):
         return None
     body = await request.body()
+    # Searching is far cheaper than parsing, and few bodies name a user.
     if not _USER_KEY.search(body):
         return None
     try:
@@ -106,7 +88,7 @@ async def _named_user(request: Request) -> str | None:
 
 
 def _is_json(content_type: str) -> bool:
-    """Tell what FastAPI reads as JSON."""
+    """Return whether FastAPI reads this content type as JSON."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
@@ -120,11 +102,11 @@ async def _cursor(
     return Cursor(limit, order, after, before)
 
 
-SettingsDep = Annotated[Settings, Depends(_settings)]
-AssistantDep = Annotated[Assistant, Depends(_assistant)]
-ClientDep = Annotated[OpenAIClient, Depends(_client)]
-RegistryDep = Annotated[StreamRegistry, Depends(_registry)]
-HealthDep = Annotated[Health, Depends(_health)]
-AuthenticatorDep = Annotated[Authenticator, Depends(_authenticator)]
+SettingsDep = Annotated[Settings, _from_state("settings")]
+AssistantDep = Annotated[Assistant, _from_state("assistant")]
+ClientDep = Annotated[OpenAIClient, _from_state("client")]
+RegistryDep = Annotated[StreamRegistry, _from_state("registry")]
+HealthDep = Annotated[Health, _from_state("health")]
+AuthenticatorDep = Annotated[Authenticator, _from_state("authenticator")]
 ScopeDep = Annotated[RequestScope, Depends(current_scope)]
 CursorDep = Annotated[Cursor, Depends(_cursor)]

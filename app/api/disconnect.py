@@ -1,4 +1,4 @@
-"""Noticing that a client went away while its answer is still being worked on."""
+"""Notice that a client disconnects while its answer is being prepared."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from starlette.types import Receive
 
 from app.core.errors import ClientGoneError
 
+# Most answers are ready by then, and so need no task that watches their client.
 _LOOKS_AFTER_SECONDS = 0.2
-"""What is done by then costs no task of its own."""
 
 
 class ClientWatch:
-    """Cancels the code inside its block when the client goes away, and says so by `ClientGoneError`.
+    """Cancels its block when the client disconnects, and raises `ClientGoneError`.
 
-    The request's body must have been read: what `receive` gives after that is only the disconnect. `on_gone`
-    is called at once, before the code has come to its end.
+    The request's body must have been read, so that `receive` returns nothing but the disconnect. `on_gone` is
+    called at once, before the block has ended.
     """
 
     def __init__(self, receive: Receive, on_gone: Callable[[], None] | None = None) -> None:
@@ -51,7 +51,7 @@ class ClientWatch:
 
 
 def uncancel() -> None:
-    """Take back the cancellations that this module asked for, so that cleaning up can await."""
+    """Take back the current task's cancellations, so that its clean-up can await."""
     task = asyncio.current_task()
     while task and task.cancelling():
         task.uncancel()

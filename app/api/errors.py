@@ -1,4 +1,4 @@
-"""Every failure as one envelope: ours, validation, unknown routes, bodies over the limit."""
+"""Exception handlers: every failure is answered in the one error envelope."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,40 +31,36 @@ def add_exception_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_error)
 
 
-def error_response(error: ServiceError) -> Response:
-    """Return an error as a response."""
+def _answered(request: Request, error: ServiceError) -> Response:
+    """Return an error as a response, and add its code to the access line."""
+    request.scope["state"]["log"]["error"] = error.code
     return JsonResponse(error.body(), status_code=error.status_code, headers=error.headers)
 
 
 async def _service_error(request: Request, exc: Exception) -> Response:
     error = exc if isinstance(exc, ServiceError) else ServiceError("The service failed.")
-    log = request.scope["state"]["log"]
-    log["error"] = error.code
     for name in ("upstream_status", "upstream_code", "upstream_request_id"):
         if (value := getattr(error, name, None)) is not None:
-            log[name] = value
-    return error_response(error)
+            request.scope["state"]["log"][name] = value
+    return _answered(request, error)
 
 
 async def _input_error(request: Request, exc: Exception) -> Response:
     error = BadRequestError(exc.message, param=exc.param) if isinstance(exc, InputError) else _BAD_BODY
-    request.scope["state"]["log"]["error"] = error.code
-    return error_response(error)
+    return _answered(request, error)
 
 
 async def _validation_error(request: Request, exc: Exception) -> Response:
-    error = _BAD_BODY
     if isinstance(exc, RequestValidationError) and exc.errors():
-        error = validation_error_of(exc.errors(), exc.body)
-    request.scope["state"]["log"]["error"] = error.code
-    return error_response(error)
+        return _answered(request, validation_error_of(exc.errors(), exc.body))
+    return _answered(request, _BAD_BODY)
 
 
 def validation_error_of(findings: Sequence[Any], body: object) -> BadRequestError:
-    """Turn the findings of a validation into one error that names the field; the bad value is not echoed.
+    """Return the error for a body that is not valid; it names the field and does not echo its value.
 
-    Of several findings about the first bad field, the one that looks deepest into it says most:
-    the others only tell that a union's other branches do not fit either.
+    Of several findings about the first bad field, the deepest one is used: the others only say that the other
+    branches of a union do not match either.
     """
     field = _top(findings[0])
     first = max((found for found in findings if _top(found) == field), key=lambda found: len(found["loc"]))
@@ -88,8 +84,8 @@ def validation_error_of(findings: Sequence[Any], body: object) -> BadRequestErro
 def field_path(loc: Sequence[Any], body: object, *, is_missing: bool = False) -> str:
     """Write a location such as `("body", "messages", 0, "content")` as `messages[0].content`.
 
-    pydantic puts the names of a union's branches between the fields; a part that the body does not have
-    is one, unless it is the last one and missing.
+    pydantic puts the names of union branches between the fields. A part that the body does not have is such a
+    name, unless it is the last part and the field is missing.
     """
     is_body, parts = loc[:1] == ("body",), list(loc[1:] if loc and loc[0] in _SOURCES else loc)
     path, value = "", body
@@ -116,8 +112,7 @@ async def _http_error(request: Request, exc: Exception) -> Response:
     error = _error_for(status, request)
     if isinstance(exc, HTTPException) and exc.headers:
         error.headers.update(exc.headers)
-    request.scope["state"]["log"]["error"] = error.code
-    return error_response(error)
+    return _answered(request, error)
 
 
 def _error_for(status: int, request: Request) -> ServiceError:
@@ -130,5 +125,5 @@ def _error_for(status: int, request: Request) -> ServiceError:
     if status == 403:
         return ForbiddenError("Not allowed.")
     if 400 <= status < 500:
-        return BadRequestError("The request cannot be understood.", param="body")
+        return _BAD_BODY
     return ServiceError("The service failed.")

@@ -1,4 +1,4 @@
-"""Streams over HTTP: what keeps them alive, what ends them, and what happens when their client goes away."""
+"""Event streams over HTTP: keep-alives, time limits, and what happens when the client disconnects."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,38 +19,35 @@ _log = structlog.get_logger(__name__)
 
 
 class EventSource(Protocol):
-    """Batches of domain events that end with `RunEnded` or `StreamFailed`."""
+    """An iterator of batches of domain events; the last event is `RunEnded` or `StreamFailed`."""
 
     def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
         """Yield batches."""
 
     def fail(self, error: Json) -> list[DomainEvent]:
-        """End the stream from this side; the run itself is not touched."""
+        """Return the events that end the stream with an error; the run goes on."""
 
 
+# Seconds between the last event and the end of a page's stream. A page that reads both at once may handle the
+# end first: deep-chat 2 then stays busy for good.
 _BROWSER_END_SECONDS = 0.05
-"""How long the end waits after the last event for a page. A page that finds events and the end in one read
-may handle the end first: deep-chat 2 then stays busy for good."""
-
 _FAILED: Json = ServiceError("The service failed. The failure has been logged.").detail()
-_TOO_OLD: Json = {
-    "message": "The stream reached its longest life. The run goes on: follow it through its events.",
-    "type": "server_error",
-    "param": None,
-    "code": "stream_max_seconds",
-}
+_TOO_OLD: Json = ServiceError(
+    "The stream reached its longest life. A run in the background goes on: follow its events.",
+    code="stream_max_seconds",
+).detail()
 
 
 class EventStreamResponse(Response):
-    """Sends a source through an encoder: one write for what one upstream read brought.
+    """Encodes and sends a source's events, one write for each batch.
 
     Args:
-        source: the events; its run exists already, so every earlier failure had its own status.
+        source: the events of a run that exists already, so that earlier failures had a status of their own.
         encoder: the protocol.
-        registry: where the stream is kept; its place was taken before.
-        watches: whether the client's leaving ends the stream; else the source is read to its end.
-        on_gone: what happens to the run when the client leaves before its end.
-        on_end: always awaited last; gives the upstream connection up.
+        registry: holds the stream while it is open; the request has taken its place before.
+        watches: whether the stream ends when the client disconnects; else the source is read to its end.
+        on_gone: called when the client disconnects before the run's end.
+        on_end: always awaited last; closes the upstream connection.
         headers: added to the encoder's.
 
     """
@@ -83,10 +80,10 @@ class EventStreamResponse(Response):
         self._is_told = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send everything, watching for the client's leave."""
+        """Send the stream, and clean up however it ends."""
         self._send = send
         self._task = asyncio.current_task()
-        # Browsers send it with every POST, and nobody else does.
+        # Browsers send this header with every POST; other clients do not.
         self._is_for_a_page = b"origin" in dict(scope["headers"])
         self._registry.add(self)
         try:
@@ -101,6 +98,7 @@ class EventStreamResponse(Response):
                 await self._on_gone()
         except asyncio.CancelledError:
             self._end_reason = "slow_reader" if self._is_slow else "interrupted"
+            # Neither the timer nor the registry asked for it, so the server itself stops this task.
             if not (self._is_slow or self._interruption):
                 await asyncio.shield(self._on_gone())
                 raise
@@ -119,8 +117,9 @@ class EventStreamResponse(Response):
             await self._on_end()
 
     def tick(self, now: float, keepalive_seconds: float, slow_seconds: float, max_seconds: float) -> None:
-        """Look after the stream; called about twice a second."""
+        """Send a keep-alive or end the stream, whichever is due; called about twice a second."""
         if self._sending_since is not None:
+            # The client has not read the last write, and holds memory and an upstream connection.
             if now - self._sending_since > slow_seconds:
                 self._is_slow = True
                 self._cancel()
@@ -128,10 +127,11 @@ class EventStreamResponse(Response):
             self.interrupt(_TOO_OLD)
         elif now - self._last_sent >= keepalive_seconds and self._encoder.keepalive:
             self._last_sent = now
+            # Not awaited: one slow client must not delay the ticks of the others.
             self._keepalive = asyncio.ensure_future(self._send(_body(self._encoder.keepalive)))
 
     def interrupt(self, error: Json) -> None:
-        """End the stream from this side with an error event; the run goes on."""
+        """End the stream with an error event; the run goes on."""
         if self._interruption is None and not self._is_told:
             self._interruption = error
             self._cancel()
@@ -146,7 +146,7 @@ class EventStreamResponse(Response):
                 return
             if data:
                 await self._write(data)
-        # A reader that has had the terminal event already came back: nothing is left but the end.
+        # The client has had the last event of this run before, so only the end is left to send.
         await self._end(self._encoder.close())
 
     async def _finish(self, data: bytes, last: DomainEvent) -> None:
@@ -171,7 +171,7 @@ class EventStreamResponse(Response):
         await self._finish(b"".join(map(self._encoder.encode, events)), events[-1])
 
     async def _read_on(self) -> None:
-        """Read the source to its end for nobody: its run ends with it. A shutdown ends that too."""
+        """Read the source to its end after the client is gone, so that the run completes."""
         self._sending_since = None
         with suppress(asyncio.CancelledError):
             async for _ in self._source:
@@ -189,7 +189,7 @@ class EventStreamResponse(Response):
 
 
 class StreamBrokenOffError(Exception):
-    """The protocol has no word for a failure: the connection is broken off, not closed as if all was well."""
+    """The protocol cannot express a failure, so the connection is aborted instead of closed in order."""
 
 
 def _body(data: bytes, *, more: bool = True) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Files: up, and down again at the pace of the client that reads them."""
+"""Files: uploads, downloads, and what is known of them."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -20,11 +20,9 @@ from app.core.upstream.errors import UpstreamError
 from app.models.common import Deleted
 from app.models.files import File, FilePage
 
-router = APIRouter(prefix="/files", tags=["files"])
-
+router = APIRouter(prefix="/files", tags=["files"], responses=errors(502, 504))
+# For bodies that are sent on in pieces, of which `MAX_UPLOAD_BYTES` limits the files.
 NO_BODY_LIMIT = 1 << 60
-"""For routes whose bodies pass through in pieces and are limited by `MAX_UPLOAD_BYTES` on the way."""
-
 _UPLOAD = {
     "requestBody": {
         "required": True,
@@ -51,21 +49,14 @@ _CONTENT: dict[int | str, dict[str, Any]] = {
 
 
 @router.post(
-    "",
-    summary="Upload a file",
-    response_model=File,
-    responses=errors(413, 429, 502, 504),
-    openapi_extra=_UPLOAD,
-    max_body_size=NO_BODY_LIMIT,
+    "", summary="Upload a file", response_model=File, openapi_extra=_UPLOAD, max_body_size=NO_BODY_LIMIT
 )
 async def create_file(request: Request, client: ClientDep, scope: ScopeDep) -> Response:
     form = FormReader(request.headers.get("content-type", ""), request.stream(), client.files.uploads.limits)
     return answer(scope, await client.files.create(scope, form))
 
 
-@router.get(
-    "", summary="List files (API keys only)", response_model=FilePage, responses=errors(403, 429, 502, 504)
-)
+@router.get("", summary="List files (API keys only)", response_model=FilePage)
 async def list_files(
     client: ClientDep,
     scope: ScopeDep,
@@ -80,10 +71,7 @@ async def list_files(
 
 
 @router.get(
-    "/{file_id}",
-    summary="Read what is known of a file",
-    response_model=File,
-    responses=errors(404, 410, 429, 502, 504),
+    "/{file_id}", summary="Read what is known of a file", response_model=File, responses=errors(404, 410)
 )
 async def get_file(file_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.files.get(scope, file_id))
@@ -93,7 +81,7 @@ async def get_file(file_id: str, client: ClientDep, scope: ScopeDep) -> Response
     "/{file_id}/content",
     summary="Download a file",
     response_class=Response,
-    responses=_CONTENT | errors(403, 404, 410, 416, 429, 502, 504),
+    responses=_CONTENT | errors(404, 410, 416),
 )
 async def get_file_content(
     file_id: str,
@@ -106,15 +94,13 @@ async def get_file_content(
     return DownloadResponse(download, scope.headers, stall_seconds=settings.slow_reader_seconds)
 
 
-@router.delete(
-    "/{file_id}", summary="Delete a file", response_model=Deleted, responses=errors(403, 404, 429, 502, 504)
-)
+@router.delete("/{file_id}", summary="Delete a file", response_model=Deleted, responses=errors(404))
 async def delete_file(file_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.files.delete(scope, file_id))
 
 
 class DownloadResponse(Response):
-    """Sends a download; what breaks it later breaks the connection, as its length was promised."""
+    """Sends a download; a failure after the headers aborts the connection, as they gave the length."""
 
     def __init__(self, download: Download, headers: Mapping[str, str], *, stall_seconds: float) -> None:
         super().__init__(status_code=download.status, headers=dict(headers) | dict(download.headers))
@@ -124,12 +110,13 @@ class DownloadResponse(Response):
         self._stall_seconds = stall_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send everything, and close the upstream's connection whatever happens."""
+        """Send the file, and close the upstream connection in any case."""
         try:
             async with ClientWatch(receive):
                 await send(
                     {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
                 )
+                # A client that stops reading would hold an upstream connection for good.
                 async for chunk in self._stream:
                     async with asyncio.timeout(self._stall_seconds):
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -143,6 +130,6 @@ class DownloadResponse(Response):
 
 
 def file_url(settings: Settings) -> Callable[[str], str]:
-    """Return the function from a file id to where browsers get its content; relative without `PUBLIC_URL`."""
+    """Return a function from a file id to its content's URL, which is relative without `PUBLIC_URL`."""
     base = (settings.public_url or "").rstrip("/")
     return lambda file_id: f"{base}/api/v1/files/{file_id}/content"

@@ -1,4 +1,4 @@
-"""What the service is, whether it lives, whether it can work, and how much it is used."""
+"""The root, health, readiness and metrics routes."""
 
 import hmac
 from typing import Any, Literal
@@ -16,11 +16,12 @@ from app.utils.hosts import is_loopback
 
 root_router = APIRouter(tags=["health"])
 router = APIRouter(tags=["health"])
+# A proxy on this machine adds one of these when it forwards a request.
 _FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 
 
 class Root(BaseModel):
-    """The service's card."""
+    """What the service is, and where things are."""
 
     name: Literal["Soloist"]
     version: str
@@ -30,7 +31,7 @@ class Root(BaseModel):
 
 
 class HealthRead(BaseModel):
-    """Says that the process lives."""
+    """The process is alive."""
 
     status: Literal["ok"]
     version: str
@@ -38,7 +39,7 @@ class HealthRead(BaseModel):
 
 
 class ReadyRead(BaseModel):
-    """Says whether work can be sent here."""
+    """Whether this replica can take work."""
 
     status: Literal["ready", "not_ready"]
     draining: bool
@@ -58,15 +59,8 @@ async def read_root(assistant: AssistantDep, health: HealthDep, settings: Settin
         "playground": "/playground" if settings.playground_enabled else None,
     }
     named = {"id": assistant.id, "name": assistant.name, "description": assistant.description}
-    return JsonResponse(
-        {
-            "name": "Soloist",
-            "version": VERSION,
-            "assistant": named,
-            "upstream": health.describe(),
-            "links": links,
-        }
-    )
+    card = {"name": "Soloist", "version": VERSION, "assistant": named, "upstream": health.describe()}
+    return JsonResponse(card | {"links": links})
 
 
 @router.get("/health", summary="Does the process live?", response_model=HealthRead)
@@ -82,6 +76,7 @@ async def read_health(health: HealthDep) -> Response:
 )
 async def read_ready(health: HealthDep, registry: RegistryDep) -> Response:
     upstream = await health.check()
+    # A draining replica must get no new work, so balancers are told before the port closes.
     is_ready = upstream["reachable"] and not registry.is_draining
     body = {
         "status": "ready" if is_ready else "not_ready",
@@ -94,9 +89,9 @@ async def read_ready(health: HealthDep, registry: RegistryDep) -> Response:
 
 
 def metrics_router(metrics: Metrics, settings: Settings) -> APIRouter:
-    """Return the route of `/metrics`, which tells how much the service is used and so is not for strangers.
+    """Return the route of `/metrics`: for the bearer of `METRICS_TOKEN`, else only for this machine.
 
-    With `METRICS_TOKEN` it is for the bearer of that, else for programs on this machine alone.
+    The metrics tell how much the service is used, so they are not public.
     """
     router = APIRouter()
     token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
@@ -122,6 +117,6 @@ def _check_token(request: Request, token: str) -> None:
 
 
 def _is_local(request: Request) -> bool:
-    """Tell whether a program on this machine asks, and not a proxy on it for somebody else."""
+    """Return whether the request comes from this machine, and not through a proxy on it."""
     is_forwarded = any(name in request.headers for name in _FORWARDED)
     return request.client is not None and is_loopback(request.client.host) and not is_forwarded

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` at the routes: see `app/core/limits/idempotency.py` for what it promises."""
+"""`Idempotency-Key` in requests; `app/core/limits/idempotency.py` says what it promises."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Self
@@ -22,6 +22,7 @@ _HINT = "A repeat under the same key is answered once; see docs/security.md."
 _KEY = TypeAdapter[str | None](
     Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[ -~]+$")] | None
 )
+# What a route that takes the key adds to its operation in the OpenAPI document.
 TAKES_KEY: Json = {
     "parameters": [
         {
@@ -33,11 +34,10 @@ TAKES_KEY: Json = {
         }
     ]
 }
-"""What a route that answers once says of it in the OpenAPI document."""
 
 
 class Once:
-    """One request that must not be carried out twice; without a key it is carried out as it comes."""
+    """One request that is carried out once for each key; without a key, each time."""
 
     def __init__(self, request: Request, scope: RequestScope, key: str | None) -> None:
         self._request = request
@@ -47,7 +47,7 @@ class Once:
 
     @classmethod
     def of(cls, request: Request, scope: RequestScope) -> Self:
-        """Return the request with its key; raises `RequestValidationError` for a key that is none."""
+        """Return the request with its key; raises `RequestValidationError` for a malformed key."""
         key = request.headers.get(KEY_HEADER)
         try:
             return cls(request, scope, _KEY.validate_python(key) if key is not None else None)
@@ -56,7 +56,7 @@ class Once:
             raise RequestValidationError(found) from exc
 
     async def earlier(self) -> Answer | StartedRun | None:
-        """Return what came of the request's first time; None where this is it."""
+        """Return the outcome of the first request with this key, or None if this is the first."""
         if self.key is None:
             return None
         idempotency: Idempotency = self._request.state.idempotency
@@ -69,7 +69,7 @@ class Once:
         return found
 
     async def answer(self, call: Callable[[], Awaitable[Json]]) -> Response:
-        """Answer with what `call` returns, or with the answer of the first time."""
+        """Answer with what `call` returns, or with the answer of the first request with this key."""
         if self.key is None:
             return answer(self._scope, await call())
         earlier = await self.earlier()
@@ -81,7 +81,7 @@ class Once:
         return answer(self._scope, found)
 
     async def started(self, opening: Awaitable[RunStream]) -> RunStream:
-        """Open a stream for the first time and keep which run it started."""
+        """Open a stream and store which run it started."""
         stream: RunStream = await self._carried_out(opening)
         if self._claim:
             ids = stream.public_ids
@@ -96,11 +96,12 @@ class Once:
                 await self._claim.fail(exc)
             raise
         except BaseException:
+            # Cancelled or crashed: a later request must not wait for an answer that never comes.
             if self._claim:
                 await self._claim.forget()
             raise
 
 
 def replayed(earlier: Answer) -> Response:
-    """Return an answer once more."""
+    """Return a stored answer."""
     return JsonResponse(earlier.body, status_code=earlier.status, headers=earlier.headers | REPLAYED)

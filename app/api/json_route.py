@@ -1,4 +1,4 @@
-"""The class of routes that are called often: path, JSON body and request go straight to their function."""
+"""A route class for hot routes, which skips FastAPI's dependency solver."""
 
 import inspect
 from collections.abc import Callable, Coroutine
@@ -17,15 +17,15 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class JsonRoute(APIRoute):
-    """Calls `async def name(path parameters…, body, request)` without FastAPI's dependency solver.
+    """Calls `async def name(path parameters…, body, request)` directly.
 
-    FastAPI describes all routes, and serves those that declare anything else, such as dependencies or query
-    parameters. It also gets every body that does not fit, so that its errors are the same everywhere.
-    Dependencies that `include_router` adds are not seen here; a test makes sure that there are none.
+    FastAPI still describes every route, and serves routes that declare anything else, such as dependencies or
+    query parameters. It also answers every body that is not valid, so that errors are the same everywhere.
+    Dependencies added by `include_router` are not seen here; a test checks that there are none.
     """
 
     def get_route_handler(self) -> Handler:
-        """Return what serves a request; FastAPI's documented hook."""
+        """Return the function that serves a request; FastAPI's documented hook."""
         fastapi_handler: Handler = super().get_route_handler()
         if not self.is_plain():
             return fastapi_handler
@@ -43,7 +43,7 @@ class JsonRoute(APIRoute):
             try:
                 body = adapter.validate_json(content if _is_json(request) else b"")
             except ValidationError:
-                # What does not fit counts too.
+                # Requests that are not valid count against the rate limit too.
                 await current_scope(request)
                 return await fastapi_handler(request)
             return await call(**request.path_params, request=request, body=body)
@@ -51,7 +51,7 @@ class JsonRoute(APIRoute):
         return handle
 
     def is_plain(self) -> bool:
-        """Tell whether the function takes nothing that FastAPI would have to find or convert."""
+        """Return whether the function needs nothing that FastAPI would have to find or convert."""
         found = self.dependant
         names = {param.name for param in found.path_params} | ({"body"} if found.body_params else set())
         return (
@@ -63,6 +63,6 @@ class JsonRoute(APIRoute):
 
 
 def _is_json(request: Request) -> bool:
-    """Tell whether the body is sent as the usual kind of JSON; FastAPI knows the others."""
+    """Return whether the body is `application/json`; FastAPI handles the other kinds."""
     kind: str = request.headers.get("content-type", "").partition(";")[0]
     return kind.strip().lower() == "application/json"

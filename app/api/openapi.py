@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the routes themselves: groups, names, examples of streams, access."""
+"""The OpenAPI document beyond the routes: tags, names, examples of streams, credentials, common errors."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -74,7 +74,7 @@ _LIMIT_HEADERS: Json = {
 
 
 def operation_id(route: APIRoute) -> str:
-    """Name an operation as its function or its `name=`: what generated clients call it."""
+    """Return an operation's name in generated clients: its function's name, or its `name=`."""
     return route.name
 
 
@@ -84,7 +84,7 @@ def event_stream(example: str) -> dict[str, Any]:
 
 
 def describe_access(app: FastAPI) -> None:
-    """Add credentials, common headers and the errors that any guarded route can answer with."""
+    """Add credentials, common headers, and the errors that every guarded route can return."""
     plain = app.openapi
 
     def described() -> Json:
@@ -108,9 +108,9 @@ def _guarded(document: Json) -> Iterator[Json]:
 def _describe(operation: Json) -> None:
     operation["security"] = _SECURITY
     responses = operation["responses"]
-    # Validation answers 400 here, never FastAPI's 422; that one is for idempotency keys.
+    # Bodies that are not valid get 400 here instead of FastAPI's 422, which is left to idempotency keys.
     responses.pop("422", None)
-    statuses = [401, 403, 413, 429, 503]
+    statuses = [400, 401, 403, 413, 429, 503]
     parameters: list[Any] = operation.setdefault("parameters", [])
     parameters.append(_USER)
     if any(found["name"] == KEY_HEADER for found in parameters):
@@ -121,7 +121,7 @@ def _describe(operation: Json) -> None:
         responses.setdefault(str(status), found)
     for status, found in responses.items():
         if "text/event-stream" in (content := found.get("content", {})):
-            # Its events are told in docs/streaming.md; FastAPI would call the stream one string.
+            # FastAPI would describe the whole stream as one string; docs/streaming.md describes its events.
             content["text/event-stream"] = {}
         if status.startswith("2") or status == "429":
             found.setdefault("headers", {}).update(_LIMIT_HEADERS)

@@ -1,4 +1,4 @@
-"""Pages for people: the playground, the widget, Swagger UI; built by npm from web/ into web/dist."""
+"""The playground, the widget and Swagger UI, which npm builds from web/ into web/dist."""
 
 import hashlib
 import html
@@ -19,11 +19,7 @@ from app.core.errors import NotFoundError
 from app.core.security.sessions import Session
 
 BUNDLE = PROJECT_ROOT / "web" / "dist"
-_TYPES = {
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-}
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
 _UNBUILT = (
     "The playground is not built yet: install Node.js 20 or newer, then start the service with ./run.sh, "
     "or run “npm ci && npm run build” in the folder web and start the service again."
@@ -34,16 +30,12 @@ _NO_SESSIONS = (
 )
 _DOCS = "docs.html"
 _SESSION_PATH = "/playground/session"
-# Only what this service serves runs and loads; pictures may also come from memory, where downloads are shown.
+# Scripts and styles come from this service only; blob: is for pictures that the page has downloaded itself.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src blob:; "
-    "connect-src 'self' blob:{token_origin}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; {media}"
+    "connect-src 'self'{sources}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_DOCS_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-# Modules are fetched with CORS and are the same for everybody.
+# Browsers fetch modules with CORS; the files are the same for everybody.
 _SHARED = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
 
 
@@ -56,20 +48,17 @@ class _File:
 
 
 class Bundle:
-    """The built files, read once: a handful, a few hundred kilobytes."""
+    """The built files, read once: they are few, and take some hundred kilobytes."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = {path.relative_to(folder).as_posix(): _read(path) for path in _sources(folder)}
+        paths = (path for path in folder.rglob("*") if path.suffix in _TYPES and path.is_file())
+        self._files = {path.relative_to(folder).as_posix(): _read(path) for path in paths}
         tags = "".join(sorted(file.etag for file in self._files.values()))
         self.version = hashlib.sha256(tags.encode()).hexdigest()[:12]
 
     def get(self, name: str) -> _File | None:
         """Return a file by its path below the bundle's folder."""
         return self._files.get(name)
-
-
-def _sources(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.suffix in _TYPES and path.is_file()]
 
 
 def _read(path: Path) -> _File:
@@ -80,7 +69,7 @@ def _read(path: Path) -> _File:
 
 
 def has_docs() -> bool:
-    """Return whether `/docs` is served from the bundle; without it FastAPI's page asks a CDN."""
+    """Return whether the bundle has `/docs`; FastAPI's own page would load from a CDN."""
     return (BUNDLE / _DOCS).is_file()
 
 
@@ -93,7 +82,7 @@ def build_router(settings: Settings) -> APIRouter:
         return _serve(request, bundle.get("embed.js"), "public, max-age=300")
 
     async def read_asset(request: Request, name: str) -> Response:
-        # Chunks carry a hash in their names, and the page asks for the rest with its version.
+        # Names or queries of assets hold a hash of their content, so that they may be kept for good.
         return _serve(request, bundle.get(f"assets/{name}"), "public, max-age=31536000, immutable")
 
     async def read_playground(assistant: AssistantDep, health: HealthDep, settings: SettingsDep) -> Response:
@@ -107,10 +96,15 @@ def build_router(settings: Settings) -> APIRouter:
             "token_url": _token_url(settings),
             "closed": None if settings.auth_mode == "none" or _token_url(settings) else _NO_SESSIONS,
         }
-        return _page(bundle, config, settings)
+        values = {
+            "{{title}}": html.escape(assistant.name),
+            # "<" could end the script element that holds the JSON.
+            "{{config}}": orjson.dumps(config).decode().replace("<", "\\u003c"),
+        }
+        return _filled(bundle, "playground.html", values, _policy(settings))
 
     async def read_docs() -> Response:
-        return _filled(bundle, _DOCS, {"{{title}}": "Soloist"}, _DOCS_POLICY)
+        return _filled(bundle, _DOCS, {"{{title}}": "Soloist"}, _POLICY.format(media="", sources=""))
 
     async def mint_session(authenticator: AuthenticatorDep, settings: SettingsDep) -> Response:
         expires_at = int(time.time()) + settings.session_ttl_seconds
@@ -130,7 +124,7 @@ def build_router(settings: Settings) -> APIRouter:
 
 
 def _token_url(settings: Settings) -> str | None:
-    """Return where the page gets its sessions, or None where it needs none or gets none."""
+    """Return the URL where the page gets sessions, or None if it needs none or cannot get any."""
     if settings.auth_mode == "none":
         return None
     return settings.playground_token_url or (_SESSION_PATH[1:] if settings.playground_sessions else None)
@@ -144,34 +138,26 @@ def _serve(request: Request, file: _File | None, caching: str) -> Response:
     headers = {"etag": file.etag, "cache-control": caching, "vary": "accept-encoding", **_SHARED}
     if request.headers.get("if-none-match") == file.etag:
         return Response(status_code=304, headers=headers)
+    body = file.body
     if file.gzipped and "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(
-            file.gzipped, media_type=file.media_type, headers=headers | {"content-encoding": "gzip"}
-        )
-    return Response(file.body, media_type=file.media_type, headers=headers)
-
-
-def _page(bundle: Bundle, config: Mapping[str, str | None], settings: Settings) -> Response:
-    values = {
-        "{{title}}": html.escape(str(config["assistant"])),
-        # "<" could end the script element that holds the JSON.
-        "{{config}}": orjson.dumps(config).decode().replace("<", "\\u003c"),
-    }
-    return _filled(bundle, "playground.html", values, _policy(settings))
+        body = file.gzipped
+        headers["content-encoding"] = "gzip"
+    return Response(body, media_type=file.media_type, headers=headers)
 
 
 def _filled(bundle: Bundle, name: str, values: Mapping[str, str], policy: str) -> Response:
-    """Return a page of the bundle with its places filled in."""
+    """Return a page of the bundle with its placeholders replaced, or a page that says how to build it."""
     headers = {"content-security-policy": policy, "cache-control": "no-cache"}
     file = bundle.get(name)
-    text = (
-        file.body.decode() if file else f"<!doctype html><title>Soloist</title><p>{html.escape(_UNBUILT)}</p>"
-    )
+    unbuilt = f"<!doctype html><title>Soloist</title><p>{html.escape(_UNBUILT)}</p>"
+    text = file.body.decode() if file else unbuilt
     for place, value in {"{{version}}": bundle.version, **values}.items():
         text = text.replace(place, value)
     return HTMLResponse(text, headers=headers)
 
 
 def _policy(settings: Settings) -> str:
+    """Return the playground's policy, which allows sounds and the URL of sessions too."""
     url = urlsplit(settings.playground_token_url or "")
-    return _POLICY.format(token_origin=f" {url.scheme}://{url.netloc}" if url.netloc else "")
+    token_origin = f" {url.scheme}://{url.netloc}" if url.netloc else ""
+    return _POLICY.format(media="media-src blob:; ", sources=f" blob:{token_origin}")

@@ -1,4 +1,4 @@
-"""JSON responses from ready objects: the public objects are built whole, so nothing validates them again."""
+"""JSON responses; the public objects are built complete, so nothing validates them again."""
 
 from typing import Any
 
@@ -20,12 +20,12 @@ class JsonResponse(Response):
 
 
 def answer(scope: RequestScope, content: Any, *, headers: dict[str, str] | None = None) -> JsonResponse:
-    """Return an object with what the scope has to say in headers."""
+    """Return an object as JSON, with the scope's headers."""
     return JsonResponse(content, headers=scope.headers | (headers or {}))
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe error answers for the OpenAPI document."""
+    """Describe error answers for the OpenAPI document; 400 is always among them."""
     return {
         status: {"model": ErrorBody, "description": _DESCRIPTIONS[status]}
         for status in sorted({400, *statuses})

@@ -1,4 +1,4 @@
-"""Opening a stream for a request: take a place, start the work, hand it to the encoder's response."""
+"""Start a run for a request: take a place, open its stream, and answer with it."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class RunRequest:
-    """A request that starts a run: who asks, whether for the first time, and what carries it out."""
+    """A request that starts a run, with the objects that serve it."""
 
     request: Request
     client: OpenAIClient
@@ -37,21 +37,20 @@ class RunRequest:
     once: Once
 
     def on_disconnect(self, asked: OnDisconnect | None, default: OnDisconnect) -> OnDisconnect:
-        """Return what the client's leaving means for its run: who sends a key means to come back.
-
-        Without background mode, this replica finishes what it cannot detach.
-        """
+        """Return what happens to the run when the client disconnects."""
+        # A client that sends a key means to come back for the answer.
         wanted = asked or ("detach" if self.once.key is not None else default)
+        # A run cannot be detached without background mode, so this replica reads it to its end.
         is_possible = wanted != "detach" or wanted in self.client.creator.mode.streams
         return wanted if is_possible else "finish"
 
     def is_watched(self, on_disconnect: OnDisconnect) -> bool:
-        """Tell whether to notice that the client leaves before its answer has begun."""
+        """Return whether a disconnect before the answer has begun stops the run."""
         return on_disconnect == "cancel" or (on_disconnect == "detach" and self.once.key is None)
 
 
 async def run_request(request: Request, *, is_repeatable: bool = True) -> RunRequest:
-    """Return a request as one that starts a run; an `Idempotency-Key` is heeded where it is repeatable."""
+    """Return what starts a run for this request; an `Idempotency-Key` counts only if `is_repeatable`."""
     state = request.scope["state"]
     scope = state.get("request_scope") or await current_scope(request)
     once = Once.of(request, scope) if is_repeatable else Once(request, scope, None)
@@ -61,9 +60,9 @@ async def run_request(request: Request, *, is_repeatable: bool = True) -> RunReq
 async def opened(
     request: Request, registry: StreamRegistry, work: Callable[[], Awaitable[T]], *, watches: bool = True
 ) -> T:
-    """Do work that opens a stream with a place taken for it; with `watches`, unless the client leaves first.
+    """Take a place and await work that opens a stream, which keeps the place; a failure gives it back.
 
-    The place is kept for the stream; a failure gives it back.
+    With `watches`, a disconnect stops the work with `ClientGoneError`.
     """
     registry.enter(request.scope, holder_of(request.scope))
     leave = partial(registry.leave, request.scope)
@@ -77,7 +76,7 @@ async def opened(
 
 
 async def placed(run: RunRequest, work: Callable[[], Awaitable[T]]) -> T:
-    """Do work that starts a run without following it, with a place taken meanwhile."""
+    """Await work that starts a run without following it; it holds a place meanwhile."""
     run.registry.enter(run.request.scope)
     try:
         with run.registry.within_grace():
@@ -93,7 +92,7 @@ async def run_once(
     *,
     on_disconnect: OnDisconnect,
 ) -> Response:
-    """Answer with the stream of a run that starts now; a repeated request gets the run of its first time."""
+    """Answer with the stream of a new run; a repeated request gets the run of the first one."""
     once, scope = run.once, run.scope
     earlier = await once.earlier() if once.key is not None else None
     if earlier is None:
@@ -110,7 +109,7 @@ async def run_once(
 def run_response(
     run: RunRequest, stream: RunStream, encoder: Encoder, *, on_disconnect: OnDisconnect
 ) -> EventStreamResponse:
-    """Return the response that sends an opened run stream."""
+    """Return the response that sends a run's stream."""
 
     async def on_gone() -> None:
         run.client.creator.leave_soon(stream, on_disconnect)
@@ -119,7 +118,7 @@ def run_response(
         stream,
         encoder,
         run.registry,
-        # This request alone reads a foreground run: it goes on to the end, unless leaving stops the run.
+        # Only this request reads a foreground run, so it reads to the end unless a disconnect stops the run.
         watches=stream.in_background or on_disconnect == "cancel",
         on_gone=on_gone,
         on_end=stream.aclose,
@@ -134,18 +133,12 @@ async def followed_stream(
     follow: Callable[[], Awaitable[ResumedRun]],
     encoder: Encoder,
 ) -> Response:
-    """Answer with the events of a run that was started before."""
+    """Answer with the events of a run that was started earlier."""
     source = await opened(request, registry, follow)
 
     async def on_gone() -> None:
-        """Leave the run alone: this client only watched it."""
+        """Do nothing: this client only followed the run."""
 
     return EventStreamResponse(
-        source,
-        encoder,
-        registry,
-        watches=True,
-        on_gone=on_gone,
-        on_end=source.aclose,
-        headers=scope.headers,
+        source, encoder, registry, watches=True, on_gone=on_gone, on_end=source.aclose, headers=scope.headers
     )

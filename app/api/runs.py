@@ -18,67 +18,45 @@ from app.core.errors import BadRequestError
 from app.core.runs.follow import RunStream
 from app.models.messages import MetadataUpdate
 from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, ThreadRunCreate, ToolOutputsSubmit
+from app.translate.events import Json
 from app.translate.protocols.assistants_sse import AssistantsEncoder
 
-router = APIRouter(prefix="/threads", tags=["runs"], route_class=JsonRoute)
+router = APIRouter(prefix="/threads", tags=["runs"], route_class=JsonRoute, responses=errors(404, 502, 504))
+# No event has a larger number, and int() is slow for very long texts.
 _EVENT_ID = re.compile(r"[0-9]{1,18}\Z")
-_STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "A Run, or with `stream: true` the Assistants event stream.",
-        "content": event_stream(RUN_STREAM),
-    }
+_DESCRIPTION = "A Run, or with `stream: true` the Assistants event stream."
+_STARTS: dict[str, Any] = {
+    "response_model": Run,
+    "responses": {200: {"description": _DESCRIPTION, "content": event_stream(RUN_STREAM)}},
+    "openapi_extra": TAKES_KEY,
 }
 _FOLLOWED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The run's events with ids.", "content": event_stream(RUN_STREAM)}
 }
 
 
-@router.post(
-    "/runs",
-    summary="Create a thread and run it",
-    response_model=Run,
-    responses=_STREAMED | errors(403, 404, 429, 502, 503, 504),
-    openapi_extra=TAKES_KEY,
-)
+@router.post("/runs", summary="Create a thread and run it", **_STARTS)
 async def create_thread_and_run(body: ThreadRunCreate, request: Request) -> Response:
     run = await run_request(request)
     runs = run.client.runs
-    if body.stream:
-        return await _streamed(run, body, partial(runs.stream_with_thread, run.scope, body))
-    return await run.once.answer(lambda: placed(run, lambda: runs.create_with_thread(run.scope, body)))
+    stream = partial(runs.stream_with_thread, run.scope, body)
+    return await _started(run, body, partial(runs.create_with_thread, run.scope, body), stream)
 
 
-@router.post(
-    "/{thread_id}/runs",
-    summary="Run a thread",
-    response_model=Run,
-    responses=_STREAMED | errors(403, 404, 429, 502, 503, 504),
-    openapi_extra=TAKES_KEY,
-)
+@router.post("/{thread_id}/runs", summary="Run a thread", **_STARTS)
 async def create_run(thread_id: str, body: RunCreate, request: Request) -> Response:
     run = await run_request(request)
     runs = run.client.runs
-    if body.stream:
-        return await _streamed(run, body, partial(runs.create_stream, run.scope, thread_id, body))
-    return await run.once.answer(lambda: placed(run, lambda: runs.create(run.scope, thread_id, body)))
+    stream = partial(runs.create_stream, run.scope, thread_id, body)
+    return await _started(run, body, partial(runs.create, run.scope, thread_id, body), stream)
 
 
-@router.get(
-    "/{thread_id}/runs",
-    summary="List the latest runs",
-    response_model=RunPage,
-    responses=errors(404, 429, 502, 504),
-)
+@router.get("/{thread_id}/runs", summary="List the latest runs", response_model=RunPage)
 async def list_runs(thread_id: str, client: ClientDep, scope: ScopeDep, cursor: CursorDep) -> Response:
     return answer(scope, await client.runs.list_page(scope, thread_id, cursor))
 
 
-@router.get(
-    "/{thread_id}/runs/{run_id}",
-    summary="Read a run",
-    response_model=Run,
-    responses=errors(404, 429, 502, 504),
-)
+@router.get("/{thread_id}/runs/{run_id}", summary="Read a run", response_model=Run)
 async def get_run(thread_id: str, run_id: str, request: Request) -> Response:
     scope = await current_scope(request)
     view = await request.state.client.runs.view(scope, thread_id, run_id)
@@ -90,11 +68,11 @@ async def get_run(thread_id: str, run_id: str, request: Request) -> Response:
     "/{thread_id}/runs/{run_id}",
     summary="Refused: a run's metadata is set when it is created",
     response_model=Run,
-    responses=errors(404, 429, 502, 504),
 )
 async def update_run(
     thread_id: str, run_id: str, _body: MetadataUpdate, client: ClientDep, scope: ScopeDep
 ) -> Response:
+    # An unknown run answers 404, as it does everywhere.
     await client.runs.view(scope, thread_id, run_id)
     raise BadRequestError(
         "The upstream does not change a run's metadata. Set it when the run is created.",
@@ -103,12 +81,7 @@ async def update_run(
     )
 
 
-@router.post(
-    "/{thread_id}/runs/{run_id}/cancel",
-    summary="Cancel a run",
-    response_model=Run,
-    responses=errors(404, 429, 502, 504),
-)
+@router.post("/{thread_id}/runs/{run_id}/cancel", summary="Cancel a run", response_model=Run)
 async def cancel_run(thread_id: str, run_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.runs.cancel(scope, thread_id, run_id))
 
@@ -116,38 +89,25 @@ async def cancel_run(thread_id: str, run_id: str, client: ClientDep, scope: Scop
 @router.post(
     "/{thread_id}/runs/{run_id}/submit_tool_outputs",
     summary="Answer the tool calls that a run waits for",
-    response_model=Run,
-    responses=_STREAMED | errors(404, 429, 502, 503, 504),
-    openapi_extra=TAKES_KEY,
+    **_STARTS,
 )
 async def submit_tool_outputs(
     thread_id: str, run_id: str, body: ToolOutputsSubmit, request: Request
 ) -> Response:
     run = await run_request(request)
     runs = run.client.runs
-    if body.stream:
-        return await _streamed(run, body, partial(runs.submit_stream, run.scope, thread_id, run_id, body))
-    return await run.once.answer(lambda: placed(run, lambda: runs.submit(run.scope, thread_id, run_id, body)))
+    stream = partial(runs.submit_stream, run.scope, thread_id, run_id, body)
+    return await _started(run, body, partial(runs.submit, run.scope, thread_id, run_id, body), stream)
 
 
-@router.get(
-    "/{thread_id}/runs/{run_id}/steps",
-    summary="List a run's steps",
-    response_model=RunStepPage,
-    responses=errors(404, 429, 502, 504),
-)
+@router.get("/{thread_id}/runs/{run_id}/steps", summary="List a run's steps", response_model=RunStepPage)
 async def list_run_steps(
     thread_id: str, run_id: str, client: ClientDep, scope: ScopeDep, cursor: CursorDep
 ) -> Response:
     return answer(scope, await client.runs.list_steps(scope, thread_id, run_id, cursor))
 
 
-@router.get(
-    "/{thread_id}/runs/{run_id}/steps/{step_id}",
-    summary="Read a step",
-    response_model=RunStep,
-    responses=errors(404, 429, 502, 504),
-)
+@router.get("/{thread_id}/runs/{run_id}/steps/{step_id}", summary="Read a step", response_model=RunStep)
 async def get_run_step(
     thread_id: str, run_id: str, step_id: str, client: ClientDep, scope: ScopeDep
 ) -> Response:
@@ -158,7 +118,7 @@ async def get_run_step(
     "/{thread_id}/runs/{run_id}/events",
     summary="Follow a run, from its start or after an event",
     response_class=Response,
-    responses=_FOLLOWED | errors(404, 429, 502, 503, 504),
+    responses=_FOLLOWED,
 )
 async def follow_run(
     thread_id: str,
@@ -177,16 +137,18 @@ async def follow_run(
     return await followed_stream(request, scope, registry, events, AssistantsEncoder(with_ids=True))
 
 
-async def _streamed(
+async def _started(
     run: RunRequest,
     body: RunCreate | ThreadRunCreate | ToolOutputsSubmit,
-    start: Callable[..., Awaitable[RunStream]],
+    start: Callable[[], Awaitable[Json]],
+    stream: Callable[..., Awaitable[RunStream]],
 ) -> Response:
-    """Answer with the Assistants event stream of a run that starts now."""
+    """Start a run, and answer with its JSON or, if the body asks for it, with its event stream."""
+    if not body.stream:
+        return await run.once.answer(partial(placed, run, start))
     on_disconnect = run.on_disconnect(body.on_disconnect, run.settings.on_disconnect_runs)
-    return await run_once(
-        run, partial(start, on_disconnect=on_disconnect), AssistantsEncoder(), on_disconnect=on_disconnect
-    )
+    opening = partial(stream, on_disconnect=on_disconnect)
+    return await run_once(run, opening, AssistantsEncoder(), on_disconnect=on_disconnect)
 
 
 def _event_number(last_event_id: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Browser sessions: a backend mints a token for its user, the user's page holds it."""
+"""Browser sessions: a backend mints tokens for its users' pages."""
 
 import time
 
@@ -7,13 +7,11 @@ from fastapi.responses import Response
 
 from app.api.dependencies import AuthenticatorDep, ScopeDep, SettingsDep
 from app.api.responses import answer, errors
-from app.core.caller import RequestScope
 from app.core.config import Settings
-from app.core.errors import BadRequestError, ForbiddenError, not_found
+from app.core.errors import BadRequestError, ForbiddenError
 from app.core.security.credentials import checked_user
 from app.core.security.sessions import Session
 from app.models.sessions import SessionCreate, SessionRead
-from app.utils.ids import BadIdError
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
 
@@ -22,7 +20,7 @@ router = APIRouter(prefix="/sessions", tags=["sessions"])
     "",
     summary="Mint a token that a browser may hold; for API keys only",
     response_model=SessionRead,
-    responses=errors(403, 404, 429),
+    responses=errors(404),
 )
 async def create_session(
     body: SessionCreate, scope: ScopeDep, authenticator: AuthenticatorDep, settings: SettingsDep
@@ -33,7 +31,8 @@ async def create_session(
         )
     user = checked_user(body.user, "user")
     if body.thread_id is not None:
-        _check_thread(body.thread_id, authenticator.scope_of(authenticator.acting_for(scope.caller, user)))
+        # The session's user must be able to open the thread; this raises a 404 otherwise.
+        authenticator.scope_of(authenticator.acting_for(scope.caller, user)).conversation(body.thread_id)
     session = Session(
         key_name=scope.caller.key_name or "",
         user=user,
@@ -44,14 +43,6 @@ async def create_session(
     )
     token = authenticator.sessions.mint(session)
     return answer(scope, {"client_secret": token, "expires_at": session.expires_at})
-
-
-def _check_thread(thread_id: str, owned: RequestScope) -> None:
-    """Refuse to bind a session to a thread that its user could not open."""
-    try:
-        owned.ids.conversation(thread_id)
-    except BadIdError:
-        raise not_found("thread", param="thread_id") from None
 
 
 def _life(body: SessionCreate, settings: Settings) -> int:

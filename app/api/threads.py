@@ -1,4 +1,4 @@
-"""Threads, and their transcripts: out to keep, in to go on."""
+"""Threads, and the export and import of their transcripts."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,11 +17,13 @@ from app.models.common import Deleted
 from app.models.messages import Message
 from app.models.threads import Thread, ThreadCreate, ThreadUpdate
 
-router = APIRouter(prefix="/threads", tags=["threads"], route_class=JsonRoute)
-transcripts_router = APIRouter(prefix="/threads", tags=["transcripts"])
-"""Goes before `router`, whose `/threads/{thread_id}` would take `/threads/import`."""
+router = APIRouter(prefix="/threads", tags=["threads"], route_class=JsonRoute, responses=errors(502, 504))
+# Goes before `router`, whose `/threads/{thread_id}` would take `/threads/import`.
+transcripts_router = APIRouter(prefix="/threads", tags=["transcripts"], responses=errors(502, 504))
 
+# Transcripts are much larger than other bodies, so MAX_BODY_BYTES does not apply to them.
 _MAX_IMPORT_BYTES = 64 * 1024 * 1024
+_MESSAGE_LIST = {"type": "array", "minItems": 1, "items": {"type": "object"}}
 _IMPORT = {
     "requestBody": {
         "required": True,
@@ -30,14 +32,8 @@ _IMPORT = {
                 "schema": {
                     "description": "A list page of messages, a bare list of them, or an export.",
                     "anyOf": [
-                        {"type": "array", "minItems": 1, "items": {"type": "object"}},
-                        {
-                            "type": "object",
-                            "required": ["data"],
-                            "properties": {
-                                "data": {"type": "array", "minItems": 1, "items": {"type": "object"}}
-                            },
-                        },
+                        _MESSAGE_LIST,
+                        {"type": "object", "required": ["data"], "properties": {"data": _MESSAGE_LIST}},
                     ],
                 }
             }
@@ -47,7 +43,7 @@ _IMPORT = {
 
 
 class ThreadExport(BaseModel):
-    """A thread with everything that was said."""
+    """A thread with all its messages and tool calls."""
 
     object: Literal["thread.export"]
     thread: Thread
@@ -58,7 +54,7 @@ class ThreadExport(BaseModel):
 
 
 class ThreadImport(BaseModel):
-    """The thread that was made of a transcript."""
+    """The result of an import."""
 
     object: Literal["thread.import"]
     thread: Thread
@@ -67,36 +63,25 @@ class ThreadImport(BaseModel):
 
 
 @router.post(
-    "",
-    summary="Create a thread",
-    response_model=Thread,
-    responses=errors(404, 429, 502, 504),
-    openapi_extra=TAKES_KEY,
+    "", summary="Create a thread", response_model=Thread, responses=errors(404), openapi_extra=TAKES_KEY
 )
 async def create_thread(request: Request, body: ThreadCreate | None = None) -> Response:
     scope, threads = await current_scope(request), request.state.client.threads
     return await Once.of(request, scope).answer(lambda: threads.create(scope, body or ThreadCreate()))
 
 
-@router.get(
-    "/{thread_id}", summary="Read a thread", response_model=Thread, responses=errors(404, 429, 502, 504)
-)
+@router.get("/{thread_id}", summary="Read a thread", response_model=Thread, responses=errors(404))
 async def get_thread(thread_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.threads.get(scope, thread_id))
 
 
-@router.post(
-    "/{thread_id}", summary="Change a thread", response_model=Thread, responses=errors(404, 429, 502, 504)
-)
+@router.post("/{thread_id}", summary="Change a thread", response_model=Thread, responses=errors(404))
 async def update_thread(thread_id: str, body: ThreadUpdate, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.threads.update(scope, thread_id, body))
 
 
 @router.delete(
-    "/{thread_id}",
-    summary="Delete a thread and its messages",
-    response_model=Deleted,
-    responses=errors(404, 429, 502, 504),
+    "/{thread_id}", summary="Delete a thread and its messages", response_model=Deleted, responses=errors(404)
 )
 async def delete_thread(thread_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.threads.delete(scope, thread_id))
@@ -106,7 +91,7 @@ async def delete_thread(thread_id: str, client: ClientDep, scope: ScopeDep) -> R
     "/{thread_id}/export",
     summary="Export a thread",
     response_model=ThreadExport,
-    responses=errors(404, 429, 502, 504) | {200: {"content": {"text/markdown": {}}}},
+    responses=errors(404) | {200: {"content": {"text/markdown": {}}}},
 )
 async def export_thread(
     thread_id: str,
@@ -129,7 +114,6 @@ async def export_thread(
     "/import",
     summary="Make a thread of an exported one",
     response_model=ThreadImport,
-    responses=errors(413, 429, 502, 504),
     openapi_extra=_IMPORT,
     max_body_size=_MAX_IMPORT_BYTES,
 )

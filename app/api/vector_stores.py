@@ -1,4 +1,4 @@
-"""The assistant's own vector store: what an admin panel needs."""
+"""The assistant's own vector store, for an admin panel."""
 
 from typing import Annotated, Literal
 
@@ -10,17 +10,18 @@ from app.api.responses import answer, errors
 from app.models.common import Deleted
 from app.models.files import StoreFile, StoreFileCreate, StoreFilePage, VectorStore
 
-router = APIRouter(prefix="/vector_stores/{vector_store_id}", tags=["vector stores"])
-_ERRORS = errors(403, 404, 429, 502, 504)
+router = APIRouter(
+    prefix="/vector_stores/{vector_store_id}", tags=["vector stores"], responses=errors(404, 502, 504)
+)
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 
 
-@router.get("", summary="Read the assistant's vector store", response_model=VectorStore, responses=_ERRORS)
+@router.get("", summary="Read the assistant's vector store", response_model=VectorStore)
 async def get_vector_store(vector_store_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.knowledge.get(scope, vector_store_id))
 
 
-@router.get("/files", summary="List its files", response_model=StoreFilePage, responses=_ERRORS)
+@router.get("/files", summary="List its files", response_model=StoreFilePage)
 async def list_vector_store_files(
     vector_store_id: str,
     client: ClientDep,
@@ -36,25 +37,21 @@ async def list_vector_store_files(
     return answer(scope, await client.knowledge.list_files(scope, vector_store_id, query))
 
 
-@router.post(
-    "/files", summary="Put an uploaded file in (API keys only)", response_model=StoreFile, responses=_ERRORS
-)
+@router.post("/files", summary="Put an uploaded file in (API keys only)", response_model=StoreFile)
 async def add_vector_store_file(
     vector_store_id: str, body: StoreFileCreate, client: ClientDep, scope: ScopeDep
 ) -> Response:
     return answer(scope, await client.knowledge.add_file(scope, vector_store_id, body))
 
 
-@router.get("/files/{file_id}", summary="Read one of its files", response_model=StoreFile, responses=_ERRORS)
+@router.get("/files/{file_id}", summary="Read one of its files", response_model=StoreFile)
 async def get_vector_store_file(
     vector_store_id: str, file_id: str, client: ClientDep, scope: ScopeDep
 ) -> Response:
     return answer(scope, await client.knowledge.get_file(scope, vector_store_id, file_id))
 
 
-@router.delete(
-    "/files/{file_id}", summary="Take a file out (API keys only)", response_model=Deleted, responses=_ERRORS
-)
+@router.delete("/files/{file_id}", summary="Take a file out (API keys only)", response_model=Deleted)
 async def remove_vector_store_file(
     vector_store_id: str, file_id: str, client: ClientDep, scope: ScopeDep
 ) -> Response:

@@ -1,8 +1,8 @@
-"""The one assistant: built from settings or from an exported Assistants API object, sent with every call."""
+"""The assistant, from settings or from an exported Assistants API object; sent with every response."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,9 +16,9 @@ DEFAULT_MODEL = "gpt-6-luna"
 DEFAULT_INSTRUCTIONS = (
     "You are a helpful assistant. Answer in the language of the question, briefly and to the point."
 )
+# 2026-01-01: clients expect a date, and a configuration has none.
 _CREATED_AT = 1_767_225_600
-"""2026-01-01: clients want an integer, and a configuration has no birthday of its own."""
-
+# Run fields that override the assistant, and the response parameters that they become.
 OVERRIDES = {
     "model": "model",
     "instructions": "instructions",
@@ -31,7 +31,6 @@ OVERRIDES = {
     "response_format": "text",
     "reasoning_effort": "reasoning",
 }
-"""Run fields that override the assistant, and the response parameter that each becomes."""
 
 
 class AssistantFile(BaseModel):
@@ -56,7 +55,7 @@ class AssistantFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """The assistant in Assistants form, with its translation to response parameters."""
+    """The assistant in Assistants form; `response_params` translates it."""
 
     id: str
     name: str
@@ -74,40 +73,30 @@ class Assistant:
     max_output_tokens: int | None = None
 
     def object(self, *, reveals_instructions: bool, model: str | None = None) -> Json:
-        """Return the Assistant of the public wire, every key; `model` names what really answers."""
-        return {
-            "id": self.id,
-            "object": "assistant",
-            "created_at": self.created_at,
-            "name": self.name,
-            "description": self.description,
-            "model": model or self.model,
-            "instructions": self.instructions if reveals_instructions else None,
-            "tools": self.tools,
-            "tool_resources": self.tool_resources,
-            "metadata": self.metadata,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "response_format": self.response_format,
-            "reasoning_effort": self.reasoning_effort,
-        }
+        """Return the public Assistant, with every key; `model` is the name that really answers."""
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        del found["max_output_tokens"]  # a setting of this service
+        found |= {"object": "assistant", "model": model or self.model}
+        return found if reveals_instructions else found | {"instructions": None}
 
     def response_params(self, overrides: Mapping[str, Any], tool_resources: Json | None = None) -> Json:
-        """Return a response's parameters: the assistant's own, then a run's `overrides` in Assistants form.
+        """Return a response's parameters: the assistant's, with a run's `overrides` in Assistants form.
 
-        `tool_resources` are the thread's; they come on top of the assistant's. Unset values are left out,
+        `tool_resources` are the thread's, and are added to the assistant's. Unset values are left out,
         because newer models refuse parameters that they do not know.
         """
         resources = merged_resources(self.tool_resources, tool_resources or {})
-        own = {
+        chosen = {
+            "model": self.model,
+            "instructions": self.instructions,
             "temperature": self.temperature,
             "top_p": self.top_p,
             "reasoning_effort": self.reasoning_effort,
             "response_format": None if self.response_format == "auto" else self.response_format,
             "max_completion_tokens": self.max_output_tokens,
             "tools": self.tools or None,
+            **overrides,
         }
-        chosen = {"model": self.model, "instructions": self.instructions, **own, **overrides}
         if self.max_output_tokens and chosen.get("max_completion_tokens"):
             chosen["max_completion_tokens"] = min(chosen["max_completion_tokens"], self.max_output_tokens)
         params: Json = {}
@@ -140,7 +129,7 @@ def _translated(name: str, value: Any, resources: Json) -> Any:
 
 
 def load_assistant(settings: Settings) -> Assistant:
-    """Build the assistant; a setting wins over the file. Raises a one-line `ValueError` for a bad file."""
+    """Build the assistant; settings win over the file. Raises `ValueError`, in one line, for a bad file."""
     read = _read_file(settings) if settings.assistant_file else AssistantFile()
     return Assistant(
         id=settings.assistant_id or read.id or DEFAULT_ID,

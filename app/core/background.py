@@ -1,8 +1,7 @@
-"""Tasks that outlive their request: finishing what a client left behind."""
+"""Tasks that outlive their request."""
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
@@ -12,20 +11,21 @@ T = TypeVar("T")
 
 
 class BackgroundTasks:
-    """Keeps tasks alive, logs their failures, and waits for them at shutdown."""
+    """Runs tasks, logs their failures, and waits for them at shutdown."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Run `work` beside the request."""
+        """Start `work`, independent of the request."""
         task = asyncio.create_task(work)
+        # The event loop keeps weak references only.
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
     async def drain(self, timeout_seconds: float) -> None:
-        """Wait for all tasks, then cancel what is left."""
+        """Wait for all tasks, then cancel those that are left."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout_seconds)
             for task in late:
@@ -36,13 +36,6 @@ class BackgroundTasks:
         self._tasks.discard(task)
         if not task.cancelled() and (failure := task.exception()) is not None:
             _log.error("background_task_failed", error=type(failure).__name__)
-
-
-async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
-    """Return when the event is set or the time is over."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):
-            await event.wait()
 
 
 async def stop_task(task: "asyncio.Task[None]") -> None:

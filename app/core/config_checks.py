@@ -1,7 +1,7 @@
-"""What single fields cannot say: settings that contradict each other, each in one line with its remedy.
+"""Checks of settings that contradict each other.
 
-Every check raises `ValueError` for the first contradiction that it finds. The settings are handed over one by
-one, so that `Settings` can call the checks without a circle of imports.
+Each check raises `ValueError` for the first contradiction, in one line that says what to do. Checks take
+single values, because `Settings` calls them: taking `Settings` would make a circle of imports.
 """
 
 import ipaddress
@@ -24,12 +24,9 @@ ApiKeys = Mapping[str, SecretStr | list[SecretStr]]
 
 
 def check_upstream(
-    openai_key: SecretStr | None,
-    openai_url: str | None,
-    azure_key: SecretStr | None,
-    azure_url: str | None,
+    openai_key: SecretStr | None, openai_url: str | None, azure_key: SecretStr | None, azure_url: str | None
 ) -> None:
-    """Refuse two upstreams, half of one, and addresses that are no URL."""
+    """Refuse two upstreams, an incomplete one, and malformed URLs."""
     if azure_url and (openai_key or openai_url):
         raise ValueError(
             "AZURE_OPENAI_ENDPOINT and OPENAI_API_KEY or OPENAI_BASE_URL are set: keep one upstream"
@@ -40,11 +37,12 @@ def check_upstream(
         if url and not is_http_url(url):
             raise ValueError(f"{name} must be an http(s) URL")
     if azure_url or openai_url or openai_key:
+        # It raises for a proxy that does not speak HTTP, which the first call would find too late.
         environment_proxy(azure_url or openai_url or OPENAI_BASE_URL)
 
 
 def check_local_model(path: Path | None) -> None:
-    """Refuse a local responder without its model."""
+    """Refuse the local responder without a model file."""
     if path is None:
         raise ValueError("EMBEDDED_RESPONDER=local needs LOCAL_MODEL_PATH; ./run.sh local sets both")
     if not path.is_file():
@@ -52,7 +50,7 @@ def check_local_model(path: Path | None) -> None:
 
 
 def check_callers(auth_mode: str, secret_keys: Iterable[SecretStr], api_keys: ApiKeys) -> None:
-    """Refuse keys that could not protect anything, and a mode without the keys that it needs."""
+    """Refuse weak or malformed keys, and a mode without the keys that it needs."""
     secrets = [key.get_secret_value() for key in secret_keys]
     if any(len(secret) < _MIN_SECRET_CHARS for secret in secrets):
         raise ValueError(
@@ -77,6 +75,7 @@ def _check_api_key(name: str, keys: Iterable[SecretStr]) -> None:
         raise ValueError(f"API_KEYS: {name!r} has an empty key")
     if any(text.startswith("sha256:") and not _DIGEST.match(text) for text in texts):
         raise ValueError(f"API_KEYS: {name!r}: after sha256: come 64 hex digits")
+    # The prefix decides whether a credential is read as a session or as a key.
     if any(text.startswith(SESSION_PREFIX) for text in texts):
         raise ValueError(f"API_KEYS: {name!r}: keys must not begin with {SESSION_PREFIX}, as sessions do")
 
@@ -88,13 +87,14 @@ def check_jwt(
     audience: str | None,
     algorithms: Iterable[str] | None,
 ) -> None:
-    """Refuse an identity provider whose tokens could not be told from others'."""
+    """Refuse an incomplete identity provider, and algorithms that do not go with its keys."""
     if bool(jwks_url) == bool(secret):
         raise ValueError("AUTH_MODE=jwt needs JWT_JWKS_URL or JWT_SECRET, and not both")
     if not issuer or not audience:
         raise ValueError("AUTH_MODE=jwt needs JWT_ISSUER and JWT_AUDIENCE, or foreign tokens would be let in")
     if secret and len(secret.get_secret_value()) < _MIN_SECRET_CHARS:
         raise ValueError("JWT_SECRET needs at least 32 characters")
+    # With HS… and a public key as the secret, anybody could sign tokens.
     if any(name.startswith("HS") != (secret is not None) for name in algorithms or []):
         raise ValueError("JWT_ALGORITHMS: HS… goes with JWT_SECRET, every other one with JWT_JWKS_URL")
     if jwks_url:
@@ -104,7 +104,7 @@ def check_jwt(
 
 
 def check_anonymous(host: str, *, is_allowed: bool) -> None:
-    """Refuse to serve strangers from other machines, unless that is meant."""
+    """Refuse anonymous callers from other machines, unless they are explicitly allowed."""
     if not is_loopback(host) and not is_allowed:
         raise ValueError(
             "AUTH_MODE=none serves strangers on HOST: set AUTH_MODE=api_key, or ALLOW_ANONYMOUS=true"
@@ -114,7 +114,7 @@ def check_anonymous(host: str, *, is_allowed: bool) -> None:
 def check_network(
     cors_origins: Iterable[str], trusted_proxies: Iterable[str], trusted_hosts: Iterable[str], storage: str
 ) -> None:
-    """Refuse origins, networks, hosts and a storage that cannot be meant."""
+    """Refuse malformed origins, networks, host names and storage URLs."""
     for origin in cors_origins:
         try:
             checked_origin(origin)
@@ -135,7 +135,7 @@ def check_network(
 
 
 def check_playground_sessions(host: str, auth_mode: str, api_keys: ApiKeys) -> None:
-    """Refuse sessions for everybody where others than the developer could take one."""
+    """Refuse sessions without a credential unless only this machine can reach the service."""
     if not is_loopback(host):
         raise ValueError(
             "PLAYGROUND_SESSIONS=true opens the service to strangers on HOST: keep it to 127.0.0.1"

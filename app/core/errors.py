@@ -1,19 +1,7 @@
-"""The one error family. An exception is its contract: status, type, code, and a message for the client.
+"""All errors that clients are told about; `app/core/upstream/errors.py` adds those of the upstream.
 
-    ServiceError
-    ├── BadRequestError (400) ── OverrideForbiddenError (403)
-    ├── UnauthorizedError (401)   ├── ForbiddenError (403)
-    ├── NotFoundError (404)       ├── ConflictError (409)
-    ├── GoneError (410)           ├── TooLargeError (413)
-    ├── IdempotencyError (422)    ├── RateLimitedError (429)
-    ├── OverloadedError (503)     ├── ShuttingDownError (503)
-    ├── IdentityProviderError (503)
-    ├── ClientGoneError (499)     ├── MethodNotAllowedError (405)
-    ├── RangeError (416)
-    └── UpstreamError             what the upstream did, see `app/core/upstream/errors.py`
-
-Messages are written here or by the raiser, never copied from the upstream: its texts name keys, organisations
-and URLs.
+A class fixes the status, the type and the usual code. Messages are written here or where the error is raised,
+and never copied from the upstream, whose texts name keys, organisations and URLs.
 """
 
 from collections.abc import Mapping
@@ -21,14 +9,10 @@ from typing import Any, ClassVar
 
 
 class ServiceError(Exception):
-    """A failure that the client is told about.
+    """An error that is sent to the client.
 
-    Args:
-        message: one or two sentences: what is wrong and what to do about it.
-        param: the name of the offending field, where there is one.
-        code: overrides the class's code.
-        headers: response headers, such as `Retry-After`.
-
+    `message` says in a sentence or two what is wrong and what to do about it, `param` names the field, `code`
+    replaces the class's code, and `headers` are response headers such as `Retry-After`.
     """
 
     status_code: ClassVar[int] = 500
@@ -59,7 +43,7 @@ class ServiceError(Exception):
 
 
 class BadRequestError(ServiceError):
-    """The request cannot be understood or carried out as it stands."""
+    """The request is not valid."""
 
     status_code = 400
     type = "invalid_request_error"
@@ -67,20 +51,19 @@ class BadRequestError(ServiceError):
 
 
 class UnauthorizedError(ServiceError):
-    """No credential, or one that is not valid (any more)."""
+    """The credential is missing or not valid."""
 
     status_code = 401
     type = "authentication_error"
     code = "invalid_api_key"
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(
-            message, code=code, headers={"www-authenticate": "Bearer", "x-should-retry": "false"}
-        )
+        headers = {"www-authenticate": "Bearer", "x-should-retry": "false"}
+        super().__init__(message, code=code, headers=headers)
 
 
 class ForbiddenError(ServiceError):
-    """The credential is valid and does not reach this far."""
+    """The credential is valid but does not allow this."""
 
     status_code = 403
     type = "permission_error"
@@ -88,13 +71,13 @@ class ForbiddenError(ServiceError):
 
 
 class OverrideForbiddenError(ForbiddenError):
-    """The operator keeps this field of the assistant for himself."""
+    """The operator does not let callers change this field of the assistant."""
 
     code = "override_not_allowed"
 
 
 class NotFoundError(ServiceError):
-    """Unknown, deleted, forged or foreign: the client cannot tell which."""
+    """The object is unknown, deleted, or another caller's; the client cannot tell which."""
 
     status_code = 404
     type = "invalid_request_error"
@@ -102,7 +85,7 @@ class NotFoundError(ServiceError):
 
 
 class MethodNotAllowedError(ServiceError):
-    """The route exists and not with this method."""
+    """The path exists, but not with this method."""
 
     status_code = 405
     type = "invalid_request_error"
@@ -110,7 +93,7 @@ class MethodNotAllowedError(ServiceError):
 
 
 class ConflictError(ServiceError):
-    """Somebody else is at it; the same request may succeed later."""
+    """Another request is using the object; the same request may succeed later."""
 
     status_code = 409
     type = "conflict_error"
@@ -118,7 +101,7 @@ class ConflictError(ServiceError):
 
 
 class GoneError(ServiceError):
-    """It existed and cannot come back."""
+    """The object existed, and is gone for good."""
 
     status_code = 410
     type = "invalid_request_error"
@@ -134,7 +117,7 @@ class TooLargeError(ServiceError):
 
 
 class RangeError(ServiceError):
-    """The part of a file that is asked for does not exist."""
+    """The requested range of a file does not exist."""
 
     status_code = 416
     type = "invalid_request_error"
@@ -146,7 +129,7 @@ class RangeError(ServiceError):
 
 
 class IdempotencyError(ServiceError):
-    """An idempotency key came back with another body."""
+    """An idempotency key was used again with another body."""
 
     status_code = 422
     type = "idempotency_error"
@@ -162,18 +145,18 @@ class RateLimitedError(ServiceError):
 
 
 class OverloadedError(ServiceError):
-    """No room for more work right now."""
+    """The service cannot take more work now."""
 
     status_code = 503
-    type = "server_error"
     code = "overloaded"
 
     def __init__(self, message: str = "The service is at its capacity. Retry in a second.") -> None:
+        # SDKs wait for as long as the header says before they try again.
         super().__init__(message, headers={"retry-after": "1"})
 
 
 class ShuttingDownError(OverloadedError):
-    """This replica drains; another one answers."""
+    """This replica is shutting down; another one will answer."""
 
     code = "shutting_down"
 
@@ -182,7 +165,7 @@ class ShuttingDownError(OverloadedError):
 
 
 class IdentityProviderError(ServiceError):
-    """Tokens cannot be verified, because the identity provider's keys cannot be had."""
+    """Tokens cannot be verified, because the identity provider's keys cannot be fetched."""
 
     status_code = 503
     code = "identity_provider_unreachable"
@@ -192,7 +175,7 @@ class IdentityProviderError(ServiceError):
 
 
 class ClientGoneError(ServiceError):
-    """Nobody reads the answer any more; the status is nginx's, for the log."""
+    """The client has disconnected; nginx uses the same status in its logs."""
 
     status_code = 499
     type = "invalid_request_error"
@@ -203,19 +186,16 @@ class ClientGoneError(ServiceError):
 
 
 def not_found(what: str, *, param: str | None = None) -> NotFoundError:
-    """Return the one answer for an id that is unknown, deleted, forged or foreign; the id is not echoed.
+    """Return the error for an id that is unknown, deleted, forged or another caller's.
 
-    `param` names the field that held the id, `{what}_id` unless given.
+    `param` names the field that held the id, `{what}_id` by default.
     """
-    return NotFoundError(
-        f"No {what} found with this id.",
-        param=param or f"{what}_id",
-        code=f"{what.replace(' ', '_')}_not_found",
-    )
+    code = f"{what.replace(' ', '_')}_not_found"
+    return NotFoundError(f"No {what} found with this id.", param=param or f"{what}_id", code=code)
 
 
 def body_too_large() -> TooLargeError:
-    """Build the answer for a body over `MAX_BODY_BYTES`."""
+    """Return the error for a body over `MAX_BODY_BYTES`."""
     return TooLargeError(
         "The body is over the limit (MAX_BODY_BYTES). Send less, or upload a file.", param="body"
     )

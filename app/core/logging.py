@@ -1,9 +1,9 @@
-"""Logs: structlog, JSON lines unless a terminal reads them, never any content.
+"""Logs: structlog writes JSON lines, or text on a terminal, and never any content of requests.
 
-Our lines are rendered by structlog and written to standard error, as its documentation recommends for speed:
-https://www.structlog.org/en/stable/performance.html. The standard library's handlers take what libraries
-log; with `LOG_FILE` they take our lines too, as they know how to rotate a file. Both ways give the same form.
-Events name what happened, in snake case.
+structlog renders our own lines and writes them to standard error, as its documentation recommends for speed:
+https://www.structlog.org/en/stable/performance.html. Lines of libraries go through the standard library's
+handlers in the same format. With `LOG_FILE` our own lines go there too, as these handlers can rotate a file.
+Events are named after what happened, in snake case.
 """
 
 import json
@@ -24,17 +24,13 @@ from structlog.typing import EventDict, Processor
 from app.core.config import Settings
 from app.core.telemetry import add_trace_id, is_wanted
 
-HANDLER_NAME = "soloist"
-"""Tells our handlers from those of a host program or a test."""
-
+HANDLER_NAME = "soloist"  # tells our handlers from those of a host program or a test
 _BACKUPS = 5
 _OWN_LOGGERS = ("app", "soloist", "access")
 
+# The fields of the running request's access line; None outside of requests.
 REQUEST_LOG: ContextVar[dict[str, Any] | None] = ContextVar("request_log", default=None)
-"""The fields of the running request's access line; None outside of requests."""
-
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The running request's id, which every line written meanwhile carries."""
 
 
 def note(**fields: Any) -> None:
@@ -60,11 +56,10 @@ def configure_logging(settings: Settings) -> None:
     ]
     handlers = [_formatted(logging.StreamHandler(sys.stderr), common, render)]
     if settings.log_file:
-        handlers.append(
-            _formatted(_rotating(settings.log_file, settings.log_file_max_bytes), common, _as_json)
-        )
+        file = _rotating(settings.log_file, settings.log_file_max_bytes)
+        handlers.append(_formatted(file, common, _as_json))
     _replace_handlers(handlers)
-    # Libraries log addresses, bodies and database rows at lower levels, so only our own loggers have them.
+    # At lower levels libraries log addresses, bodies and database rows, so those are for our own loggers.
     logging.getLogger().setLevel(max(level, logging.WARNING))
     for name in _OWN_LOGGERS:
         logging.getLogger(name).setLevel(level)
@@ -72,13 +67,13 @@ def configure_logging(settings: Settings) -> None:
         processors=[*common, ProcessorFormatter.wrap_for_formatter if settings.log_file else render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory() if settings.log_file else _StandardError,
-        # A logger that writes often is bound once where it is used; others follow a new configuration.
+        # Tests configure logging again and again; the access logger, which writes often, is bound once.
         cache_logger_on_first_use=False,
     )
 
 
 class _StandardError(structlog.WriteLogger):
-    """Writes lines to standard error; a full disk or a closed terminal costs lines, not requests."""
+    """Writes lines to standard error; a full disk or a closed terminal loses lines but fails no request."""
 
     def __init__(self, *_name: str) -> None:
         super().__init__(sys.stderr)
@@ -98,7 +93,7 @@ def _add_request_id(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 
 def _name_failure(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """Put an exception's class in place of its traceback, whose text may quote content."""
+    """Replace an exception's traceback, which may quote content, by its class."""
     exc_info = event.pop("exc_info", None)
     event.pop("stack_info", None)
     if exc_info and exc_info[0]:
@@ -111,7 +106,7 @@ def _as_json(_logger: Any, _method: str, event: EventDict) -> str:
     try:
         text = orjson.dumps(event, default=str).decode()
     except orjson.JSONEncodeError:
-        # Half a surrogate pair or a huge number: never a reason to fail a request.
+        # Half a surrogate pair, or a huge number: no reason to fail a request.
         text = json.dumps(event, default=str)
     return _on_one_line(text)
 
@@ -124,19 +119,15 @@ def _as_text(_logger: Any, _method: str, event: EventDict) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    """Escape what ends lines or moves cursors, U+2028 too, so that no value can forge a line."""
+    """Escape line ends (U+2028 too) and control characters, so that no value can forge a line."""
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    """Return a character as JSON escapes it, and DEL, which JSON does not escape, alike."""
-    return json.dumps(char)[1:-1].replace("\x7f", "\\u007f")
+    escaped = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    return escaped.replace("\x7f", "\\u007f")  # DEL, which JSON does not escape
 
 
 def _formatted(handler: logging.Handler, common: Iterable[Processor], render: Processor) -> logging.Handler:
-    """Let a handler render records of libraries and of structlog alike."""
+    """Make a handler render the records of libraries and of structlog in the same format."""
     handler.setFormatter(
         ProcessorFormatter(
             foreign_pre_chain=[*common, structlog.stdlib.add_logger_name, _name_failure],
@@ -157,7 +148,7 @@ def _rotating(file: Path, max_bytes: int) -> logging.Handler:
 
 
 def _replace_handlers(handlers: Iterable[logging.Handler]) -> None:
-    """Put our handlers in place of those of an earlier configuration."""
+    """Replace the handlers of an earlier configuration."""
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if handler.name == HANDLER_NAME]:
         root.removeHandler(old)

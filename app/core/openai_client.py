@@ -90,7 +90,7 @@ class OpenAIClient:
             params,
             unsupported,
         )
-        self.resume = ResumeService(responses, self.runs, self.creator, metrics, deadline_seconds=deadline)
+        self.resume = ResumeService(responses, lookup, self.creator, metrics, deadline_seconds=deadline)
         self.transcripts = Transcripts(
             conversations, self._metadata, self.messages, self.files, assistant, settings
         )
@@ -98,6 +98,7 @@ class OpenAIClient:
 
     async def aclose(self, grace_seconds: float) -> None:
         """Finish background work, for at most `grace_seconds`, and close the upstream."""
+        # Background tasks use the metadata and the upstream, so they end first.
         await self.background.drain(grace_seconds)
         await self._metadata.drain()
         await self._upstream.aclose()

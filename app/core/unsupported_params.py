@@ -5,12 +5,12 @@ from app.core.config import Settings
 from app.core.errors import BadRequestError
 from app.models.common import RequestModel
 
+# Unsupported fields with a value that describes what this service does anyway.
 _EQUIVALENTS = {"truncation_strategy": {"type": "auto"}}
-"""Values of unsupported fields that mean what happens anyway."""
 
 
 class UnsupportedParams:
-    """Deals with them as `UNSUPPORTED_PARAMS` says."""
+    """Names or refuses them, as `UNSUPPORTED_PARAMS` says."""
 
     def __init__(self, settings: Settings) -> None:
         self._is_strict = settings.unsupported_params == "strict"
@@ -22,7 +22,7 @@ class UnsupportedParams:
         """
         names = [name for name in body.unknown_fields() if not _is_equivalent(name, body)]
         if scope.caller.kind == "api_key" and not prefix and "user" in names:
-            names.remove("user")  # heeded already, see `current_scope`
+            names.remove("user")  # `current_scope` has used it
         if not names:
             return
         named = [prefix + name for name in names]

@@ -1,4 +1,4 @@
-"""The local side: which files a folder holds, and their hashes."""
+"""The local side: the files of a folder, and their hashes."""
 
 import asyncio
 import hashlib
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _READ_BYTES = 256 * 1024
-MAX_PATH_CHARS = 512
-"""Longest value of an attribute upstream."""
+MAX_PATH_CHARS = 512  # the upstream's limit on the value of an attribute
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file of the folder; `path` is relative, with slashes, and names it upstream."""
+    """A file of the folder; `path` is relative, with slashes, and identifies the file upstream."""
 
     path: str
     source: Path
@@ -21,9 +20,10 @@ class LocalFile:
 
 
 def scan(folder: Path) -> tuple[list[LocalFile], list[str]]:
-    """Return the folder's files by path, and which were left out: empty ones, and links that lead outside.
+    """Return the folder's files in the order of their paths, and the paths that are left out.
 
-    Hidden files and folders do not count at all. Raises `OSError` where the folder cannot be read.
+    Left out are empty files, too long paths, and links that lead outside. Hidden files and folders are
+    skipped. Raises `OSError` if the folder cannot be read.
     """
     root = folder.resolve(strict=True)
     found, left_out = [], []
@@ -57,7 +57,7 @@ def _sha256(source: Path) -> str:
 
 
 async def chunks_of(file: LocalFile) -> AsyncIterator[bytes]:
-    """Yield a file's content piece by piece."""
+    """Yield a file's content in pieces of 256 KiB."""
     stream = await asyncio.to_thread(file.source.open, "rb")
     try:
         while chunk := await asyncio.to_thread(stream.read, _READ_BYTES):

@@ -1,4 +1,4 @@
-"""What the command shows while it works: a bar on a terminal, lines elsewhere."""
+"""Progress of the command: a bar on a terminal, lines elsewhere."""
 
 from typing import TextIO
 
@@ -10,12 +10,12 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 def described(step: Step) -> str:
-    """Return one line for a step that is planned or done."""
+    """Return a line for a planned or finished step."""
     return f"{_MARKS[step.kind]} {_printable(step.path)}"
 
 
 class Progress:
-    """Shows how far a number of steps has come."""
+    """Shows how many of the steps are done."""
 
     def __init__(self, total: int, out: TextIO) -> None:
         self._total = total
@@ -24,7 +24,7 @@ class Progress:
         self._is_terminal = out.isatty()
 
     def report(self, step: Step, failure: str | None) -> None:
-        """Show that one more step is done."""
+        """Show that a step is done, or why it failed."""
         self._done += 1
         if failure is not None:
             self._line(f"! {_printable(step.path)}: {failure}")
@@ -34,7 +34,7 @@ class Progress:
             self._draw(step)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._is_terminal:
             self._out.write(_CLEAR_LINE)
             self._out.flush()
@@ -51,5 +51,5 @@ class Progress:
 
 
 def _printable(path: str) -> str:
-    """Return a path that cannot steer a terminal."""
+    """Return a path without control characters, which could steer a terminal."""
     return "".join(char if char.isprintable() else "�" for char in path)

@@ -1,4 +1,4 @@
-"""The upstream side: the files of one vector store, with where they come from in their attributes."""
+"""The upstream side: the files of one vector store; their attributes hold path and hash."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,7 +22,7 @@ _READY_SECONDS = 900.0
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file in the store that this command has put there."""
+    """A file that this command has put into the store."""
 
     file_id: str
     path: str
@@ -32,27 +32,24 @@ class StoredFile:
 
 
 class RemoteStore:
-    """One vector store; failures are `UpstreamError`s."""
+    """One vector store; methods raise `UpstreamError`."""
 
     def __init__(self, upstream: Upstream, store_id: str) -> None:
         self._upstream = upstream
         self.store_id = store_id
 
     async def files(self) -> list[StoredFile]:
-        """Return the store's files that carry a path and a hash; others are somebody else's."""
+        """Return the store's files with a path and a hash; the others are not from this command."""
         path = f"/vector_stores/{self.store_id}/files"
         return [found async for raw in pages(self._upstream, path) if (found := _stored(raw))]
 
     async def add(self, file: LocalFile, sha256: str) -> StoredFile:
         """Upload a file, put it into the store and wait until it can be searched."""
         filename = file.source.name
+        fields, kind = {"purpose": "assistants"}, media_type_of(filename)
         uploaded = await _patiently(
             lambda: self._upstream.upload(
-                "/files",
-                fields={"purpose": "assistants"},
-                filename=filename,
-                content_type=media_type_of(filename),
-                chunks=chunks_of(file),
+                "/files", fields=fields, filename=filename, content_type=kind, chunks=chunks_of(file)
             )
         )
         file_id = str(parsed(uploaded)["id"])
@@ -61,12 +58,13 @@ class RemoteStore:
         try:
             await _patiently(lambda: self._upstream.request("POST", path, body=body))
         except BaseException:
+            # No later run would find a file that is in no store.
             await self._delete(f"/files/{file_id}")
             raise
         return await self.ready(file_id)
 
     async def ready(self, file_id: str) -> StoredFile:
-        """Wait until the upstream has read a file, one way or the other."""
+        """Wait until the upstream has processed a file or failed to, for fifteen minutes at most."""
         deadline = asyncio.get_running_loop().time() + _READY_SECONDS
         pause = 0.1
         while True:
@@ -80,7 +78,7 @@ class RemoteStore:
             pause = min(pause * 2, 3.0)
 
     async def remove(self, stored: StoredFile) -> None:
-        """Take a file out of the store and delete it; one that is gone already is no failure."""
+        """Remove a file from the store and delete it; it may be gone already."""
         await self._delete(f"/vector_stores/{self.store_id}/files/{stored.file_id}")
         await self._delete(f"/files/{stored.file_id}")
 
@@ -92,7 +90,7 @@ class RemoteStore:
 
 
 async def find_store(upstream: Upstream, assistant_id: str) -> str | None:
-    """Return the store that this command made for the assistant before, if there is one."""
+    """Return the id of the store that an earlier run made for the assistant, or None."""
     async for raw in pages(upstream, "/vector_stores"):
         if (raw.get("metadata") or {}).get(_ASSISTANT) == assistant_id:
             return str(raw["id"])
@@ -120,7 +118,7 @@ async def pages(upstream: Upstream, path: str) -> AsyncIterator[Json]:
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat what the upstream had no time for; only what surely did not start is repeated."""
+    """Await a call, and repeat it while the upstream is busy or away, unless it may have taken effect."""
     for attempt in range(_TRIES - 1):
         try:
             return await call()

@@ -1,12 +1,11 @@
-"""What has to be done so that a store holds what a folder holds, and doing it.
+"""Plans and takes the steps after which a store holds what a folder holds.
 
-The store's own attributes are the only memory, so that a run that was killed is taken up where it stopped: a
-file counts as there once its path and hash are, and an old version goes only after the new one can be
-searched.
+The store's attributes are the only memory, so that the next run continues a run that was killed: a file is
+there once its path and hash are, and its old version is removed only after the new one can be searched.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,16 +16,15 @@ from app.knowledge.folder import LocalFile, sha256_of
 from app.knowledge.remote import RemoteStore, StoredFile
 
 AT_ONCE = 4
+# With these codes the upstream refuses the content itself, so a second try is useless.
 _HOPELESS = frozenset({"unsupported_file", "invalid_file"})
-"""Why the upstream refuses a file for what it is; the same content will not do better."""
-
 Kind = Literal["add", "change", "remove", "wait", "reject"]
 Report = Callable[["Step", str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do for one path; `old` are versions that go after it."""
+    """One step for one path; the versions in `old` are removed after it."""
 
     kind: Kind
     path: str
@@ -38,22 +36,22 @@ class Step:
 
 @dataclass(slots=True)
 class Outcome:
-    """How many files met which fate."""
+    """The numbers of steps taken by kind, and of unchanged files, and the paths that failed."""
 
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
     unchanged: int = 0
+    done: Counter[str] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """Return one line for people."""
-        counts = f"{self.added} added, {self.changed} changed, {self.removed} removed"
-        return f"{counts}, {self.unchanged} unchanged, {len(self.failed)} failed"
+        """Return one line for a person."""
+        done = self.done
+        counts = f"{done['add']} added, {done['change']} changed, {done['remove']} removed"
+        unchanged = self.unchanged + done["wait"]
+        return f"{counts}, {unchanged} unchanged, {len(self.failed)} failed"
 
 
 async def plan(files: Sequence[LocalFile], stored: Sequence[StoredFile]) -> tuple[list[Step], int]:
-    """Return the steps to take, removals last, and how many files are in step already."""
+    """Return the steps to take, removals last, and the number of unchanged files."""
     versions: dict[str, list[StoredFile]] = defaultdict(list)
     for each in stored:
         versions[each.path].append(each)
@@ -82,9 +80,9 @@ def _step(file: LocalFile, sha256: str, versions: list[StoredFile]) -> Step | No
 
 
 async def carry_out(steps: Sequence[Step], unchanged: int, store: RemoteStore, report: Report) -> Outcome:
-    """Take the steps, a few at a time; a file that fails does not stop the others.
+    """Take the steps, four at a time; a file that fails does not stop the others.
 
-    `report` is told of every step that is done, with the reason where it failed. Raises `UpstreamAuthError`.
+    Calls `report` after each step, with the reason if it failed. Raises `UpstreamAuthError`.
     """
     outcome = Outcome(unchanged=unchanged)
     gate = asyncio.Semaphore(AT_ONCE)
@@ -97,7 +95,10 @@ async def carry_out(steps: Sequence[Step], unchanged: int, store: RemoteStore, r
                 raise
             except (ServiceError, OSError) as exc:
                 failure = exc.message if isinstance(exc, ServiceError) else "The file cannot be read."
-        _count(outcome, step, failure)
+        if failure is None:
+            outcome.done[step.kind] += 1
+        else:
+            outcome.failed.append(step.path)
         report(step, failure)
 
     hopeless: list[BaseException] = []
@@ -107,13 +108,14 @@ async def carry_out(steps: Sequence[Step], unchanged: int, store: RemoteStore, r
                 tasks.create_task(take(step))
     except* UpstreamAuthError as group:
         hopeless = list(group.exceptions)
+    # One error is enough, as each step fails for the same reason.
     if hopeless:
         raise hopeless[0]
     return outcome
 
 
 async def _take(step: Step, store: RemoteStore) -> str | None:
-    """Take one step; returns why the upstream cannot search the file, if it cannot."""
+    """Take one step; return the reason if the upstream cannot search the file, else None."""
     now = step.present
     if step.kind in {"add", "change"} and step.file is not None:
         now = await store.add(step.file, step.sha256)
@@ -124,16 +126,3 @@ async def _take(step: Step, store: RemoteStore) -> str | None:
     for old in step.old:
         await store.remove(old)
     return None
-
-
-def _count(outcome: Outcome, step: Step, failure: str | None) -> None:
-    if failure is not None:
-        outcome.failed.append(step.path)
-    elif step.kind == "add":
-        outcome.added += 1
-    elif step.kind == "change":
-        outcome.changed += 1
-    elif step.kind == "remove":
-        outcome.removed += 1
-    else:
-        outcome.unchanged += 1

@@ -1,1 +1,1 @@
-"""The public wire as Pydantic schemas."""
+"""Schemas of the public API."""

@@ -1,7 +1,7 @@
-"""What all schemas share."""
+"""Parts that the schemas share."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 import orjson
 from pydantic import (
@@ -15,9 +15,9 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+T = TypeVar("T")
+# The upstream takes sixteen; three are for this service.
 MAX_METADATA_KEYS = 13
-"""The upstream takes sixteen; three are ours."""
-
 _PRIVATE_PREFIX = "soloist_"
 _RATE_LIMIT = re.compile(r"[1-9][0-9]{0,8}/([1-9][0-9]{0,4} ?)?(second|minute|hour|day)s?\Z")
 
@@ -40,8 +40,6 @@ def _check_rate_limit(text: str) -> str:
 
 
 RateLimit = Annotated[str, AfterValidator(_check_rate_limit)]
-"""How often something may be done, such as `60/minute`."""
-
 Metadata = Annotated[
     dict[str, str],
     AfterValidator(_check_metadata),
@@ -53,7 +51,7 @@ Metadata = Annotated[
 
 
 class RequestModel(BaseModel):
-    """A request body. Fields it does not know are kept, to be named in `x-ignored-params` or refused."""
+    """A request body. Unknown fields are kept: services name them in `x-ignored-params` or refuse them."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -71,7 +69,7 @@ class RequestModel(BaseModel):
 
 
 def example(**body: Any) -> ConfigDict:
-    """Return the config of a request body that the OpenAPI document shows like this, not with every field."""
+    """Return a config with an example for the OpenAPI document, whose own would show every field."""
     return ConfigDict(json_schema_extra={"examples": [body]})
 
 
@@ -91,7 +89,7 @@ class ErrorBody(BaseModel):
 
 
 class Deleted(BaseModel):
-    """Says that an object is gone."""
+    """The answer to a deletion."""
 
     id: str
     object: str
@@ -106,28 +104,27 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class PageModel(BaseModel):
-    """One page of a list; ask on with `after=last_id` while `has_more`."""
+class PageModel(BaseModel, Generic[T]):
+    """One page of a list; while `has_more`, `after=last_id` gets the next one."""
 
     object: Literal["list"]
     first_id: str | None
     last_id: str | None
     has_more: bool
-
-
-JsonObject = dict[str, Any]
+    data: list[T]
 
 
 def _is_json(value: object) -> bool:
-    """Tell whether the upstream can be sent a value, which is nested some levels deeper there."""
+    """Return whether a value can be sent upstream, where it is nested up to eight levels deeper."""
     try:
+        # orjson refuses more than 254 levels, and the wrapping lists leave room for ours.
         orjson.dumps([[[[[[[[value]]]]]]]])
     except orjson.JSONEncodeError:
         return False
     return True
 
 
-def _not_json(title: str, data: JsonObject) -> ValidationError:
+def _not_json(title: str, data: dict[str, Any]) -> ValidationError:
     reason = PydanticCustomError(
         "not_json",
         "it holds half a surrogate pair, an integer beyond 64 bits, or more than 200 levels; leave that out",

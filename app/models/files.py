@@ -21,10 +21,8 @@ class File(BaseModel):
     status_details: str | None
 
 
-class FilePage(PageModel):
+class FilePage(PageModel[File]):
     """A page of files."""
-
-    data: list[File]
 
 
 class VectorStore(BaseModel):
@@ -65,7 +63,5 @@ class StoreFile(BaseModel):
     chunking_strategy: dict[str, Any] | None
 
 
-class StoreFilePage(PageModel):
+class StoreFilePage(PageModel[StoreFile]):
     """A page of files in a vector store."""
-
-    data: list[StoreFile]

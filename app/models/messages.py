@@ -96,7 +96,5 @@ class Message(BaseModel):
     incomplete_details: dict[str, Any] | None
 
 
-class MessagePage(PageModel):
+class MessagePage(PageModel[Message]):
     """A page of messages."""
-
-    data: list[Message]

@@ -24,7 +24,7 @@ OnDisconnect = Annotated[
     Literal["cancel", "finish", "detach"] | None,
     Field(
         description="What happens to the run when the client goes away: it is stopped, read to its end, or "
-        "goes on in the background.",
+        "goes on in the background."
     ),
 ]
 
@@ -162,10 +162,8 @@ class Run(BaseModel):
     reasoning_effort: str | None
 
 
-class RunPage(PageModel):
+class RunPage(PageModel[Run]):
     """A page of runs."""
-
-    data: list[Run]
 
 
 class RunStep(BaseModel):
@@ -189,7 +187,5 @@ class RunStep(BaseModel):
     metadata: dict[str, str]
 
 
-class RunStepPage(PageModel):
+class RunStepPage(PageModel[RunStep]):
     """A page of run steps."""
-
-    data: list[RunStep]

@@ -7,14 +7,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from app.models.common import RateLimit
 from app.utils.hosts import checked_origin
 
+# Lets secret scanners find leaked tokens.
 SESSION_PREFIX = "ss_"
-"""What every session token begins with, so that leaked ones can be found."""
-
 Origin = Annotated[str, AfterValidator(checked_origin), Field(max_length=200)]
 
 
 class SessionCreate(BaseModel):
-    """What a page may do, for whom, and how long; a field that would restrict nothing is refused."""
+    """A session's user, life and restrictions; unknown fields are refused, as they would restrict nothing."""
 
     model_config = ConfigDict(extra="forbid")
 

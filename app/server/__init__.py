@@ -1,1 +1,1 @@
-"""uvicorn as the service runs it, what opens and closes with the process, and the commands of main.py."""
+"""The uvicorn server, the lifespan, and the commands of main.py."""

@@ -1,4 +1,4 @@
-"""What opens with the process and closes with it, in reverse order."""
+"""The lifespan: opens what requests share, and closes it in reverse order."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,12 +9,12 @@ from fastapi import FastAPI
 
 from app.api.dependencies import State
 from app.api.open_streams import StreamRegistry
-from app.core.assistant import Assistant, load_assistant
+from app.core.assistant import load_assistant
 from app.core.background import stop_task
 from app.core.config import VERSION, Settings
 from app.core.limits.idempotency import Idempotency
 from app.core.limits.rate_limit import RateLimits
-from app.core.limits.shared_redis import SharedRedis, opened_redis
+from app.core.limits.shared_redis import opened_redis
 from app.core.observability.health import Health, ModelWatch
 from app.core.observability.metrics import Metrics
 from app.core.observability.run_metrics import RunMetrics, load_prices
@@ -23,7 +23,6 @@ from app.core.openai_client import OpenAIClient
 from app.core.security.authenticator import Authenticator, warn_of_open_doors
 from app.core.telemetry import Tracing
 from app.core.upstream.factory import model_name, open_upstream, opened_target
-from app.core.upstream.target import UpstreamTarget
 
 _log = structlog.get_logger("soloist")
 
@@ -31,11 +30,12 @@ _log = structlog.get_logger("soloist")
 def lifespan_of(
     settings: Settings, metrics: Metrics
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
-    """Return the app's lifespan; raises `ValueError` for an assistant or a price list that cannot be read."""
+    """Return the app's lifespan; raises `ValueError` if the assistant or the prices cannot be read."""
     assistant, prices = load_assistant(settings), load_prices(settings.prices_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        # Everything closes in reverse order, so what others need is opened before them.
         async with AsyncExitStack() as stack:
             target = await stack.enter_async_context(opened_target(settings))
             tracing = Tracing(target.kind, target.base_url)
@@ -47,11 +47,14 @@ def lifespan_of(
             await stack.enter_async_context(client.held_runs.listening())
             authenticator = Authenticator(settings)
             stack.push_async_callback(authenticator.aclose)
-            health = _health(settings, target, upstream, assistant, redis)
-            metrics.describe(upstream=target.kind, model=health.model)
+            model = model_name(settings, assistant.model)
+            watch = ModelWatch(model, warn_days=settings.model_shutdown_warn_days)
+            responder = settings.embedded_responder if target.kind == "embedded" else None
+            health = Health(upstream, target, watch, responder, redis)
+            metrics.describe(upstream=target.kind, model=model)
             metrics.watch(registry, health)
-            for watch in (metrics.watch_event_loop(), health.watch()):
-                stack.push_async_callback(stop_task, asyncio.create_task(watch))
+            for watching in (metrics.watch_event_loop(), health.watch()):
+                stack.push_async_callback(stop_task, asyncio.create_task(watching))
             warn_of_open_doors(settings)
             _log.info("started", version=VERSION, upstream=health.describe(), assistant=assistant.id)
             yield State(
@@ -69,7 +72,7 @@ def lifespan_of(
 
 
 def _open_registry(stack: AsyncExitStack, settings: Settings, client: OpenAIClient) -> StreamRegistry:
-    """Return the registry of streams; at the end the client closes once the streams are drained."""
+    """Return the registry of streams; at the end the client has the rest of the grace period to close."""
     registry = StreamRegistry(
         max_streams=settings.max_streams,
         max_per_holder=settings.max_streams_per_owner,
@@ -81,16 +84,3 @@ def _open_registry(stack: AsyncExitStack, settings: Settings, client: OpenAIClie
     stack.push_async_callback(lambda: client.aclose(registry.grace_left(grace)))
     stack.push_async_callback(stop_task, asyncio.create_task(registry.run()))
     return registry
-
-
-def _health(
-    settings: Settings,
-    target: UpstreamTarget,
-    upstream: MeasuredUpstream,
-    assistant: Assistant,
-    redis: SharedRedis | None,
-) -> Health:
-    responder = settings.embedded_responder if target.kind == "embedded" else None
-    name = model_name(settings, assistant.model)
-    watch = ModelWatch(name, warn_days=settings.model_shutdown_warn_days)
-    return Health(upstream, target, watch, responder, redis)

@@ -1,4 +1,4 @@
-"""Settings that cannot work stop a command at its start, with a line each on standard error."""
+"""Report settings that cannot work, and exit."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _BAD_SETTINGS = 2
 
 @contextmanager
 def settings_errors_told() -> Iterator[None]:
-    """Tell of `ValidationError`s and `ValueError`s of the block in a line each, and exit with status 2."""
+    """Write the block's `ValidationError` or `ValueError` to standard error, and exit with status 2."""
     try:
         yield
     except ValidationError as exc:
@@ -27,7 +27,7 @@ def settings_errors_told() -> Iterator[None]:
 
 
 class ProcessCount(BaseSettings):
-    """What asks a server for several processes: refused, as this one would serve with one and say nothing."""
+    """Variables that ask other servers for several processes; refused, as they have no effect here."""
 
     model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 

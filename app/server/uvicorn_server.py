@@ -1,4 +1,4 @@
-"""uvicorn as this service runs it: one process, whose open streams finish before it ends."""
+"""uvicorn with this service's settings: one process, which lets open streams finish before it ends."""
 
 import gc
 import signal
@@ -16,16 +16,15 @@ if sys.platform != "win32":
     import resource
 
 _log = structlog.get_logger("soloist")
-_INTERRUPTED = 130
-"""The exit status that shells give to what Ctrl+C ended."""
+_INTERRUPTED = 130  # what shells report for a program that Ctrl+C ended
+# New objects that start a garbage collection; a few open requests hold more than Python's default of 700.
 _COLLECT_AFTER_OBJECTS = 10_000
-"""Young objects that start a collection of cycles; Python's 700 are alive in a few open requests."""
 _FILES_A_STREAM = 2
 _OTHER_FILES = 1_000
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with streams drained before connections are closed."""
+    """Drains streams before it closes connections."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(_config(app, settings))
@@ -33,27 +32,25 @@ class Server(uvicorn.Server):
         self._grace_seconds = settings.shutdown_grace_seconds
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Open everything, then exempt what stays for good from the collector of cycles.
-
-        Looking through all loaded modules took a sixth of the CPU time and stopped every stream for 0.15 s.
-        """
+        """Start, then exempt the loaded modules from garbage collection."""
         await super().startup(sockets)
         _log.info("listening", url=f"http://{self.config.host}:{self.config.port}")
+        # Scanning all modules took a sixth of the CPU time and stopped every stream for 0.15 s.
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER_OBJECTS)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Let open streams finish within the grace period, then close."""
+        """Let open streams finish within the grace period, then shut down."""
         await self._app.state.registry.drain(self._grace_seconds)
         await super().shutdown(sockets)
 
 
 def serve(app: FastAPI, settings: Settings) -> int:
-    """Serve until a signal comes; returns the exit status."""
+    """Serve until a signal comes, and return the exit status."""
     raise_file_limit(settings.max_streams)
     server = Server(app, settings)
-    # A terminal that closes ends the process in order, unless `nohup` started it.
+    # A closed terminal shuts the process down in order, unless `nohup` started it.
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, server.handle_exit)
     try:
@@ -64,13 +61,11 @@ def serve(app: FastAPI, settings: Settings) -> int:
 
 
 def raise_file_limit(max_streams: int) -> None:
-    """Take as many open files as so many streams need, and say so where the system allows fewer.
-
-    Shells hand on a limit of 1,024 for the sake of old programs, and a higher one that a process may take.
-    """
+    """Raise the limit on open files to what `max_streams` need; logs a line if the system allows fewer."""
     if sys.platform == "win32":
         return
     wanted = max_streams * _FILES_A_STREAM + _OTHER_FILES
+    # Shells pass on a soft limit of 1,024 for old programs; each process may raise it to the hard limit.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
@@ -89,19 +84,19 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         http="httptools",
-        # No route takes one; without this line a library that happens to be installed would.
+        # No route takes a WebSocket; by default uvicorn would with any library that is installed.
         ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
         date_header=False,
-        # Addresses in headers are believed from TRUSTED_PROXIES only: app/core/security/credentials.py.
+        # app/core/security/credentials.py reads these headers, and trusts only TRUSTED_PROXIES.
         proxy_headers=False,
         lifespan="on",
-        # Named, or uvicorn would read WEB_CONCURRENCY.
+        # Without it, uvicorn reads WEB_CONCURRENCY.
         workers=1,
         # Longer than proxies keep idle connections (60 s), so that no request crosses a close.
         timeout_keep_alive=75,
-        # Answers had their time before, see Server.shutdown: what is left now only has to be flushed.
+        # Server.shutdown has waited for answers before; what is left only has to be flushed.
         timeout_graceful_shutdown=1,
     )

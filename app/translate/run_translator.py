@@ -35,7 +35,8 @@ _DELTAS = {
     "response.code_interpreter_call_code.delta",
 }
 _STATES = {"response.created", "response.queued", "response.in_progress"}
-_ITEMS = {"response.output_item.added", "response.output_item.done", "response.output_text.annotation.added"}
+_DONE = "response.output_item.done"
+_ITEMS = {"response.output_item.added", _DONE, "response.output_text.annotation.added"}
 _KNOWN = {name.encode(): name for name in TERMINAL | _DELTAS | _STATES | _ITEMS | {"error"}}
 
 
@@ -57,6 +58,8 @@ class RunTranslator:
         self._is_announced = False
         self._is_running = False
         self._items = StepBuilder(context)
+        self._waiting: list[tuple[str, UpstreamEvent]] = []
+        """Events of items that have to wait until another one has ended."""
         self.response: Json | None = None
         """The latest state of the response that the upstream sent."""
         self.last_sequence: int | None = None
@@ -134,16 +137,13 @@ class RunTranslator:
             kind == TEXT_DELTA
             and self._is_running
             and (message := self._items.open_messages.get(event.output_index))
+            and (place := message.places.get(event.content_index)) is not None
         ):
-            message.texts.setdefault(event.content_index, []).append(event.delta)
-            return [TextDelta(message.message_id, event.content_index, event.delta)]
-        if kind in _DELTAS:
-            return [
-                *self._ensure_running(),
-                *self._items.grow(kind, event.output_index, event.content_index, event.item_id, event.delta),
-            ]
-        if kind in _ITEMS:
-            return [*self._ensure_running(), *self._item_event(kind, event)]
+            delta = event.delta or ""
+            message.texts[place].append(delta)
+            return [TextDelta(message.message_id, place, delta)]
+        if kind in _DELTAS or kind in _ITEMS:
+            return [*self._ensure_running(), *self._in_order(kind, event)]
         if kind == "error":
             return self._error()
         response = response_of(event)
@@ -158,15 +158,28 @@ class RunTranslator:
         is_whole = response.get("status") in {"completed", "incomplete"}
         return [*announced, *(self._rest(response) if is_whole else []), *self._end(response, None)]
 
+    def _in_order(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
+        """Tell of one item at a time: what comes of another one waits until the open message has ended."""
+        if self._items.is_busy_with_another(event.output_index):
+            self._waiting.append((kind, event))
+            return []
+        events = self._item_event(kind, event)
+        if kind == _DONE and self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for later in waiting:
+                events += self._in_order(*later)
+        return events
+
     def _item_event(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
+        index, part, item_id = event.output_index, event.content_index, event.item_id or ""
+        if kind in _DELTAS:
+            return self._items.grow(kind, index, part, item_id, event.delta or "")
         if kind == "response.output_text.annotation.added":
-            return self._items.annotate(
-                event.output_index, event.content_index, event.item_id, event.annotation or {}
-            )
+            return self._items.annotate(index, part, item_id, event.annotation or {})
         item = item_of(event)
         if kind == "response.output_item.added":
-            return self._items.start(event.output_index, item, self._run("in_progress"))
-        return self._items.end(event.output_index, item, self._run("in_progress"))
+            return self._items.start(index, item, self._run("in_progress"))
+        return self._items.end(index, item, self._run("in_progress"))
 
     def _announce(self, response: Json) -> list[DomainEvent]:
         self.response = response
@@ -179,6 +192,7 @@ class RunTranslator:
 
     def _rest(self, response: Json) -> list[DomainEvent]:
         """Return the events that are still missing for the items of a complete response."""
+        self._waiting.clear()
         events: list[DomainEvent] = []
         for number, item in enumerate(response.get("output") or []):
             index = self._items.index_of(item, number)
@@ -193,7 +207,8 @@ class RunTranslator:
         return [RunInProgress(self._run("in_progress"))]
 
     def _end(self, response: Json, status: str | None) -> list[DomainEvent]:
-        whole = response if response.get("output") else {**response, "output": self._items.finished()}
+        output = self._items.with_told_ids(response.get("output") or [])
+        whole = {**response, "output": output or self._items.finished()}
         self.response = whole
         status = status or self._ended_as or run_status(whole)
         run = run_object(whole, self._context, status=status)

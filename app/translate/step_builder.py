@@ -29,25 +29,42 @@ _REFUSAL = "response.refusal.delta"
 class OpenMessage:
     """A message that still receives text."""
 
-    __slots__ = ("annotation_counts", "annotations_seen", "item_id", "message_id", "texts")
+    __slots__ = ("annotation_counts", "annotations_seen", "item_id", "message_id", "places", "texts")
 
     def __init__(self, item_id: str, message_id: str) -> None:
         self.item_id = item_id
         self.message_id = message_id
-        self.texts: dict[int, list[str]] = {}
+        self.places: dict[int, int] = {}
+        """Where the upstream's content indices are told: some upstreams begin at 1, or leave numbers out."""
+        self.texts: list[list[str]] = []
+        """The pieces of each part's text, by place."""
         self.annotation_counts: dict[int, int] = {}
         self.annotations_seen: dict[int, int] = {}
 
-    def rest(self, part: int, text: str) -> str:
-        """Return what the complete `text` of a content part adds to the deltas so far."""
-        told = "".join(self.texts.get(part, ()))
+    def place_of(self, content_index: int) -> int:
+        """Return where a part is told; a new one gets the next place."""
+        if content_index not in self.places:
+            self.places[content_index] = len(self.texts)
+            self.texts.append([])
+        return self.places[content_index]
+
+    def match(self, text: str, taken: set[int]) -> int:
+        """Return the place of the part whose text `text` completes, but none `taken`; else a new place."""
+        for place, pieces in enumerate(self.texts):
+            if place not in taken and text.startswith("".join(pieces)):
+                return place
+        self.texts.append([])
+        return len(self.texts) - 1
+
+    def rest(self, place: int, text: str) -> str:
+        """Return what `text`, the whole of a content part, has beyond what is known of it."""
+        told = "".join(self.texts[place])
         return text[len(told) :] if text.startswith(told) else ""
 
     def item(self, status: str) -> Json:
         """Return the message so far in the upstream's form."""
         content = [
-            {"type": "output_text", "text": "".join(parts), "annotations": []}
-            for _, parts in sorted(self.texts.items())
+            {"type": "output_text", "text": "".join(pieces), "annotations": []} for pieces in self.texts
         ]
         return {
             "type": "message",
@@ -102,6 +119,10 @@ class StepBuilder:
         """Return whether the item at an output index is complete."""
         return index in self._finished
 
+    def is_busy_with_another(self, index: int) -> bool:
+        """Tell whether a message is open at another output index: messages are told one after the other."""
+        return bool(self.open_messages) and index not in self.open_messages
+
     def index_of(self, item: Json, index: int) -> int:
         """Return the output index at which an item was streamed, or `index` if it was not.
 
@@ -110,6 +131,15 @@ class StepBuilder:
         told = {found.get("id"): at for at, found in self._finished.items()}
         told |= {message.item_id: at for at, message in self.open_messages.items()}
         return told.get(item.get("id"), index) if item.get("id") else index
+
+    def with_told_ids(self, output: list[Json]) -> list[Json]:
+        """Return a final list of items under the ids that they were told with: some upstreams change ids."""
+        named = []
+        for number, item in enumerate(output):
+            told = self._finished.get(self.index_of(item, number), item)
+            is_same = told.get("type") == item.get("type") and told.get("id")
+            named.append({**item, "id": told["id"]} if is_same else item)
+        return named
 
     def start(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
         """Handle the start of an item."""
@@ -127,9 +157,8 @@ class StepBuilder:
             message = self.open_messages.get(index)
             started = [] if message else self._start_message(index, item_id)
             message = message or self.open_messages[index]
-            message.texts.setdefault(part, []).append(delta)
-            event = TextDelta(message.message_id, part, delta, "refusal" if kind == _REFUSAL else "text")
-            return [*started, event] if started else [event]
+            place = message.place_of(part)
+            return [*started, self._say(message, place, delta, is_refusal=kind == _REFUSAL)]
         return self._grow_call(index, delta)
 
     def catch_up(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
@@ -138,30 +167,40 @@ class StepBuilder:
         events = [] if is_open else self.start(index, item, run)
         return [*events, *self.end(index, item, run)]
 
-    def _catch_up_text(self, index: int, part: int, content: Json) -> list[DomainEvent]:
-        message = self.open_messages[index]
-        kind = _REFUSAL if content.get("type") == "refusal" else _TEXT
-        rest = message.rest(part, str(content.get("text") or content.get("refusal") or ""))
-        events = self.grow(kind, index, part, "", rest) if rest else []
-        for upstream in (content.get("annotations") or [])[message.annotations_seen.get(part, 0) :]:
-            events += self.annotate(index, part, "", upstream)
+    def _say(self, message: OpenMessage, place: int, text: str, *, is_refusal: bool) -> DomainEvent:
+        message.texts[place].append(text)
+        return TextDelta(message.message_id, place, text, "refusal" if is_refusal else "text")
+
+    def _catch_up_texts(self, message: OpenMessage, parts: list[Json]) -> list[DomainEvent]:
+        """Tell what is left of a whole message's parts, each of which is known by its text."""
+        events: list[DomainEvent] = []
+        taken: set[int] = set()
+        for content in parts:
+            is_refusal = content.get("type") == "refusal"
+            text = str(content.get("refusal" if is_refusal else "text") or "")
+            place = message.match(text, taken)
+            taken.add(place)
+            if rest := message.rest(place, text):
+                events.append(self._say(message, place, rest, is_refusal=is_refusal))
+            for upstream in (content.get("annotations") or [])[message.annotations_seen.get(place, 0) :]:
+                events += self._cite(message, place, upstream)
         return events
 
     def annotate(self, index: int, part: int, item_id: str, upstream: Json) -> list[DomainEvent]:
         """Handle an annotation of a message's text."""
         started = [] if index in self.open_messages else self._start_message(index, item_id)
         message = self.open_messages[index]
-        message.annotations_seen[part] = message.annotations_seen.get(part, 0) + 1
-        text = "".join(message.texts.get(part, ()))
-        annotation = annotation_object(upstream, text, self._context.ids)
+        return [*started, *self._cite(message, message.place_of(part), upstream)]
+
+    def _cite(self, message: OpenMessage, place: int, upstream: Json) -> list[DomainEvent]:
+        message.annotations_seen[place] = message.annotations_seen.get(place, 0) + 1
+        annotation = annotation_object(upstream, "".join(message.texts[place]), self._context.ids)
         if annotation is None:
-            return started
-        number = message.annotation_counts.get(part, 0)
-        message.annotation_counts[part] = number + 1
-        added = AnnotationAdded(
-            message.message_id, part, number, annotation, source_object(annotation, upstream)
-        )
-        return [*started, added]
+            return []
+        number = message.annotation_counts.get(place, 0)
+        message.annotation_counts[place] = number + 1
+        source = source_object(annotation, upstream)
+        return [AnnotationAdded(message.message_id, place, number, annotation, source)]
 
     def end(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
         """Handle the end of an item."""
@@ -170,8 +209,10 @@ class StepBuilder:
         kind = item.get("type")
         if kind == "message":
             events = [] if index in self.open_messages else self._start_message(index, str(item.get("id")))
-            for part, content in enumerate(item.get("content") or []):
-                events += self._catch_up_text(index, part, content)
+            message = self.open_messages[index]
+            # An upstream may name it otherwise now: clients know its first id.
+            self._finished[index] = item = {**item, "id": message.item_id}
+            events += self._catch_up_texts(message, item.get("content") or [])
             return [*events, *self._end_message(index, item)]
         if kind in _CALL_KINDS:
             return self._end_call(index, item, _CALL_KINDS[kind])

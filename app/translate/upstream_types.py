@@ -4,7 +4,7 @@ Only the needed fields are parsed, into flat structs: to build the SDK's event m
 much as all other work on a token. Items of unknown kinds pass unchecked. Source: OpenAI's Responses API.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -27,8 +27,8 @@ class UpstreamEvent(msgspec.Struct):
     sequence_number: int | None = None
     output_index: int = 0
     content_index: int = 0
-    item_id: str = ""
-    delta: str = ""
+    item_id: str | None = None
+    delta: str | None = None
     annotation: dict[str, Any] | None = None
     item: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
@@ -94,21 +94,28 @@ class BadShapeError(ValueError):
     """An upstream object does not have the types that its API describes."""
 
 
+_Tokens = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+"""Some upstreams count tokens in floats."""
+
+_Moment = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+"""Unix time in seconds; no later year than 5138."""
+
+
 class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: _Tokens | None = None
+    output_tokens: _Tokens | None = None
 
 
 class _Response(msgspec.Struct):
     id: str
-    created_at: int | float | None = None
+    created_at: _Moment | None = None
     output: list[dict[str, Any]] | None = None
     usage: _Usage | None = None
 
 
 class _Conversation(msgspec.Struct):
     id: str
-    created_at: int | float | None = None
+    created_at: _Moment | None = None
 
 
 class _Part(msgspec.Struct):

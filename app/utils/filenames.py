@@ -1,4 +1,4 @@
-"""File names that strangers send: made harmless to store, and to hand out again."""
+"""File names from clients: checks, media types, and safe headers for downloads."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -10,43 +10,37 @@ MAX_FILENAME_CHARS = 255
 OCTETS = "application/octet-stream"
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 
+# Media types by extension, as the tables of hosts differ.
 MEDIA_TYPES: Mapping[str, str] = {
-    ".c": "text/plain",
-    ".cpp": "text/plain",
-    ".cs": "text/plain",
+    **dict.fromkeys(
+        (".c", ".cpp", ".cs", ".go", ".java", ".log", ".php", ".rb", ".ts", ".txt"), "text/plain"
+    ),
     ".css": "text/css",
     ".csv": "text/csv",
     ".doc": "application/msword",
     ".docx": _OFFICE + "wordprocessingml.document",
     ".gif": "image/gif",
-    ".go": "text/plain",
     ".html": "text/html",
-    ".java": "text/plain",
     ".jpeg": "image/jpeg",
     ".jpg": "image/jpeg",
     ".js": "text/javascript",
     ".json": "application/json",
     ".jsonl": "application/jsonl",
-    ".log": "text/plain",
     ".md": "text/markdown",
     ".mp3": "audio/mpeg",
     ".mp4": "video/mp4",
     ".odt": "application/vnd.oasis.opendocument.text",
     ".pdf": "application/pdf",
-    ".php": "text/plain",
     ".pkl": OCTETS,
     ".png": "image/png",
     ".pptx": _OFFICE + "presentationml.presentation",
     ".py": "text/x-python",
-    ".rb": "text/plain",
     ".rtf": "application/rtf",
     ".sh": "application/x-sh",
     ".svg": "image/svg+xml",
     ".tar": "application/x-tar",
     ".tex": "text/x-tex",
-    ".ts": "text/plain",
     ".tsv": "text/tab-separated-values",
-    ".txt": "text/plain",
     ".wav": "audio/wav",
     ".webp": "image/webp",
     ".xlsx": _OFFICE + "spreadsheetml.sheet",
@@ -55,22 +49,18 @@ MEDIA_TYPES: Mapping[str, str] = {
     ".yml": "application/yaml",
     ".zip": "application/zip",
 }
-"""Media types by extension; fixed here, as the tables of hosts differ."""
-
+# Models can look at these, and browsers show them without running anything.
 IMAGE_EXTENSIONS = frozenset({".gif", ".jpeg", ".jpg", ".png", ".webp"})
-"""What models look at, and what browsers show without running anything."""
-
+# A browser may run or load these as part of a page, so files are never served under these types.
 _ACTIVE = frozenset({"text/html", "text/javascript", "text/css", "image/svg+xml", "application/xml"})
-"""What a browser may run or load as part of a page; never handed out under its own type."""
-
+# They make a name look like another one, such as `annexe.exe` like `annexxe.ex`.
 _BIDI_CONTROLS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They make a name read as another one, such as `annexe.exe` as `annexxe.ex`."""
 
 
 def safe_filename(raw: str) -> str:
-    """Return the last component of a name or path; raises `ValueError`, in words for the sender."""
+    """Return the last component of a name or path; raises `ValueError` with a message for the sender."""
     name = unicodedata.normalize("NFC", raw).replace("\\", "/").rpartition("/")[2].strip()
-    # A form has no way to carry a quote that all of its readers understand.
+    # Readers of forms do not agree on how a quote is escaped.
     name = name.replace('"', "'")
     if name in {"", ".", ".."}:
         raise ValueError("the file has no name")
@@ -87,19 +77,19 @@ def extension_of(filename: str) -> str:
 
 
 def media_type_of(filename: str) -> str:
-    """Return the media type that a name's extension stands for."""
+    """Return the media type of a name's extension."""
     return MEDIA_TYPES.get(extension_of(filename), OCTETS)
 
 
 def is_image(filename: str) -> bool:
-    """Tell whether a model can look at the file as an image."""
+    """Return whether models can see the file as an image."""
     return extension_of(filename) in IMAGE_EXTENSIONS
 
 
 def download_headers(filename: str) -> dict[str, str]:
-    """Return headers under which a browser can neither run the file nor take it for something else.
+    """Return headers that keep browsers from running the file or guessing another type.
 
-    Only raster images are shown in place. Source of the two names: RFC 6266, section 4.3.
+    Only raster images are shown inline. RFC 6266, section 4.3, asks for both forms of the name.
     """
     media_type = media_type_of(filename)
     if media_type in _ACTIVE:

@@ -1,4 +1,4 @@
-"""Names and addresses of machines, and the origins of web pages."""
+"""Host names, addresses, URLs, origins and proxies."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -6,7 +6,7 @@ from urllib.request import getproxies, proxy_bypass
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach `host`."""
+    """Return whether only this machine can reach `host`."""
     if host == "localhost":
         return True
     try:
@@ -16,21 +16,16 @@ def is_loopback(host: str) -> bool:
 
 
 def checked_origin(origin: str) -> str:
-    """Return an exact origin; raises `ValueError` for anything that no browser would send as one."""
+    """Return an origin as it is; raises `ValueError` for one that no browser would send."""
     parts = urlsplit(origin)
-    exact = f"{parts.scheme}://{parts.netloc}"
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or "@" in parts.netloc
-        or origin != exact.lower()
-    ):
+    exact = f"{parts.scheme}://{parts.netloc}".lower()
+    if not is_http_url(origin) or "@" in parts.netloc or origin != exact:
         raise ValueError(f"{origin[:100]!r} is no origin; write https://example.com without a path")
     return origin
 
 
 def is_http_url(url: str) -> bool:
-    """Tell whether an HTTP client could ask this URL."""
+    """Return whether a URL is complete and has the scheme http or https."""
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -39,7 +34,7 @@ def is_http_url(url: str) -> bool:
 
 
 def environment_proxy(url: str) -> str | None:
-    """Return the proxy that the environment names for a URL; None for a loopback host.
+    """Return the proxy that the environment sets for a URL; None for a loopback host.
 
     Raises `ValueError` for a proxy that does not speak HTTP.
     """

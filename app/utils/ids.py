@@ -1,8 +1,8 @@
-"""Ids: the one module that looks inside them.
+"""Ids: the only module that looks inside them.
 
-Clients see the Assistants prefixes, the upstream has its own; both share the suffix. With secrets set, every
-id that leaves carries a signature over (kind, owner, suffix), so that a foreign or forged id is told apart
-without any upstream call and without a table.
+Clients see ids with the Assistants prefixes, the upstream has its own prefixes, and both share the suffix.
+With `SECRET_KEYS`, every id carries a signature over kind, owner and suffix, so that a foreign or forged id
+is recognised without an upstream call and without a table.
 """
 
 import hmac
@@ -13,29 +13,25 @@ from functools import lru_cache
 
 _SUFFIX = re.compile(r"[A-Za-z0-9~][A-Za-z0-9_.\-~]{0,159}\Z")
 _HEX_TIME = re.compile(r"[0-9a-f]{8}")
-_SIGNATURE_CHARS = 30
-"""Hexadecimal digits: 120 bits."""
-
+_SIGNATURE_CHARS = 30  # hexadecimal digits: 120 bits
+# Marks a suffix that is a whole upstream id, for upstreams with other prefixes than OpenAI's.
 _FOREIGN = "~"
-"""Marks a suffix that is a whole upstream id, for upstreams with other prefixes than OpenAI's."""
-
+# 2024-01-01: the Responses API is younger, so an earlier number is not a time.
 _EARLIEST = 1_704_067_200
-"""2024-01-01: OpenAI's Responses are younger than that, so an earlier reading is no time."""
-
 _DAY_SECONDS = 86_400
+# OpenAI's newer ids begin with the same characters in a response and in its items.
 _ENTROPY_CHARS = 16
-"""OpenAI's newer ids share these leading characters between a response and the items it made."""
 
 
 class BadIdError(ValueError):
-    """The id is malformed, forged, or belongs to somebody else; callers answer as for an unknown one."""
+    """The id is malformed, forged or another owner's; services answer as for an unknown one."""
 
 
 def created_at_of(upstream_id: str, *, now: float | None = None) -> int | None:
-    """Read the unix time, in seconds, that OpenAI writes into its ids; None where the id holds none.
+    """Return the unix time, in seconds, that OpenAI writes into its ids, or None.
 
-    Undocumented upstream: both known layouts (time first, or after 16 + 2 hex digits) are tried, and a
-    reading counts only when it lies between 2024 and tomorrow.
+    OpenAI does not document it. Both known layouts are tried (time first, or after 16 + 2 hex digits), and
+    the time counts only if it lies between 2024 and tomorrow.
     """
     latest = (now if now is not None else time.time()) + _DAY_SECONDS
     for moment in _times_in(upstream_id):
@@ -46,25 +42,23 @@ def created_at_of(upstream_id: str, *, now: float | None = None) -> int | None:
 
 @lru_cache(maxsize=4_096)
 def _times_in(upstream_id: str) -> tuple[int, ...]:
-    """Return what an id may hold as a time; pages read the same ids again and again."""
+    """Return the numbers in an id that may be times; cached, as pages show the same ids again and again."""
     suffix = upstream_id.partition("_")[2] or upstream_id
     found = (_HEX_TIME.match(suffix, start) for start in (_ENTROPY_CHARS + 2, 0))
     return tuple(int(match.group(), 16) for match in found if match)
 
 
 def origin_of(upstream_id: str) -> str | None:
-    """Return the leading digits that a response and the items it made share; None for an id without them."""
+    """Return the leading digits that a response shares with its items, or None."""
     origin = upstream_id.partition("_")[2][: _ENTROPY_CHARS + 2]
     return origin if len(origin) == _ENTROPY_CHARS + 2 and origin.endswith("00") else None
 
 
 class IdCodec:
-    """Turns upstream ids into what one owner sees, and back; every way back raises `BadIdError`.
+    """Translates upstream ids into those of one owner, and back; the way back raises `BadIdError`.
 
-    Args:
-        keys: secrets of at least 32 characters; the first signs, all verify; none means unsigned ids.
-        owner: who the ids belong to; part of the signature, never of the id.
-
+    The first of `keys` signs, all verify; without keys, ids are not signed. `owner` is part of the signature
+    but not of the id.
     """
 
     __slots__ = ("_keys", "_owner")
@@ -74,46 +68,46 @@ class IdCodec:
         self._owner = owner.encode()
 
     def thread(self, conversation_id: str) -> str:
-        """Name a conversation as a thread."""
+        """Return a conversation's thread id."""
         return "thread_" + self._seal("thread", _strip(conversation_id, "conv_"))
 
     def conversation(self, thread_id: str) -> str:
-        """Find the conversation that a thread id names."""
+        """Return a thread's conversation id."""
         return _restore(self._open("thread", thread_id), "conv_")
 
     def run(self, response_id: str) -> str:
-        """Name a response as a run."""
+        """Return a response's run id."""
         return "run_" + self._seal("run", _strip(response_id, "resp_"))
 
     def response(self, run_id: str) -> str:
-        """Find the response that a run id names."""
+        """Return a run's response id."""
         return _restore(self._open("run", run_id), "resp_")
 
     def step(self, response_id: str, index: int) -> str:
-        """Name the output item at `index` of a response as a run step."""
+        """Return the step id of a response's output item at `index`."""
         return "step_" + self._seal("step", f"{_strip(response_id, 'resp_')}.{index}")
 
     def output(self, step_id: str) -> tuple[str, int]:
-        """Find the response and output index that a step id names."""
+        """Return a step's response id and output index."""
         suffix, _, index = self._open("step", step_id).rpartition(".")
         if not suffix or not index.isdigit():
             raise BadIdError(step_id)
         return _restore(suffix, "resp_"), int(index)
 
     def message(self, item_id: str) -> str:
-        """Name a conversation item as a message: the same id, signed when ids are signed."""
+        """Return an item's message id: the same id, signed if ids are signed."""
         return self._seal("message", item_id)
 
     def item(self, message_id: str) -> str:
-        """Find the conversation item that a message id names."""
+        """Return a message's conversation item id."""
         return self._open_whole("message", message_id)
 
     def file(self, file_id: str, container_id: str | None = None) -> str:
-        """Name an upstream file; a container's file carries its container's id."""
+        """Return an upstream file's public id, which includes its container's id, if any."""
         return self._seal("file", f"{file_id}.{container_id}" if container_id else file_id)
 
     def upstream_file(self, file_id: str) -> tuple[str, str | None]:
-        """Find the upstream file, and its container if it lives in one, that a file id names."""
+        """Return a file's upstream id and its container's id, if any."""
         name, _, container = self._open_whole("file", file_id).partition(".")
         return name, container or None
 
@@ -132,7 +126,7 @@ class IdCodec:
 
 @lru_cache(maxsize=4_096)
 def _opened(keys: tuple[bytes, ...], owner: bytes, kind: str, sealed: str) -> str:
-    """Return what a sealed suffix holds; a conversation names the same thread in every request."""
+    """Return a verified suffix without its signature; cached, as a chat sends the same thread id again."""
     if not _SUFFIX.match(sealed) or ".." in sealed:
         raise BadIdError(sealed)
     if not keys:
@@ -148,7 +142,7 @@ def _opened(keys: tuple[bytes, ...], owner: bytes, kind: str, sealed: str) -> st
 
 @lru_cache(maxsize=4_096)
 def _sign(key: bytes, kind: str, owner: bytes, suffix: str) -> str:
-    """Return an id's signature; one answer names the same run many times, and pages the same messages."""
+    """Return an id's signature; cached, as one answer names the same run many times."""
     mac = _keyed(key).copy()
     mac.update(b"\0".join((kind.encode(), owner, suffix.encode())))
     return mac.hexdigest()[:_SIGNATURE_CHARS]
@@ -156,7 +150,7 @@ def _sign(key: bytes, kind: str, owner: bytes, suffix: str) -> str:
 
 @lru_cache(maxsize=8)
 def _keyed(key: bytes) -> hmac.HMAC:
-    """Return the MAC that has taken in the key; every answer signs several ids with the same one."""
+    """Return a MAC that has hashed the key; cached, as every answer signs several ids with it."""
     return hmac.new(key, digestmod="sha256")
 
 

@@ -1,16 +1,14 @@
-"""Server-sent events: an incremental decoder for what the upstream sends."""
+"""An incremental decoder for the upstream's server-sent events."""
 
+# No real event is larger, and an endless one would fill the memory.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
-"""Largest single event taken from an upstream; a larger one is a fault, not an answer."""
-
+# One event's name, which may be empty, and data.
 Frame = tuple[bytes, bytes]
-"""(event name, data) of one event, both raw; the name is empty where the server sends none."""
-
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class SSEDecoder:
-    """Cuts a byte stream into events, whatever the slices it arrives in.
+    """Splits a byte stream into events; chunks may end anywhere.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
     """
@@ -27,11 +25,11 @@ class SSEDecoder:
         self._has_begun = False
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """Take a slice and return the events that it completes; raises `ValueError` over the limit."""
+        """Add a chunk and return the events that it completes; raises `ValueError` over the limit."""
         if not chunk:
             return []
         if self._ends_in_cr:
-            # The second half of a CRLF: the CR ended the line already.
+            # The second half of a CRLF, whose CR has ended the line already.
             chunk = chunk.removeprefix(b"\n")
         self._ends_in_cr = chunk.endswith(b"\r")
         if b"\r" in chunk:
@@ -40,7 +38,7 @@ class SSEDecoder:
         line, *others = chunk.split(b"\n")
         for following in others:
             if self._line:
-                # Pieces of a long line are joined once, when it ends.
+                # Joining the pieces of a long line once keeps it linear.
                 line = b"".join((*self._line, line))
                 self._line.clear()
             if not self._has_begun:
@@ -53,7 +51,7 @@ class SSEDecoder:
             elif field == b"event":
                 self._name = value.removeprefix(b" ")
             elif not line:
-                # An event without data is none, says the standard: some servers keep connections alive so.
+                # The standard drops events without data, which some servers send to keep connections alive.
                 if data := b"\n".join(self._data):
                     frames.append((self._name, data))
                 self._name, self._data, self._data_bytes = b"", [], 0

@@ -249,7 +249,7 @@ class TestOnce:
             await connection.until_gone()
 
         monkeypatch.setattr(upstream, "_respond", say_nothing)
-        response = await ask("chat", {"message": "hi"}, openai_timeout_seconds=0.2)
+        response = await ask("chat", {"message": "hi"}, run_expires_seconds=0.3)
         assert error_of(response, 504)["code"] == "upstream_timeout"
         assert response.headers["x-should-retry"] == "false"
         assert len(upstream.sent) == 1

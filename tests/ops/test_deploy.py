@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -185,7 +186,8 @@ def all_samples():
 async def _all_samples():
     metrics = Metrics()
     streams = SimpleNamespace(is_draining=False, ended={"finished": 1}, open_streams=0, max_streams=1)
-    metrics.watch(streams, SimpleNamespace(is_reachable=True, shutdown_timestamp=1.0))
+    health: Any = SimpleNamespace(is_reachable=True, shutdown_timestamp=1.0)
+    metrics.watch(streams, health)
     metrics.describe(upstream="embedded", model="m")
     metrics.request_ended("GET", "/", 429, 0.1, "rate_limit_exceeded")
     metrics.run_ended("completed")

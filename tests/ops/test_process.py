@@ -46,9 +46,9 @@ def check(tmp_path, *spelled, **settings):
         redirect_stderr(err),
     ):
         try:
-            status = main(spelled or ["check"])
+            status: str | int | None = main(spelled or ["check"])
         except SystemExit as exc:
-            status = exc.code
+            status = int(exc.code or 0)
     return status, (out.getvalue() or err.getvalue()).splitlines()
 
 

@@ -1,1 +1,1 @@
-"""What every request passes before its route: request id and access line, who calls, CORS."""
+"""ASGI middleware: request ids and access lines, authentication, CORS."""

@@ -1,7 +1,7 @@
-"""The doors before the routes, pure ASGI: which host names are served, who gets in, and how often.
+"""Authentication, rate limits and host names, as pure ASGI middleware.
 
-Everything under `/api/v1` asks for a credential unless it is listed here as public, so a new route cannot be
-left open by mistake, and a stranger's body is never read.
+Every path under `/api/v1` needs a credential unless it is listed here as public, so a new route cannot be
+left open by mistake. The body of a request without one is never read.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from app.core.security.authenticator import Authenticator
 from app.core.security.credentials import CredentialReader
 
 API_PREFIX = "/api/v1"
+# Orchestrators send no credential; the answers say nothing about callers.
 PUBLIC_PATHS = frozenset({f"{API_PREFIX}/health", f"{API_PREFIX}/ready"})
-"""What orchestrators ask without a credential; it tells nothing about anybody."""
 
 
 class AccessMiddleware:
-    """Finds the caller of each request to the API, counts the request, and leaves both in its state.
+    """Authenticates each request to the API, applies the rate limit, and stores both results in its state.
 
-    The POST of an API key is counted by its route (`current_scope`): its body may name the user it is for.
+    A POST with an API key is counted by its route (`current_scope`), as its body may name the user it is for.
     """
 
     def __init__(self, app: ASGIApp, trusted_proxies: Sequence[str]) -> None:
@@ -50,7 +50,7 @@ class AccessMiddleware:
 
 
 class HostMiddleware:
-    """Serves only the host names that the operator lists; health checks come by address and pass."""
+    """Serves only the host names in TRUSTED_HOSTS; health checks, which use the address, always pass."""
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
         self._app = app
@@ -60,7 +60,12 @@ class HostMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS and not self._is_served(scope):
-            await send_error(scope, send, _unknown_host())
+            error = BadRequestError(
+                "This host name is not served. Its operator can add it to TRUSTED_HOSTS.",
+                param="Host",
+                code="unknown_host",
+            )
+            await send_error(scope, send, error)
             return
         await self._app(scope, receive, send)
 
@@ -74,7 +79,7 @@ class HostMiddleware:
 
 
 async def admit(scope: Scope, caller: Caller) -> RequestScope:
-    """Count a request against its caller's limits; leaves the request's scope in its state and returns it.
+    """Count a request against its caller's limits; store its scope in its state and return it.
 
     Raises `RateLimitedError`.
     """
@@ -90,13 +95,5 @@ async def admit(scope: Scope, caller: Caller) -> RequestScope:
 
 def _is_guarded(scope: Scope) -> bool:
     path: str = scope["path"]
-    # An OPTIONS request reaches no handler: browsers send it before they may send a credential.
+    # Browsers send OPTIONS before they may send a credential; it reaches no handler.
     return path.startswith(API_PREFIX + "/") and path not in PUBLIC_PATHS and scope["method"] != "OPTIONS"
-
-
-def _unknown_host() -> BadRequestError:
-    return BadRequestError(
-        "This host name is not served. Its operator can add it to TRUSTED_HOSTS.",
-        param="Host",
-        code="unknown_host",
-    )

@@ -1,4 +1,4 @@
-"""Cross-origin calls from browsers: closed unless an origin is listed, and then open for what SDKs send."""
+"""Cross-origin calls from browsers: allowed for the listed origins, with the headers that SDKs send."""
 
 import re
 from collections.abc import Sequence
@@ -8,48 +8,30 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from app.api.middleware.errors import error_body, error_start
+from app.api.responses import JsonResponse
 from app.core.errors import ForbiddenError
 
 METHODS = ["GET", "POST", "DELETE"]
+# fmt: off
 REQUEST_HEADERS = [
-    "authorization",
-    "content-type",
-    "idempotency-key",
-    "last-event-id",
-    "openai-beta",
-    "openai-organization",
-    "openai-project",
-    "range",
-    "user-agent",
-    "x-api-key",
-    "x-request-id",
+    "authorization", "content-type", "idempotency-key", "last-event-id", "openai-beta", "openai-organization",
+    "openai-project", "range", "user-agent", "x-api-key", "x-request-id",
 ]
 EXPOSED_HEADERS = [
-    "content-disposition",
-    "content-range",
-    "idempotent-replayed",
-    "openai-poll-after-ms",
-    "ratelimit-limit",
-    "ratelimit-remaining",
-    "ratelimit-reset",
-    "retry-after",
-    "x-ignored-params",
-    "x-request-id",
-    "x-should-retry",
-    "x-thread-id",
-    "x-unanswered-tool-calls",
-    "x-vercel-ai-ui-message-stream",
+    "content-disposition", "content-range", "idempotent-replayed", "openai-poll-after-ms", "ratelimit-limit",
+    "ratelimit-remaining", "ratelimit-reset", "retry-after", "x-ignored-params", "x-request-id",
+    "x-should-retry", "x-thread-id", "x-unanswered-tool-calls", "x-vercel-ai-ui-message-stream",
 ]
+# fmt: on
+# OpenAI's SDKs add such headers with every major version, so they are matched by their prefix.
 _SDK_HEADER = re.compile(r"x-stainless-[a-z0-9-]{1,40}\Z")
-"""OpenAI's SDKs add to these with every major version, so they are known by their beginning."""
-
+_REFUSED = "Pages of this origin may not send this request. The operator can allow them in CORS_ORIGINS."
 _REQUESTED = "access-control-request-headers"
 _ALLOWED = "access-control-allow-headers"
 
 
 class SdkCorsMiddleware(CORSMiddleware):
-    """Starlette's, with `x-stainless-*` allowed and refusals in the error envelope."""
+    """Starlette's middleware, which also allows `x-stainless-*` and refuses in the error envelope."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         super().__init__(
@@ -62,7 +44,7 @@ class SdkCorsMiddleware(CORSMiddleware):
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answer a browser that asks what it may send."""
+        """Answer a preflight request."""
         names = [name.strip().lower() for name in request_headers.get(_REQUESTED, "").split(",")]
         sdk_names = [name for name in names if _SDK_HEADER.match(name)]
         asked = MutableHeaders(raw=list(request_headers.raw))
@@ -70,22 +52,9 @@ class SdkCorsMiddleware(CORSMiddleware):
             asked[_REQUESTED] = ", ".join(name for name in names if name not in sdk_names) or "accept"
         response = super().preflight_response(asked)
         if response.status_code != 200:
-            return _refusal(response)
+            error = ForbiddenError(_REFUSED, code="cors_refused")
+            del response.headers["content-length"], response.headers["content-type"]
+            return JsonResponse(error.body(), status_code=error.status_code, headers=response.headers)
         if sdk_names:
             response.headers[_ALLOWED] = ", ".join([response.headers[_ALLOWED], *sdk_names])
         return response
-
-
-def _refusal(refused: Response) -> Response:
-    error = ForbiddenError(
-        "Pages of this origin may not send this request. The operator can allow them in CORS_ORIGINS.",
-        code="cors_refused",
-    )
-    kept = {
-        name: value
-        for name, value in refused.headers.items()
-        if name not in {"content-length", "content-type"}
-    }
-    return Response(
-        error_body(error)["body"], error_start(error)["status"], kept, media_type="application/json"
-    )

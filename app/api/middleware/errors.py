@@ -1,4 +1,6 @@
-"""Answers that are given before any route is asked."""
+"""Errors that middleware answers with, before any route is called."""
+
+from typing import Any
 
 import orjson
 from starlette.types import Message, Scope, Send
@@ -7,22 +9,18 @@ from app.core.errors import ServiceError
 
 
 async def send_error(scope: Scope, send: Send, error: ServiceError) -> None:
-    """Answer with an error in the envelope, and name it in the request's log line."""
-    log = scope.get("state", {}).get("log")
+    """Send an error in the envelope, and add its code to the access line."""
+    log: dict[str, Any] | None = scope.get("state", {}).get("log")
     if log is not None:
         log["error"] = error.code
-    await send(error_start(error))
-    await send(error_body(error))
+    for message in error_messages(error):
+        await send(message)
 
 
-def error_start(error: ServiceError) -> Message:
-    """Return the head of an error's answer."""
-    length = str(len(orjson.dumps(error.body()))).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+def error_messages(error: ServiceError) -> tuple[Message, Message]:
+    """Return the two ASGI messages of an error's answer: its start and its body."""
+    body = orjson.dumps(error.body())
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-    return {"type": "http.response.start", "status": error.status_code, "headers": headers}
-
-
-def error_body(error: ServiceError) -> Message:
-    """Return the body of an error's answer."""
-    return {"type": "http.response.body", "body": orjson.dumps(error.body())}
+    start = {"type": "http.response.start", "status": error.status_code, "headers": headers}
+    return start, {"type": "http.response.body", "body": body}

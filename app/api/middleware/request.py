@@ -1,7 +1,6 @@
-"""The one middleware, pure ASGI: request id, access line, security headers, and the last net for failures.
+"""The outermost middleware, pure ASGI: request ids, access lines, security headers, unexpected errors.
 
-One pass over each message of a response; streams cost nothing more per chunk (see docs/decisions.md on
-middleware).
+It looks at each message of a response once, so that streams stay cheap (docs/decisions.md on middleware).
 """
 
 import os
@@ -13,12 +12,13 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.middleware.errors import error_body, error_start
+from app.api.middleware.errors import error_messages
 from app.core.errors import ServiceError, TooLargeError, body_too_large
 from app.core.logging import REQUEST_ID, REQUEST_LOG
 from app.core.observability.metrics import Metrics
 
 _log = structlog.get_logger("access")
+# Clients choose these ids, which go into logs and headers.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -27,26 +27,23 @@ _SECURITY_HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 _CLIENT_GONE = 499
+# Answers of the API belong to one caller, so no cache may keep them; nothing in them may run in a browser.
 _API_HEADERS = [
     *_SECURITY_HEADERS,
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-"""Answers of the API are for one caller and for programs: nobody keeps them, and nothing in them runs."""
-
 _STAINLESS = {
     b"x-stainless-retry-count": "retry_count",
     b"x-stainless-stream-helper": "stream_helper",
     b"x-stainless-poll-helper": "poll_helper",
 }
-
-
 _BODY_TOO_LARGE = body_too_large()
 _API_PREFIX = "/api/v1"
 
 
 class RequestMiddleware:
-    """Wraps every HTTP request."""
+    """Wraps every HTTP request; nothing is raised past it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -74,28 +71,29 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if is_bare := _is_bare_body_limit(message):
-                    message = error_start(_BODY_TOO_LARGE)
+                    message, body = error_messages(_BODY_TOO_LARGE)
                 _add_headers(message, request_id, scope)
                 if is_bare:
                     is_replaced = True
                     fields["error"] = _BODY_TOO_LARGE.code
                     await send(message)
-                    message = error_body(_BODY_TOO_LARGE)
+                    message = body
             await send(message)
 
         try:
             await self._app(scope, receive, answer)
-        except Exception as exc:  # noqa: BLE001 - the last net: whatever it is, the client gets the envelope
+        except Exception as exc:  # noqa: BLE001 - whatever failed, the client gets the envelope
             _log.error("unhandled_error", error=type(exc).__name__, where=_where(exc))
             if not status:
                 failure = ServiceError("The service failed. The failure has been logged.")
-                await answer(error_start(failure))
-                await answer(error_body(failure))
+                for message in error_messages(failure):
+                    await answer(message)
         finally:
             self._note_end(scope, fields, status or _CLIENT_GONE, time.perf_counter() - started)
 
     def _note_end(self, scope: Scope, fields: dict[str, Any], status: int, seconds: float) -> None:
         method, route = scope["method"], _template(scope)
+        # Unknown paths share one label, because clients can send any number of them.
         self._metrics.request_ended(method, route or "unmatched", status, seconds, fields.get("error"))
         line = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
         self._access_log.info("request", **(line | _named(scope) | fields))
@@ -121,7 +119,7 @@ def _add_headers(message: MutableMapping[str, Any], request_id: str, scope: Scop
 
 
 def _named(scope: Scope) -> dict[str, str]:
-    """Return what an access line tells of the path and of the client's SDK."""
+    """Return the fields of an access line that come from the path and from the SDK's headers."""
     named = {key: str(value)[:200] for key, value in (scope.get("path_params") or {}).items()}
     for name, value in scope["headers"]:
         if name in _STAINLESS:
@@ -130,7 +128,7 @@ def _named(scope: Scope) -> dict[str, str]:
 
 
 def _template(scope: Scope) -> str | None:
-    """Return the route's path with its parameters' names; FastAPI keeps the router's part only."""
+    """Return the route's path template; FastAPI keeps it without the prefix of the API."""
     path: str | None = getattr(scope.get("route"), "path", None)
     if path and scope["path"].startswith(_API_PREFIX) and not path.startswith(_API_PREFIX):
         return _API_PREFIX + path
@@ -138,7 +136,7 @@ def _template(scope: Scope) -> str | None:
 
 
 def _where(exc: BaseException) -> str:
-    """Name the innermost place of a failure: file and line, without values."""
+    """Return the file and line where an exception was raised."""
     trace = exc.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
@@ -146,7 +144,7 @@ def _where(exc: BaseException) -> str:
 
 
 def _is_bare_body_limit(message: Message) -> bool:
-    """Recognise the plain text that FastAPI's body limit answers with, past all exception handlers."""
+    """Return whether this starts the plain-text 413 that FastAPI sends without an exception handler."""
     return message["status"] == TooLargeError.status_code and any(
         name == b"content-type" and value.startswith(b"text/plain") for name, value in message["headers"]
     )

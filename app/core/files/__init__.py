@@ -1,1 +1,1 @@
-"""Files: uploads, downloads, attachments, and the assistant's knowledge."""
+"""Files: uploads, downloads, attachments, and the assistant's vector stores."""

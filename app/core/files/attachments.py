@@ -1,4 +1,4 @@
-"""Attachments: files of messages, given to the model or to the thread's tools."""
+"""Attachments: files of messages, for the model or for the thread's tools."""
 
 import asyncio
 import itertools
@@ -31,14 +31,13 @@ from app.translate.attachments import (
 from app.translate.events import Json
 
 _log = structlog.get_logger(__name__)
+# A run may follow at once and should find the file, but a slow one must not hold the request for long.
 _READY_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0)
-"""A run may follow at once, so a file should be searchable by then; one that is slower is not waited for."""
-
 _STORE_NAME = "Attachments of a Soloist thread"
 
 
 class Attachments:
-    """Finds the files that messages name, and keeps a thread's tool resources."""
+    """Finds the files of messages, and stores a thread's tool resources."""
 
     def __init__(
         self,
@@ -76,7 +75,7 @@ class Attachments:
         return found
 
     async def provide(self, resources: Json, attached: Iterable[Attached]) -> Json:
-        """Return a thread's resources with more files in them; makes its vector store on first use.
+        """Return a thread's resources with `attached` added; creates its vector store on first use.
 
         Upstream: POST vector_stores, POST vector_stores/{v}/files.
         """
@@ -96,9 +95,10 @@ class Attachments:
         return merged
 
     async def remember(self, conversation_id: str, attached: Sequence[Attached]) -> None:
-        """Give files to the tools of a thread that exists, and keep that in its metadata."""
+        """Give files to the tools of an existing thread, and store that in its metadata."""
         if not any(file.tools for file in attached):
             return
+        # Two messages at the same time must not each create a store.
         async with self._metadata.changing(conversation_id):
             conversation = await self._metadata.current(conversation_id)
             before = resources_of(conversation.get("metadata"))
@@ -107,7 +107,7 @@ class Attachments:
                 await self._metadata.set_private(conversation, resources_metadata(after))
 
     async def requested(self, scope: RequestScope, asked: Json, before: Json | None = None) -> Json:
-        """Return the resources that a client's `tool_resources` ask for; only trusted callers may."""
+        """Return the resources that `tool_resources` ask for; raises `OverrideForbiddenError` and others."""
         if not scope.caller.is_trusted:
             raise OverrideForbiddenError(
                 "This service does not let this caller choose files or stores for a thread. Leave it out.",
@@ -131,7 +131,7 @@ class Attachments:
         return await self.provide(resources, [Attached(each, "", (FILE_SEARCH,)) for each in chosen])
 
     def discard(self, resources: Json, *, kept: Json | None = None) -> None:
-        """Delete a thread's own vector stores beside the request; the assistant's are never touched."""
+        """Delete a thread's own vector stores in the background; the assistant's stores stay."""
         keep = store_ids_of(kept or {})
         for store_id in store_ids_of(resources):
             if self._is_own(store_id) and store_id not in keep:
@@ -141,6 +141,7 @@ class Attachments:
         return store_id not in self._knowledge.store_ids
 
     async def _new_store(self) -> str:
+        # A thread that is deleted elsewhere leaves its store behind.
         expiry = {"anchor": "last_active_at", "days": self._store_days}
         body = {"name": _STORE_NAME, "expires_after": expiry}
         return str(parsed(await self._upstream.request("POST", "/vector_stores", body=body))["id"])
@@ -149,6 +150,7 @@ class Attachments:
         try:
             await asyncio.gather(*(self._add(store_id, file_id) for file_id in file_ids))
         except BaseException:
+            # No thread names the store yet, so nothing else would delete it.
             if is_new:
                 self._background.spawn(self._delete_store(store_id))
             raise
@@ -172,7 +174,7 @@ class Attachments:
 
 
 def check_fits(resources: Json) -> None:
-    """Refuse more files than a thread's metadata can remember."""
+    """Raise `BadRequestError` for more files than a thread's metadata can hold."""
     try:
         resources_metadata(resources)
     except ValueError as exc:

@@ -1,8 +1,7 @@
-"""The assistant's own vector stores, which its operator fills: read by those who may, written by API keys."""
+"""The assistant's own vector stores: their operator fills them, and API keys may change them."""
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from app.core.assistant import Assistant
 from app.core.caller import RequestScope
@@ -13,22 +12,17 @@ from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed, read
 from app.models.files import StoreFileCreate
 from app.translate.events import Json
+from app.translate.objects import page
 
 _CACHE_SECONDS = 1.0
 _CACHE_ENTRIES = 256
 _WHAT = "vector_store"
 
 
-@dataclass(slots=True)
-class _Cached:
-    task: asyncio.Task[Json]
-    until: float
-
-
 class KnowledgeStore:
-    """The service behind `/vector_stores`; any store but the assistant's is unknown.
+    """The service behind `/vector_stores`; every other store than the assistant's answers 404.
 
-    Reads are kept for a second and asked for once at a time, so that panels may poll.
+    Reads are cached for a second and shared while they run, so that panels may poll.
     """
 
     def __init__(self, upstream: Upstream, assistant: Assistant, settings: Settings) -> None:
@@ -37,7 +31,7 @@ class KnowledgeStore:
         self.store_ids: list[str] = list((resources.get("file_search") or {}).get("vector_store_ids") or [])
         self._code_files = set((resources.get("code_interpreter") or {}).get("file_ids") or [])
         self.is_exposed = settings.expose_knowledge
-        self._cache: dict[str, _Cached] = {}
+        self._cache: dict[str, tuple[asyncio.Task[Json], float]] = {}
 
     async def get(self, scope: RequestScope, store_id: str) -> Json:
         """Read a store. Upstream: GET vector_stores/{v}."""
@@ -55,9 +49,7 @@ class KnowledgeStore:
         with not_found_as(_WHAT):
             found = await self._read(f"/vector_stores/{store_id}/files", sent)
         files = [store_file_object(each, scope) for each in found.get("data") or [] if isinstance(each, dict)]
-        ends = (files[0]["id"], files[-1]["id"]) if files else (None, None)
-        page = {"object": "list", "data": files, "first_id": ends[0], "last_id": ends[1]}
-        return page | {"has_more": bool(found.get("has_more"))}
+        return page(files, has_more=bool(found.get("has_more")))
 
     async def get_file(self, scope: RequestScope, store_id: str, file_id: str) -> Json:
         """Read a store's file. Upstream: GET vector_stores/{v}/files/{f}."""
@@ -90,7 +82,7 @@ class KnowledgeStore:
         return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
 
     async def holds(self, upstream_id: str) -> bool:
-        """Tell whether an upstream file is among what the assistant itself was given."""
+        """Return whether an upstream file belongs to the assistant's own tools."""
         if upstream_id in self._code_files:
             return True
         for store_id in self.store_ids:
@@ -113,25 +105,25 @@ class KnowledgeStore:
     def _check_writer(self, scope: RequestScope, store_id: str) -> None:
         if not scope.caller.is_trusted:
             raise ForbiddenError("Only API keys may change the assistant's knowledge.")
-        if store_id not in self.store_ids:
-            raise not_found(_WHAT, param="vector_store_id")
+        self._check_reader(scope, store_id)
 
     async def _read(self, path: str, query: Mapping[str, str | int] | None = None) -> Json:
         key = f"{path}?{sorted((query or {}).items())}"
         now = asyncio.get_running_loop().time()
-        entry = self._cache.get(key)
-        if entry is None or entry.until < now:
+        task, until = self._cache.get(key, (None, 0.0))
+        if task is None or until < now:
             if len(self._cache) >= _CACHE_ENTRIES:
                 self._cache.clear()
             task = asyncio.create_task(read(self._upstream, path, query))
-            # A failure that every reader has given up waiting for is nobody's news.
+            # Otherwise asyncio logs a failure for which no reader waits any more.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-            entry = self._cache[key] = _Cached(task, now + _CACHE_SECONDS)
-        return await asyncio.shield(entry.task)
+            self._cache[key] = (task, now + _CACHE_SECONDS)
+        # One reader that leaves must not cancel the read of the others.
+        return await asyncio.shield(task)
 
 
 def store_object(found: Json) -> Json:
-    """Return the VectorStore of the public wire, every key."""
+    """Return the public VectorStore, with every key."""
     return {
         "id": str(found.get("id")),
         "object": "vector_store",
@@ -148,7 +140,7 @@ def store_object(found: Json) -> Json:
 
 
 def store_file_object(found: Json, scope: RequestScope) -> Json:
-    """Return the VectorStoreFile of the public wire, every key."""
+    """Return the public VectorStoreFile, with every key."""
     return {
         "id": scope.ids.file(str(found.get("id"))),
         "object": "vector_store.file",

@@ -1,6 +1,6 @@
-"""A multipart form read while it arrives: fields are kept, files pass through piece by piece.
+"""A reader of multipart forms while they arrive: it keeps fields, and hands files on piece by piece.
 
-Nothing of a file is held beyond one network read, so that an upload of any size costs the same memory.
+It holds no more of a file than one network read, so that uploads of any size take the same memory.
 """
 
 import asyncio
@@ -20,11 +20,12 @@ from app.utils.filenames import safe_filename
 
 _EXTENDED_NAME = re.compile(r"filename\*\s*=\s*utf-8'[^']*'([^;\s]+)", re.IGNORECASE)
 _MAX_FIELDS = 64
+_Event = tuple[Literal["begin", "data", "end"], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """What a form may hold: bytes of one file and one field, and seconds of silence while it arrives."""
+    """Limits: bytes of one file, bytes of one field, and seconds of silence while the form arrives."""
 
     file_bytes: int
     field_bytes: int
@@ -32,73 +33,61 @@ class FormLimits:
 
 
 @dataclass(slots=True)
-class _Event:
-    kind: Literal["begin", "data", "end", "close"]
-    data: bytes = b""
-
-
 class IncomingFile:
-    """A file part of the form; iterate over it to get its bytes."""
+    """A file part of the form; `size` are the bytes that have arrived."""
 
-    def __init__(self, form: "FormReader", field: str, filename: str) -> None:
-        self._form = form
-        self.field = field
-        self.filename = filename
-        self.size = 0
-        """Bytes that have arrived."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while chunk := await self._form.next_piece(self):
-            yield chunk
+    field: str
+    filename: str
+    size: int = 0
 
 
 class FormReader:
-    """Reads one `multipart/form-data` body as it comes; problems are `ServiceError`s for the sender."""
+    """Reads one `multipart/form-data` body; raises `ServiceError` for what is wrong with it."""
 
     def __init__(self, content_type: str, body: AsyncIterator[bytes], limits: FormLimits) -> None:
         self._body = body
         self._limits = limits
         self._events: deque[_Event] = deque()
-        self._header_name = self._header_value = b""
-        self._disposition = b""
+        self._header_name = self._header_value = self._disposition = b""
         self._file: IncomingFile | None = None
         self._is_whole = False
+        # A list, because a name may come more than once.
         self.fields: list[tuple[str, str]] = []
-        """Plain fields that have arrived, in their order; a name may come more than once."""
         self._parser = self._new_parser(content_type)
 
     def field(self, name: str) -> str | None:
-        """Return the last value of a field that has arrived."""
+        """Return the last value of a field, among those that have arrived."""
         return next((value for key, value in reversed(self.fields) if key == name), None)
 
     async def next_file(self) -> IncomingFile | None:
-        """Read on to the next file, past the rest of the present one; None when the form is whole."""
+        """Return the next file, skipping the rest of the present one, or None at the form's end."""
         if (unread := self._file) is not None:
             while await self.next_piece(unread):
                 continue
         while (event := await self._next_event()) is not None:
-            if event.kind == "begin":
-                file = self._file = await self._begin_part(event.data)
+            kind, data = event
+            if kind == "begin":
+                file = self._file = await self._begin_part(data)
                 if file is not None:
                     return file
         return None
 
     async def next_piece(self, file: IncomingFile) -> bytes:
-        """Return more of the present file, nothing at its end."""
+        """Return the next bytes of the present file, empty at its end."""
         while self._file is file:
-            event = await self._needed_event()
-            if event.kind != "data":
+            kind, data = await self._needed_event()
+            if kind != "data":
                 self._file = None
                 break
-            file.size += len(event.data)
+            file.size += len(data)
             if file.size > self._limits.file_bytes:
                 raise TooLargeError(
                     f"The file is over the limit of {self._limits.file_bytes} bytes. Send a smaller one.",
                     param=file.field,
                     code="file_too_large",
                 )
-            if event.data:
-                return event.data
+            if data:
+                return data
         return b""
 
     async def _begin_part(self, disposition: bytes) -> IncomingFile | None:
@@ -111,7 +100,7 @@ class FormReader:
             await self._read_field(name)
             return None
         try:
-            return IncomingFile(self, name, safe_filename(filename))
+            return IncomingFile(name, safe_filename(filename))
         except ValueError as exc:
             raise BadRequestError(
                 f"{str(exc).capitalize()}. Rename it.", param=name, code="invalid_filename"
@@ -121,8 +110,8 @@ class FormReader:
         if len(self.fields) >= _MAX_FIELDS:
             raise BadRequestError(f"The form has more than {_MAX_FIELDS} fields.", param=name)
         value = bytearray()
-        while (event := await self._needed_event()).kind == "data":
-            value += event.data
+        while (event := await self._needed_event())[0] == "data":
+            value += event[1]
             if len(value) > self._limits.field_bytes:
                 raise TooLargeError(
                     f"The field is longer than {self._limits.field_bytes} bytes. Send it as a file.",
@@ -143,7 +132,7 @@ class FormReader:
         return self._events.popleft()
 
     async def _feed(self) -> bool:
-        """Parse one more read of the body; false when the form is whole: what follows it does not count."""
+        """Parse one more read of the body; return False at the form's end, what follows is not read."""
         if self._is_whole:
             return False
         try:
@@ -172,26 +161,24 @@ class FormReader:
             raise BadRequestError(
                 "Send multipart/form-data with a boundary.", param="content-type", code="invalid_multipart"
             )
+        add = self._events.append
         try:
             return MultipartParser(
                 boundary,
                 {
-                    "on_part_begin": self._on_part_begin,
                     "on_header_field": self._on_header_field,
                     "on_header_value": self._on_header_value,
                     "on_header_end": self._on_header_end,
                     "on_headers_finished": self._on_headers_finished,
-                    "on_part_data": self._on_part_data,
-                    "on_part_end": self._on_part_end,
+                    "on_part_data": lambda data, start, end: add(("data", data[start:end])),
+                    "on_part_end": lambda: add(("end", b"")),
                     "on_end": self._on_end,
                 },
             )
         except FormParserError:
             raise _malformed("its boundary is too long") from None
 
-    def _on_part_begin(self) -> None:
-        self._disposition = b""
-
+    # The parser hands over names and values in pieces, as they arrive.
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
 
@@ -204,21 +191,16 @@ class FormReader:
         self._header_name = self._header_value = b""
 
     def _on_headers_finished(self) -> None:
-        self._events.append(_Event("begin", self._disposition))
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self._events.append(_Event("data", data[start:end]))
-
-    def _on_part_end(self) -> None:
-        self._events.append(_Event("end"))
+        self._events.append(("begin", self._disposition))
+        self._disposition = b""
 
     def _on_end(self) -> None:
         self._is_whole = True
-        self._events.append(_Event("close"))
 
 
 def _filename(disposition: bytes, options: dict[bytes, bytes]) -> str | None:
-    """Return the name a part gives its file, None for a plain field; browsers write a quote as %22."""
+    """Return the file's name in a part's headers, or None for a plain field."""
+    # Browsers write a quote as %22.
     if (plain := options.get(b"filename")) is not None:
         return _text(plain).replace("%22", '"')
     extended = _EXTENDED_NAME.search(disposition.decode("latin-1"))

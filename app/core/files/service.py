@@ -1,7 +1,8 @@
-"""Files: uploaded through us to the upstream, and handed out again, bound to their owner by their ids."""
+"""Files: uploads, reads and downloads; a file belongs to the caller whose signature its id carries."""
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -20,19 +21,22 @@ from app.core.errors import (
 from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.multipart_reader import FormReader
 from app.core.files.upload import Uploads
-from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError
+from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import read
 from app.translate.events import Json
+from app.translate.objects import page
 from app.utils.filenames import download_headers
 
+# RFC 9110 lets a server ignore ranges, so malformed ones are not sent on.
 _RANGE = re.compile(r"bytes=[0-9,\- ]{1,200}\Z")
+# The upstream's other headers describe its connection or its caches, not the file.
 _PASSED_HEADERS = ("content-length", "content-range", "accept-ranges", "etag", "last-modified")
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """An opened download: the status and headers to answer with, and the bytes."""
+    """An open download: the answer's status and headers, and the stream of bytes."""
 
     status: int
     headers: Mapping[str, str]
@@ -40,7 +44,7 @@ class Download:
 
 
 class Files:
-    """The service behind `/files`; a file id is bound to its owner as a thread id is."""
+    """The service behind `/files`; file ids are bound to their owner, as thread ids are."""
 
     def __init__(
         self, upstream: Upstream, knowledge: KnowledgeStore, background: BackgroundTasks, settings: Settings
@@ -55,12 +59,12 @@ class Files:
         return file_object(await self.uploads.only(form), scope)
 
     async def get(self, scope: RequestScope, file_id: str) -> Json:
-        """Read what is known of a file. Upstream: GET files/{f}, or GET containers/{c}/files/{f}."""
+        """Read a file's object. Upstream: GET files/{f}, or GET containers/{c}/files/{f}."""
         upstream_id, container_id = scope.file(file_id)
         return file_object(await self._found(upstream_id, container_id), scope)
 
     async def find(self, scope: RequestScope, file_id: str, param: str) -> Json:
-        """Return the upstream's object of an uploaded file; 404 names the field."""
+        """Return the upstream's object of an uploaded file; `param` is the field that a 404 names."""
         upstream_id, container_id = scope.file(file_id, param)
         if container_id is not None:
             raise BadRequestError(
@@ -77,21 +81,20 @@ class Files:
             raise ForbiddenError("Only API keys may list files. Keep the ids of your own uploads.")
         sent = dict(query)
         if "after" in sent:
-            sent["after"] = _cursor(scope, str(sent["after"]))
+            try:
+                sent["after"], _ = scope.file(str(sent["after"]), "after")
+            except NotFoundError as exc:
+                raise BadRequestError("'after' names no file.", param="after", code="invalid_cursor") from exc
         found = await read(self._upstream, "/files", sent)
         objects = [file_object(each, scope) for each in found.get("data") or [] if isinstance(each, dict)]
-        ends = (objects[0]["id"], objects[-1]["id"]) if objects else (None, None)
-        page = {"object": "list", "data": objects, "first_id": ends[0], "last_id": ends[1]}
-        return page | {"has_more": bool(found.get("has_more"))}
+        return page(objects, has_more=bool(found.get("has_more")))
 
     async def delete(self, scope: RequestScope, file_id: str) -> Json:
         """Delete a file. Upstream: DELETE files/{f}, or DELETE containers/{c}/files/{f}."""
         upstream_id, container_id = scope.file(file_id)
         await self._check_knowledge(scope, upstream_id, reads=False)
-        try:
+        with not_found_as("file"):
             await self._upstream.request("DELETE", _path(upstream_id, container_id))
-        except UpstreamMissingError as exc:
-            raise not_found("file") from exc
         return {"id": file_id, "object": "file", "deleted": True}
 
     async def download(self, scope: RequestScope, file_id: str, range_header: str | None) -> Download:
@@ -99,6 +102,7 @@ class Files:
         upstream_id, container_id = scope.file(file_id)
         await self._check_knowledge(scope, upstream_id, reads=True)
         found = await self._found(upstream_id, container_id)
+        # Of a compressed body neither ranges nor the length would be those of the file.
         sent = {"accept-encoding": "identity"}
         if range_header and _RANGE.match(range_header):
             sent["range"] = range_header
@@ -111,15 +115,13 @@ class Files:
         return Download(stream.status, passed | download_headers(_name_of(found)), stream)
 
     def forget(self, upstream_ids: list[str]) -> None:
-        """Delete files, beside the request, that turned out to be of no use."""
+        """Delete files that are not needed after all, in the background."""
         for upstream_id in upstream_ids:
             self._background.spawn(self._forget(upstream_id))
 
     async def _forget(self, upstream_id: str) -> None:
-        try:
+        with suppress(UpstreamMissingError):
             await self._upstream.request("DELETE", f"/files/{upstream_id}")
-        except UpstreamMissingError:
-            return
 
     async def _found(self, upstream_id: str, container_id: str | None) -> Json:
         try:
@@ -132,7 +134,7 @@ class Files:
             raise not_found("file") from exc
 
     async def _check_knowledge(self, scope: RequestScope, upstream_id: str, *, reads: bool) -> None:
-        """Keep the operator's documents, whose ids citations carry, from being deleted or taken."""
+        """Raise `ForbiddenError` for the operator's documents: callers know their ids from citations."""
         if scope.caller.is_trusted or (reads and self._knowledge.is_exposed):
             return
         if await self._knowledge.holds(upstream_id):
@@ -144,7 +146,7 @@ class Files:
 
 
 def file_object(found: Json, scope: RequestScope) -> Json:
-    """Return the File of the public wire, every key, for an upstream file or container file."""
+    """Return the public File, with every key, for an upstream file or container file."""
     container_id = found.get("container_id")
     return {
         "id": scope.ids.file(str(found.get("id")), str(container_id) if container_id else None),
@@ -187,10 +189,3 @@ def _expired() -> GoneError:
         param="file_id",
         code="file_expired",
     )
-
-
-def _cursor(scope: RequestScope, file_id: str) -> str:
-    try:
-        return scope.file(file_id, "after")[0]
-    except NotFoundError as exc:
-        raise BadRequestError("'after' names no file.", param="after", code="invalid_cursor") from exc

@@ -1,4 +1,4 @@
-"""Uploads: one file of a form sent on to the upstream while it arrives."""
+"""Uploads: a form's file is sent upstream while it arrives."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -22,20 +22,19 @@ _LEAST_FIELD_BYTES = 64 * 1024
 
 @dataclass(slots=True)
 class _Upload:
-    """One file on its way; `failure` is what stopped it from our side."""
+    """One file in transfer; `first` are its first bytes, `fields` those of the upstream's form."""
 
     form: FormReader
     file: IncomingFile
     first: bytes
     fields: dict[str, str] = field(default_factory=dict)
-    failure: BaseException | None = None
 
 
 class Uploads:
-    """Sends files on as they arrive; upstream objects come back.
+    """Sends files upstream as they arrive, and returns the upstream's file objects.
 
-    The upstream's form ends only after the client's has come to its own end, so that an upload which breaks
-    off or turns out to be wrong leaves nothing behind.
+    The upstream's form ends only after the client's form has ended, so that an upload that breaks off or
+    turns out to be wrong leaves nothing behind.
     """
 
     def __init__(self, upstream: Upstream, settings: Settings) -> None:
@@ -46,12 +45,13 @@ class Uploads:
         self._allows_all = "*" in settings.allowed_upload_types
         self.limits = FormLimits(
             file_bytes=settings.max_upload_bytes,
+            # UTF-8 takes up to four bytes a character.
             field_bytes=max(_LEAST_FIELD_BYTES, 4 * settings.max_message_chars),
             idle_seconds=settings.openai_timeout_seconds,
         )
 
     async def only(self, form: FormReader) -> Json:
-        """Upload the one file of a form whose fields are those of the upstream. Upstream: POST files."""
+        """Upload the only file of a form that has the upstream's fields. Upstream: POST files."""
         file = await form.next_file()
         if file is None or file.field != _FILE_FIELD:
             raise BadRequestError(
@@ -70,7 +70,7 @@ class Uploads:
         return await self._sent(upload, self._rest_of_file(upload))
 
     async def _begun(self, form: FormReader, file: IncomingFile) -> _Upload:
-        """Wait for the file's first bytes: nothing is opened upstream for an empty file or a wrong one."""
+        """Check the file's type and wait for its first bytes, before anything is opened upstream."""
         if not self._allows_all and extension_of(file.filename) not in self._extensions:
             raise BadRequestError(
                 f"Files of this type are not taken. Allowed: {', '.join(sorted(self._extensions))}.",
@@ -85,17 +85,28 @@ class Uploads:
         return _Upload(form, file, first)
 
     async def _sent(self, upload: _Upload, chunks: AsyncIterator[bytes]) -> Json:
+        failures: list[ServiceError] = []
+
+        async def watched() -> AsyncIterator[bytes]:
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            except ServiceError as exc:
+                # Transports report only that the upload broke off, and not why.
+                failures.append(exc)
+                raise
+
         try:
             body = await self._upstream.upload(
                 "/files",
                 fields=upload.fields,
                 filename=upload.file.filename,
                 content_type=media_type_of(upload.file.filename),
-                chunks=_watched(upload, chunks),
+                chunks=watched(),
             )
         except UpstreamError as exc:
-            if isinstance(upload.failure, ServiceError):
-                raise upload.failure from exc
+            if failures:
+                raise failures[0] from exc
             raise
         return parsed(body)
 
@@ -105,7 +116,7 @@ class Uploads:
             yield chunk
 
     async def _rest_of_form(self, upload: _Upload) -> AsyncIterator[bytes]:
-        """Yield the file, then check what follows it: the form must come to its end."""
+        """Yield the file, then check that the form ends after it and has all fields."""
         async for chunk in self._rest_of_file(upload):
             yield chunk
         if await upload.form.next_file() is not None:
@@ -113,18 +124,8 @@ class Uploads:
         _take_fields(upload, is_last=True)
 
 
-async def _watched(upload: _Upload, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Note what stops the upload from our side: transports tell only that it stopped."""
-    try:
-        async for chunk in chunks:
-            yield chunk
-    except ServiceError as exc:
-        upload.failure = exc
-        raise
-
-
 def _take_fields(upload: _Upload, *, is_last: bool) -> None:
-    """Check and pass on the fields that have arrived; the last of them may come after the file."""
+    """Check the fields that have arrived and pass them on; with `is_last`, all must be there."""
     form = upload.form
     purpose = form.field("purpose")
     if purpose is None and is_last:
@@ -138,25 +139,16 @@ def _take_fields(upload: _Upload, *, is_last: bool) -> None:
             raise BadRequestError(f"Invalid 'purpose'. Use one of {', '.join(PURPOSES)}.", param="purpose")
         upload.fields["purpose"] = purpose
     seconds, anchor = form.field(_EXPIRY_SECONDS), form.field(_EXPIRY_ANCHOR)
-    if seconds is None and anchor is None:
+    if seconds is None or anchor is None:
+        if is_last and seconds != anchor:
+            raise BadRequestError("Send 'anchor' and 'seconds' of 'expires_after'.", param="expires_after")
         return
-    if seconds is not None and anchor is not None:
-        upload.fields |= {_EXPIRY_ANCHOR: _checked_anchor(anchor), _EXPIRY_SECONDS: _checked_seconds(seconds)}
-    elif is_last:
-        raise BadRequestError("Send 'anchor' and 'seconds' of 'expires_after'.", param="expires_after")
-
-
-def _checked_anchor(anchor: str) -> str:
     if anchor != "created_at":
         raise BadRequestError("Invalid 'expires_after[anchor]'. Use created_at.", param=_EXPIRY_ANCHOR)
-    return anchor
-
-
-def _checked_seconds(seconds: str) -> str:
     is_number = seconds.isascii() and seconds.isdecimal() and len(seconds) <= 9
     if not (is_number and _MIN_EXPIRY_SECONDS <= int(seconds) <= _MAX_EXPIRY_SECONDS):
         raise BadRequestError(
             f"Invalid 'expires_after[seconds]'. Use {_MIN_EXPIRY_SECONDS} to {_MAX_EXPIRY_SECONDS}.",
             param=_EXPIRY_SECONDS,
         )
-    return seconds
+    upload.fields |= {_EXPIRY_ANCHOR: anchor, _EXPIRY_SECONDS: seconds}

@@ -1,1 +1,1 @@
-"""How often and how much: rates, repeats, and the Redis that replicas share."""
+"""Rate limits, idempotency keys, and the Redis that replicas share."""

@@ -1,17 +1,15 @@
-"""`Idempotency-Key`: a repeated request gets the answer of its first time, and nothing is started twice.
+"""`Idempotency-Key`: a repeated request gets the first one's answer, and starts nothing twice.
 
-Kept in Redis where one is configured, else in this process, where another replica does not find it.
+Outcomes are kept in Redis if one is configured; else in this process, where other replicas do not find them.
 
-What is kept: every success; of failures those after which nobody knows whether the upstream began (they carry
-`x-should-retry: false`). A failure that surely began nothing is forgotten, so that its repeat is a new try.
-Of a stream only its run is kept: a repeat follows that run from its start.
+Kept are all successes, and the failures after which it is unknown whether the upstream began (they carry
+`x-should-retry: false`). After any other failure nothing has begun, so a repeat is tried anew. Of a stream
+only its run is kept: a repeat follows that run from its start.
 """
 
 import asyncio
 import hashlib
 from contextlib import suppress
-
-import structlog
 
 from app.core.caller import Caller
 from app.core.config import Settings
@@ -26,11 +24,9 @@ from app.core.limits.idempotency_stores import (
 )
 from app.core.limits.shared_redis import RedisAwayError, SharedRedis
 
-_log = structlog.get_logger(__name__)
-
 
 class Claim:
-    """The right to answer a request for the first time; ends with `keep` or `forget`."""
+    """The right to carry out the first request with a key; ends with `keep`, `forget` or `fail`."""
 
     def __init__(self, idempotency: "Idempotency", records: Records, name: str, fingerprint: bytes) -> None:
         self._idempotency = idempotency
@@ -40,22 +36,23 @@ class Claim:
         self._alive = asyncio.create_task(self._stay_alive())
 
     async def keep(self, outcome: Answer | StartedRun) -> None:
-        """Keep what came of the request."""
+        """Store the request's outcome."""
         self._alive.cancel()
         record = Record(self._fingerprint, outcome)
         try:
             await self._records.put(self._name, record)
         except RedisAwayError:
+            # A repeat that comes to this replica still finds the outcome.
             await self._idempotency.own_records.put(self._name, record)
 
     async def forget(self) -> None:
-        """Let the next request under this key be the first."""
+        """Let the next request with this key be the first one."""
         self._alive.cancel()
         with suppress(RedisAwayError):
             await self._records.drop(self._name)
 
     async def fail(self, error: ServiceError) -> None:
-        """Keep or forget a failure, whichever keeps the promise."""
+        """Store a failure after which the upstream may have begun; forget any other."""
         if error.status_code >= 500 and error.headers.get("x-should-retry") == "false":
             await self.keep(Answer(error.status_code, dict(error.headers), error.body()))
         else:
@@ -69,7 +66,7 @@ class Claim:
 
 
 class Idempotency:
-    """Finds what came of a request, or claims it."""
+    """Finds the outcome of an earlier request with the same key, or claims the key."""
 
     def __init__(self, settings: Settings, redis: SharedRedis | None) -> None:
         ttl = settings.idempotency_ttl_seconds
@@ -77,13 +74,15 @@ class Idempotency:
         self._shared = RedisRecords(redis, ttl_seconds=ttl) if redis else None
 
     async def begin(self, caller: Caller, route: str, key: str, body: bytes) -> Claim | Answer | StartedRun:
-        """Return what came of the first request under this key, once it has been answered, or a claim.
+        """Return the outcome of the first request with this key, or a claim if this is the first.
 
-        Raises `IdempotencyError` for another body under the same key.
+        Waits while the first request is being carried out. Raises `IdempotencyError` for another body.
         """
+        # Hashed, because clients choose keys and paths, and Redis should not keep them.
         name = hashlib.sha256(
             "\0".join((caller.owner, caller.counted_as or "", route, key)).encode()
         ).hexdigest()
+        # Bodies may be large and private, so only their hash is stored.
         fingerprint = hashlib.sha256(body).digest()
         while True:
             records, found = await self._claimed(name, fingerprint)

@@ -1,10 +1,9 @@
-"""Where the outcomes of repeated requests are kept: this process, or a Redis that replicas share."""
+"""Stores for outcomes of requests with an idempotency key: this process's memory, or Redis."""
 
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable
-from typing import Any, Protocol, cast
+from typing import Any
 
 import msgspec
 import orjson
@@ -13,15 +12,14 @@ from app.core.limits.shared_redis import SharedRedis
 
 _MAX_RECORDS = 10_000
 _MAX_BYTES = 64 * 1024 * 1024
+# A claim in Redis ends when it is not renewed for so long: its replica has died.
 _CLAIM_SECONDS = 30
-"""A claim in Redis that nobody renews for so long belonged to a replica that is gone."""
-
 _POLL_SECONDS = 0.1
 _PREFIX = "soloist:idempotency:"
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
-    """A whole answer: its status, the headers that were its own, and its JSON body."""
+    """A whole answer: its status, its own headers, and its JSON body."""
 
     status: int
     headers: dict[str, str]
@@ -29,38 +27,17 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
 
 
 class StartedRun(msgspec.Struct, frozen=True, tag="run"):
-    """What a stream had started; ids are the public ones."""
+    """The run that a stream has started; the ids are public ones."""
 
     thread_id: str
     run_id: str
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One key: which body came with it, and what came of it, if it has been answered."""
+    """One key: the hash of the request's body, and the outcome once there is one."""
 
     fingerprint: bytes
     outcome: Answer | StartedRun | None = None
-
-
-class Records(Protocol):
-    """A place for records by name."""
-
-    renewal_seconds: float
-
-    async def claim(self, name: str, fingerprint: bytes) -> Record | None:
-        """Return the record there is; where there is none, put an open one there and return None."""
-
-    async def put(self, name: str, record: Record) -> None:
-        """Keep an answered record until its time is over."""
-
-    async def drop(self, name: str) -> None:
-        """Take a record away."""
-
-    async def renew(self, name: str) -> None:
-        """Say that the claim's holder still works on it."""
-
-    async def changed(self, name: str) -> None:
-        """Wait until an open record may have been answered or dropped."""
 
 
 class _Slot:
@@ -72,7 +49,7 @@ class _Slot:
 
 
 class MemoryRecords:
-    """Records of this process; over the bound the oldest are forgotten."""
+    """Records in memory; above 10,000 records or `max_bytes` the oldest are deleted."""
 
     renewal_seconds = 3_600.0
 
@@ -83,7 +60,7 @@ class MemoryRecords:
         self._size = 0
 
     async def claim(self, name: str, fingerprint: bytes) -> Record | None:
-        """See `Records.claim`."""
+        """Return the stored record; if there is none, store one without an outcome and return None."""
         slot = self._slots.get(name)
         if slot is not None and slot.expires_at > time.monotonic():
             return slot.record
@@ -93,7 +70,7 @@ class MemoryRecords:
         return None
 
     async def put(self, name: str, record: Record) -> None:
-        """See `Records.put`."""
+        """Store a record with its outcome until it expires, and wake those who wait for it."""
         waiting = self._slots.pop(name, None)
         slot = self._slots[name] = _Slot(record)
         slot.expires_at = time.monotonic() + self._ttl_seconds
@@ -104,17 +81,17 @@ class MemoryRecords:
         self._forget_oldest()
 
     async def drop(self, name: str) -> None:
-        """See `Records.drop`."""
+        """Delete a record, and wake those who wait for it."""
         slot = self._slots.pop(name, None)
         if slot is not None:
             self._size -= slot.size
             slot.answered.set()
 
     async def renew(self, name: str) -> None:
-        """Nothing to do: the holder lives as long as the record."""
+        """Do nothing: claim and claimant end with the same process."""
 
     async def changed(self, name: str) -> None:
-        """See `Records.changed`."""
+        """Wait until a claimed record has an outcome or is gone."""
         slot = self._slots.get(name)
         if slot is not None:
             await slot.answered.wait()
@@ -132,36 +109,33 @@ class RedisRecords:
     renewal_seconds = _CLAIM_SECONDS / 3
 
     def __init__(self, redis: SharedRedis, *, ttl_seconds: int) -> None:
-        self._redis = redis
+        self._call = redis.call
+        self._client: Any = redis.client  # its types leave open whether a command is awaitable
         self._ttl_seconds = ttl_seconds
 
     async def claim(self, name: str, fingerprint: bytes) -> Record | None:
-        """See `Records.claim`."""
-        claim = msgspec.msgpack.encode(Record(fingerprint))
-        client, key = self._redis.client, _PREFIX + name
-        # In Redis one step: SET … NX GET returns what is there, or nothing after having set it.
-        found = await self._redis.call(
-            lambda: cast("Awaitable[Any]", client.set(key, claim, nx=True, get=True, ex=_CLAIM_SECONDS))
-        )
+        """Return the stored record; if there is none, store one without an outcome and return None."""
+        claim, key = msgspec.msgpack.encode(Record(fingerprint)), _PREFIX + name
+        # SET … NX GET does both in one step: it returns what is there, or sets the claim and returns nothing.
+        found = await self._call(lambda: self._client.set(key, claim, nx=True, get=True, ex=_CLAIM_SECONDS))
         return msgspec.msgpack.decode(found, type=Record) if found else None
 
     async def put(self, name: str, record: Record) -> None:
-        """See `Records.put`."""
-        client, data = self._redis.client, msgspec.msgpack.encode(record)
-        await self._redis.call(
-            lambda: cast("Awaitable[Any]", client.set(_PREFIX + name, data, ex=self._ttl_seconds))
-        )
+        """Store a record with its outcome until it expires."""
+        data = msgspec.msgpack.encode(record)
+        await self._call(lambda: self._client.set(_PREFIX + name, data, ex=self._ttl_seconds))
 
     async def drop(self, name: str) -> None:
-        """See `Records.drop`."""
-        client = self._redis.client
-        await self._redis.call(lambda: cast("Awaitable[Any]", client.delete(_PREFIX + name)))
+        """Delete a record."""
+        await self._call(lambda: self._client.delete(_PREFIX + name))
 
     async def renew(self, name: str) -> None:
-        """See `Records.renew`."""
-        client = self._redis.client
-        await self._redis.call(lambda: cast("Awaitable[Any]", client.expire(_PREFIX + name, _CLAIM_SECONDS)))
+        """Extend a claim by thirty seconds."""
+        await self._call(lambda: self._client.expire(_PREFIX + name, _CLAIM_SECONDS))
 
     async def changed(self, name: str) -> None:
-        """See `Records.changed`; other replicas answer too, so the record is asked for again and again."""
+        """Wait a moment: other replicas answer too, so the caller asks for the record again and again."""
         await asyncio.sleep(_POLL_SECONDS)
+
+
+Records = MemoryRecords | RedisRecords

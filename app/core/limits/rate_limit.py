@@ -1,18 +1,16 @@
-"""How much one caller may ask for in a time.
+"""Rate limits: how many requests a caller may send in a window of time.
 
-slowapi holds the limits, names the caller (`key_func`) and counts in this process. Its decorator is left out
-for two reasons: it needs a request and a response among the arguments of each route, and with Redis it waits
-for the network on the event loop, which stops every stream meanwhile. So counts that replicas share go
-through the asynchronous side of `limits`, the library below slowapi, with the same keys; without Redis, and
-while it is away, slowapi's own limiter decides.
+slowapi holds the limits and counts in this process. Its decorator is not used, for two reasons: each route
+would have to take a request and a response, and with Redis it blocks the event loop, and so every stream,
+while it waits for the network. Counts that replicas share go through the asynchronous part of `limits`, the
+library below slowapi, with the same keys. Without Redis, or while it is away, slowapi's own limiter decides.
 """
 
 import math
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import RedisStorage
@@ -28,8 +26,6 @@ from app.core.limits.shared_redis import RedisAwayError, SharedRedis
 
 MAX_COUNTERS = 100_000
 Bucket = Literal["chat", "writes", "reads", "sessions"]
-Header = tuple[bytes, bytes]
-
 _WORK = ("/chat", "/ag-ui", "/runs", "/submit_tool_outputs")
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _STRATEGY = "fixed-window"
@@ -38,7 +34,7 @@ _PREFIX = "soloist"
 
 @dataclass(slots=True)
 class Window:
-    """What is left to a caller in a window that ends at `ends_at`, in unix seconds."""
+    """A caller's remaining requests in a window that ends at `ends_at`, in unix seconds."""
 
     limit: RateLimitItem
     remaining: int
@@ -60,7 +56,7 @@ class Window:
 
 
 def bucket_of(method: str, path: str) -> Bucket:
-    """Return which allowance a request draws on: polling must not use up what chats need, and the reverse."""
+    """Return the limit that a request counts for; polling must not use up the limit of chats."""
     if method in _SAFE_METHODS:
         return "reads"
     if path.endswith("/sessions"):
@@ -69,37 +65,35 @@ def bucket_of(method: str, path: str) -> Bucket:
 
 
 def caller_of(request: Request) -> str:
-    """Return whose requests count together: a session, else a user, else an API key, else an address."""
+    """Return the key of slowapi's counters: a session, else a user, else an API key, else an address."""
     return cast("Caller", request.state.caller).counted_as or ""
 
 
 class RateLimits:
-    """The limits on requests; `admit` raises `RateLimitedError`."""
+    """The limits on requests."""
 
     def __init__(self, settings: Settings, redis: SharedRedis | None) -> None:
         self._is_enabled = settings.rate_limit_enabled
         self._limiter = new_limiter()
         self._limits: dict[Bucket, RateLimitItem] = {
-            "chat": parse(settings.rate_limit_chat),
-            "writes": parse(settings.rate_limit_writes),
-            "reads": parse(settings.rate_limit_reads),
-            "sessions": parse(settings.rate_limit_sessions),
+            bucket: parse(getattr(settings, f"rate_limit_{bucket}")) for bucket in get_args(Bucket)
         }
         self._shared = SharedCounters(redis) if redis else None
 
     async def admit(self, scope: Scope, caller: Caller) -> dict[str, str]:
-        """Count a request and return the headers that tell its caller how much is left."""
+        """Count a request and return its `ratelimit-*` headers; raises `RateLimitedError`."""
         if not self._is_enabled or caller.counted_as is None:
             return {}
         bucket = bucket_of(scope["method"], scope["path"])
         limit, counted_as = self._limits[bucket], caller.counted_as
         if bucket == "chat" and caller.chat_limit:
             limit = parse(caller.chat_limit)
+        # A backend mints sessions for many users, so its key is counted, not the user.
         if bucket == "sessions" and caller.kind == "api_key":
             counted_as = f"key:{caller.key_name}"
         window = await self._hit(limit, bucket, counted_as)
         if window.is_exceeded:
-            raise over_limit(window, bucket)
+            raise _over_limit(window, bucket)
         return window.headers()
 
     async def _hit(self, limit: RateLimitItem, bucket: str, counted_as: str) -> Window:
@@ -108,20 +102,14 @@ class RateLimits:
                 return await self._shared.hit(limit, bucket, counted_as)
             except RedisAwayError:
                 pass
-        # What the strategy's `hit` and `get_window_stats` do, with the key made once.
-        counters, key = self._limiter.limiter.storage, _key_of(limit, bucket, counted_as)
+        # The same as the strategy's `hit` and `get_window_stats`, which would build the key twice.
+        counters, key = self._limiter.limiter.storage, limit.key_for(bucket, counted_as)
         count = counters.incr(key, limit.get_expiry())
         return Window(limit, max(0, limit.amount - count), counters.get_expiry(key), count > limit.amount)
 
 
-@lru_cache(maxsize=4_096)
-def _key_of(limit: RateLimitItem, bucket: Bucket, counted_as: str) -> str:
-    """Return what a counter is called; callers come again and again."""
-    return limit.key_for(bucket, counted_as)
-
-
 class AttemptLimit:
-    """How many refused credentials an address may send; per process, because refusing must cost nothing."""
+    """The limit on refused credentials of an address; in this process, so that a refusal stays cheap."""
 
     def __init__(self, settings: Settings) -> None:
         self._is_enabled = settings.rate_limit_enabled
@@ -129,10 +117,11 @@ class AttemptLimit:
         self._limiter = new_limiter()
 
     def check(self, address: str) -> None:
-        """Raise `RateLimitedError` for an address that has used up its attempts."""
+        """Raise `RateLimitedError` for an address with too many refused credentials."""
         if self._is_enabled and not self._limiter.limiter.test(self._limit, address):
-            window = window_of(self._limiter, self._limit, address, is_exceeded=True)
-            raise over_limit(window, "refused credentials")
+            ends_at, remaining = self._limiter.limiter.get_window_stats(self._limit, address)
+            window = Window(self._limit, remaining, ends_at, is_exceeded=True)
+            raise _over_limit(window, "refused credentials")
 
     def failed(self, address: str) -> None:
         """Count a refused credential."""
@@ -140,7 +129,7 @@ class AttemptLimit:
 
 
 class SharedCounters:
-    """Counters in Redis: a hit is one round trip, two where this replica did not see the window begin."""
+    """Counters in Redis; a hit takes one call, or two if this replica has not seen the window begin."""
 
     def __init__(self, redis: SharedRedis) -> None:
         self._redis = redis
@@ -149,10 +138,11 @@ class SharedCounters:
         self._ends: OrderedDict[str, float] = OrderedDict()
 
     async def hit(self, limit: RateLimitItem, *names: str) -> Window:
-        """Count up; raises `RedisAwayError`."""
+        """Count a request; raises `RedisAwayError`."""
         key, expiry = limit.key_for(_PREFIX, *names), limit.get_expiry()
         count = await self._redis.call(lambda: self._storage.incr(key, expiry))
         ends_at = self._ends.get(key, 0.0)
+        # The hit has opened the window, so its end is known without a second call.
         if count == 1:
             ends_at = time.time() + expiry
         elif ends_at <= time.time():
@@ -164,10 +154,10 @@ class SharedCounters:
 
 
 class BoundedMemoryStorage(Storage):
-    """Fixed-window counters of this process; over the bound, the one used longest ago is forgotten.
+    """Fixed-window counters in memory; above `MAX_COUNTERS` the least recently used one is deleted.
 
-    The memory storage of `limits` starts a thread to forget, and lets its keys grow without a bound; both are
-    costs that strangers could choose.
+    The memory storage of `limits` has a thread for expiry and no bound on its keys, so strangers could make
+    it grow without end.
     """
 
     STORAGE_SCHEME = ["bounded-memory"]  # noqa: RUF012 - declared by the base class without ClassVar
@@ -178,11 +168,11 @@ class BoundedMemoryStorage(Storage):
 
     @property
     def base_exceptions(self) -> type[Exception]:
-        """What the storage may raise: nothing of its own."""
+        """The storage's own exceptions; it has none."""
         return ValueError
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Count up and return the count; a new window lasts `expiry` seconds."""
+        """Add to a counter and return the count; a new window lasts `expiry` seconds."""
         count, ends_at = self._counters.get(key, (0, 0.0))
         if ends_at <= time.time():
             count, ends_at = 0, time.time() + expiry
@@ -193,7 +183,7 @@ class BoundedMemoryStorage(Storage):
         return count + amount
 
     def get(self, key: str) -> int:
-        """Return the count of a window that still runs."""
+        """Return the count of the current window."""
         count, ends_at = self._counters.get(key, (0, 0.0))
         return count if ends_at > time.time() else 0
 
@@ -202,37 +192,29 @@ class BoundedMemoryStorage(Storage):
         return self._counters.get(key, (0, time.time()))[1]
 
     def check(self) -> bool:
-        """Tell that the storage works."""
+        """Return that the storage works."""
         return True
 
     def reset(self) -> int:
-        """Forget every counter and return how many there were."""
+        """Delete all counters and return how many there were."""
         count = len(self._counters)
         self._counters.clear()
         return count
 
     def clear(self, key: str) -> None:
-        """Forget one counter."""
+        """Delete a counter."""
         self._counters.pop(key, None)
 
 
 def new_limiter() -> Limiter:
     """Return a slowapi limiter that counts in this process."""
     return Limiter(
-        key_func=caller_of,
-        strategy=_STRATEGY,
-        storage_uri=f"{BoundedMemoryStorage.STORAGE_SCHEME[0]}://",
+        key_func=caller_of, strategy=_STRATEGY, storage_uri=f"{BoundedMemoryStorage.STORAGE_SCHEME[0]}://"
     )
 
 
-def window_of(limiter: Limiter, limit: RateLimitItem, *names: str, is_exceeded: bool) -> Window:
-    """Return what is left in this process's window."""
-    ends_at, remaining = limiter.limiter.get_window_stats(limit, *names)
-    return Window(limit, remaining, ends_at, is_exceeded)
-
-
-def over_limit(window: Window, what: str) -> RateLimitedError:
-    """Build the answer to one request too many."""
+def _over_limit(window: Window, what: str) -> RateLimitedError:
+    """Return the error for a request over a limit."""
     return RateLimitedError(
         f"Over the limit of {window.limit} for {what}. Retry in {window.seconds_left} s.",
         headers=window.headers() | {"retry-after": str(window.seconds_left)},

@@ -1,7 +1,7 @@
-"""One Redis that replicas share, and what happens while it is away.
+"""The Redis that replicas share, and the behaviour while it is away.
 
-Every call has a short deadline. The first one that fails closes the way to Redis for all others, so that an
-outage costs one deadline and not one a request; a probe opens it again. The log gets one line for each.
+Every call has a short deadline. After a failure all calls fail at once until a probe succeeds, so that an
+outage costs one deadline and not one for each request. The log gets a line at its begin and one at its end.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ _MAX_CONNECTIONS = 16
 
 
 class RedisAwayError(Exception):
-    """Redis did not answer in time, or answered with a failure."""
+    """Redis did not answer in time, or failed."""
 
 
 class SharedRedis:
-    """A client of one Redis; `call` raises `RedisAwayError`, at once while Redis is known to be away."""
+    """A Redis client that fails fast while Redis is away."""
 
     def __init__(self, url: str) -> None:
         pool = redis.asyncio.BlockingConnectionPool.from_url(
@@ -39,7 +39,7 @@ class SharedRedis:
             timeout=CALL_SECONDS,
             socket_connect_timeout=CALL_SECONDS,
             socket_timeout=CALL_SECONDS,
-            # Once, on a new connection: an idle one may have been closed from the other side.
+            # One retry, on a new connection: Redis may have closed an idle one.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.exceptions.ConnectionError,)),
         )
         self.client = redis.asyncio.Redis.from_pool(pool)
@@ -47,11 +47,11 @@ class SharedRedis:
 
     @property
     def is_away(self) -> bool:
-        """Whether calls fail at once, until a probe has been answered."""
+        """Whether calls fail at once, because no probe has succeeded yet."""
         return self._probe is not None
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await one call within its deadline."""
+        """Await one call for a second at most; raises `RedisAwayError`."""
         if self._probe is not None:
             raise RedisAwayError
         try:
@@ -70,11 +70,8 @@ class SharedRedis:
 
     def _close_way(self, exc: Exception) -> None:
         if self._probe is None:
-            _log.warning(
-                "redis_away",
-                error=type(exc).__name__,
-                effect="limits and idempotency keys hold within this process only",
-            )
+            effect = "limits and idempotency keys hold within this process only"
+            _log.warning("redis_away", error=type(exc).__name__, effect=effect)
             self._probe = asyncio.create_task(self._until_back())
 
     async def _until_back(self) -> None:
@@ -82,7 +79,7 @@ class SharedRedis:
             await asyncio.sleep(_PROBE_SECONDS)
             try:
                 async with asyncio.timeout(CALL_SECONDS):
-                    # Each connection of before is dead, and would pass for a new outage when its turn comes.
+                    # The old connections are dead, and each would look like a new outage.
                     await self.client.connection_pool.disconnect()
                     await self.client.ping()
             except (RedisError, OSError, TimeoutError):
@@ -94,7 +91,7 @@ class SharedRedis:
 
 @asynccontextmanager
 async def opened_redis(settings: Settings) -> AsyncIterator[SharedRedis | None]:
-    """Yield the Redis that replicas share, or None; it need not be there yet."""
+    """Yield the client, or None where no Redis is configured; Redis need not be up yet."""
     url = settings.rate_limit_storage.get_secret_value()
     if url.startswith("memory:"):
         yield None

@@ -1,1 +1,1 @@
-"""What operators see: metrics, traces, prices, health."""
+"""Metrics, prices and health, for operators."""

@@ -1,4 +1,4 @@
-"""Whether the service can do its work: which upstream answers, and for how long it knows the model."""
+"""Whether the service can work: is the upstream reachable, and how long will its model live."""
 
 import asyncio
 import math
@@ -27,12 +27,11 @@ class ModelWatch:
     def __init__(self, model: str, *, warn_days: int) -> None:
         self.model = model
         self.warn_days = warn_days
-        self.timestamp: float | None = None
-        """Unix time of the shutdown; None where no date is known."""
+        self.timestamp: float | None = None  # unix time of the shutdown, if a date is known
         self._warned_at = -math.inf
 
     def note(self, shutdown_date: object) -> None:
-        """Take what the upstream says of the model; logs a warning when one is due."""
+        """Store the shutdown date that the upstream gave; logs a warning when one is due."""
         self.timestamp = unix_time(shutdown_date)
         if self.warning is not None and time.time() - self._warned_at >= _DAY_SECONDS:
             self._warned_at = time.time()
@@ -45,7 +44,7 @@ class ModelWatch:
 
     @property
     def warning(self) -> str | None:
-        """The warning in a sentence, within `warn_days` of the shutdown."""
+        """A warning sentence from `warn_days` before the shutdown on, else None."""
         days = self.days_left
         if days is None or days > self.warn_days:
             return None
@@ -54,7 +53,7 @@ class ModelWatch:
 
 
 class Health:
-    """What `/health` and `/ready` tell; the upstream is asked at most once in ten seconds."""
+    """The facts behind `/health` and `/ready`; asks the upstream at most every ten seconds."""
 
     def __init__(
         self,
@@ -75,12 +74,12 @@ class Health:
 
     @property
     def model(self) -> str:
-        """The model that really answers."""
+        """The upstream's name of the model that answers."""
         return self._watch.model
 
     @property
     def is_reachable(self) -> bool | None:
-        """Whether the upstream answered when it was last asked; None before that."""
+        """Whether the last check got an answer; None before the first."""
         return self._found.get("reachable")
 
     @property
@@ -89,16 +88,17 @@ class Health:
         return self._watch.timestamp
 
     def describe(self) -> Json:
-        """Say which upstream answers; no upstream call."""
+        """Return the upstream's kind and model, without a call."""
         found: Json = {"kind": self.kind, "model": self._watch.model}
         return found | ({"responder": self.responder} if self.responder else {})
 
     def describe_redis(self) -> Json | None:
-        """Say whether Redis is there; None where none is configured. Without it limits hold per process."""
+        """Return whether Redis is reachable, or None where none is configured."""
         return None if self._redis is None else {"reachable": not self._redis.is_away}
 
     async def check(self) -> Json:
         """Return `{reachable, model_known, shutdown_date, warning, error?}`. Upstream: GET models/{model}."""
+        # Probes that come together wait for one check.
         async with self._lock:
             if time.monotonic() - self._checked_at > _CACHE_SECONDS:
                 self._found = await self._ask()
@@ -106,7 +106,7 @@ class Health:
             return self._found | {"warning": self._watch.warning}
 
     async def watch(self) -> None:
-        """Ask for ever, once a minute, so that warnings come where no probe asks."""
+        """Check once a minute, for ever, so that warnings are logged even where no probe asks."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             await self.check()
@@ -116,6 +116,7 @@ class Health:
             path = f"/models/{self._watch.model}"
             model = parsed(await self._upstream.request("GET", path, timeout=_TIMEOUT_SECONDS))
         except ServiceError as exc:
+            # A 404 comes from a working upstream that does not know the model.
             is_reachable = exc.status_code == 404
             return {"reachable": is_reachable, "model_known": False, "shutdown_date": None, "error": exc.code}
         shutdown_date = model.get("shutdown_date")

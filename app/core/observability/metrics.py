@@ -1,7 +1,7 @@
 """What the service counts, for Prometheus to read at `/metrics`.
 
-Nothing here is touched for a token: a request costs two updates at its end, a run a handful. Gauges are read
-when they are asked for. Label values come from closed sets, or are cut off after a bound.
+A request costs two updates at its end, a run a handful, and a token none. Gauges are read at each scrape.
+Label values come from closed sets or are bounded, because each new value takes memory for good.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from app.core.config import VERSION
+from app.core.observability.health import Health
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -23,39 +24,28 @@ _OTHER = "other"
 
 
 class StreamCounts(Protocol):
-    """What the registry of streams tells."""
+    """The counts that the registry of streams keeps."""
 
     is_draining: bool
 
     @property
     def ended(self) -> Mapping[str, int]:
-        """Streams by how they ended."""
+        """Number of ended streams, by reason."""
 
     @property
     def open_streams(self) -> int:
-        """Places taken."""
+        """Number of streams and runs being served."""
 
     @property
     def max_streams(self) -> int:
-        """Places there are."""
-
-
-class UpstreamState(Protocol):
-    """What is known of the upstream without asking it."""
-
-    @property
-    def is_reachable(self) -> bool | None:
-        """Whether it answered when it was last asked; None before that."""
-
-    @property
-    def shutdown_timestamp(self) -> float | None:
-        """Unix time at which the model is switched off; None where no date is known."""
+        """Largest number of streams and runs at a time."""
 
 
 class Metrics:
-    """The counters of this process, in a registry of their own."""
+    """The metrics of this process."""
 
     def __init__(self) -> None:
+        # Not the library's global registry: tests build many apps in one process.
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         counter, histogram = self._counter, self._histogram
@@ -65,10 +55,12 @@ class Metrics:
         )
         self._errors = counter("errors", "Requests answered with an error.", "code")
         self._rate_limited = counter("rate_limited", "Requests refused by this service's own limits.")
-        self._first_text = histogram("first_text_seconds", "From a streamed run's start to its first text.")
-        self._runs_started = counter("runs_started", "Runs and chats begun upstream.")
+        self.first_text_seconds = histogram(
+            "first_text_seconds", "From a streamed run's start to its first text."
+        )
+        self.runs_started = counter("runs_started", "Runs and chats begun upstream.")
         self._runs_ended = counter("runs_ended", "Runs seen to end here, each once.", "status")
-        self._cancellations = counter("cancellations", "Runs cancelled upstream.")
+        self.cancellations = counter("cancellations", "Runs cancelled upstream.")
         self._input = counter("input_tokens", "Tokens read by the model.", "model")
         self._cached = counter("cached_input_tokens", "Input tokens from the upstream's cache.", "model")
         self._output = counter("output_tokens", "Tokens written by the model.", "model")
@@ -77,16 +69,12 @@ class Metrics:
             "upstream_seconds", "Time to the upstream's answer, of a stream to its headers.", "operation"
         )
         self._upstream_errors = counter("upstream_errors", "Upstream calls that failed.", "operation", "code")
-        self._lock_wait = histogram(
+        self.lock_wait_seconds = histogram(
             "lock_wait_seconds", "Time spent waiting for a conversation that another call was writing to."
         )
         self._lag = histogram(
             "event_loop_lag_seconds", "How late the event loop runs what is due.", buckets=_LAG_SECONDS
         )
-        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._operations: dict[str, Histogram] = {}
-        self._statuses: dict[str, Counter] = {}
-        self._models: dict[str, tuple[Counter, ...]] = {}
         self._values: dict[str, set[str]] = {}
 
     def render(self) -> bytes:
@@ -94,85 +82,53 @@ class Metrics:
         return generate_latest(self.registry)
 
     def describe(self, *, upstream: str, model: str) -> None:
-        """Say what runs here."""
+        """Set `soloist_info`: the version, the upstream's kind and the model."""
         info = Gauge(
             "soloist_info", "What runs here.", ("version", "upstream", "model"), registry=self.registry
         )
         info.labels(VERSION, upstream, model).set(1)
 
-    def watch(self, streams: StreamCounts, upstream: UpstreamState) -> None:
-        """Read these whenever the metrics are asked for."""
-        self.registry.register(_Watched(streams, upstream))
+    def watch(self, streams: StreamCounts, health: Health) -> None:
+        """Read these objects at each scrape."""
+        self.registry.register(_Watched(streams, health))
 
     def request_ended(self, method: str, route: str, status: int, seconds: float, code: str | None) -> None:
         """Count a request; `route` is the template, `code` that of its error."""
-        found = self._children.get((method, route, status))
-        if found is None:
-            known = method if method in _METHODS else _OTHER
-            found = (
-                self._requests.labels(known, route, str(status)),
-                self._request_seconds.labels(known, route),
-            )
-            if known == method:
-                self._children[method, route, status] = found
-        found[0].inc()
-        found[1].observe(seconds)
+        # Clients may make methods up.
+        method = method if method in _METHODS else _OTHER
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(method, route).observe(seconds)
         if status >= 400 and code is not None:
             self._errors.labels(self._bounded("code", code)).inc()
+        # A limit of the upstream is not one of ours.
         if status == 429 and not (code or "").startswith("upstream_"):
             self._rate_limited.inc()
 
-    def run_started(self) -> None:
-        """Count a run that the upstream accepted."""
-        self._runs_started.inc()
-
-    def run_cancelled(self) -> None:
-        """Count a cancellation sent."""
-        self._cancellations.inc()
-
-    def first_text(self, seconds: float) -> None:
-        """Note when a run's first text came."""
-        self._first_text.observe(seconds)
-
     def run_ended(self, status: str) -> None:
-        """Count a run's end."""
-        found = self._statuses.get(status)
-        if found is None:
-            found = self._statuses[status] = self._runs_ended.labels(status)
-        found.inc()
+        """Count a run that has ended."""
+        self._runs_ended.labels(status).inc()
 
     def tokens_used(
         self, model: str, *, input_tokens: int, cached_tokens: int, output_tokens: int, cost: float | None
     ) -> None:
         """Count a finished run's tokens, and what they cost where a price is known."""
         model = self._bounded("model", model)
-        found = self._models.get(model)
-        if found is None:
-            kinds = (self._input, self._cached, self._output)
-            found = self._models[model] = tuple(kind.labels(model) for kind in kinds)
-        for counter, tokens in zip(found, (input_tokens, cached_tokens, output_tokens), strict=True):
-            if tokens:
-                counter.inc(tokens)
+        self._input.labels(model).inc(input_tokens)
+        self._cached.labels(model).inc(cached_tokens)
+        self._output.labels(model).inc(output_tokens)
         if cost is not None:
             self._cost.labels(model).inc(cost)
 
     def upstream_answered(self, operation: str, seconds: float) -> None:
-        """Note how long the upstream took to answer or to fail."""
-        found = self._operations.get(operation)
-        if found is None:
-            found = self._operations[operation] = self._upstream_seconds.labels(operation)
-        found.observe(seconds)
+        """Record the time to an upstream call's answer or failure."""
+        self._upstream_seconds.labels(operation).observe(seconds)
 
     def upstream_failed(self, operation: str, code: str | None) -> None:
         """Count a failed call."""
         self._upstream_errors.labels(operation, self._bounded("code", code or _OTHER)).inc()
 
-    def lock_waited(self, seconds: float) -> None:
-        """Note a wait for a busy conversation."""
-        self._lock_wait.observe(seconds)
-
     async def watch_event_loop(self) -> None:
-        """Sample until cancelled how late the event loop is."""
+        """Record how late the event loop runs, twice a second until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + _LAG_SAMPLE_SECONDS
@@ -188,7 +144,7 @@ class Metrics:
         return Histogram(f"soloist_{name}", documentation, labels, buckets=buckets, registry=self.registry)
 
     def _bounded(self, label: str, value: str) -> str:
-        """Return a label value that comes from outside, or `other` once there are too many."""
+        """Return a label value that comes from outside, or `other` once there are 200 different ones."""
         values = self._values.setdefault(label, set())
         if value not in values:
             if len(values) >= _MOST_VALUES:
@@ -198,32 +154,31 @@ class Metrics:
 
 
 class _Watched:
-    """Gauges whose values live elsewhere."""
+    """Gauges whose values other objects keep."""
 
-    def __init__(self, streams: StreamCounts, upstream: UpstreamState) -> None:
+    def __init__(self, streams: StreamCounts, health: Health) -> None:
         self._streams = streams
-        self._upstream = upstream
+        self._health = health
 
     def collect(self) -> Iterable[Metric]:
-        """Yield what is the case now."""
-        streams, upstream = self._streams, self._upstream
-        yield GaugeMetricFamily(
-            "soloist_open_streams", "Runs and streams being served.", streams.open_streams
-        )
-        yield GaugeMetricFamily("soloist_tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
-        yield GaugeMetricFamily("soloist_max_streams", "Most of them at a time.", streams.max_streams)
-        yield GaugeMetricFamily("soloist_draining", "1 while shutting down.", int(streams.is_draining))
+        """Yield the current values."""
+        streams, health = self._streams, self._health
+        yield _gauge("open_streams", "Runs and streams being served.", streams.open_streams)
+        yield _gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
+        yield _gauge("max_streams", "Most of them at a time.", streams.max_streams)
+        yield _gauge("draining", "1 while shutting down.", streams.is_draining)
         ended = CounterMetricFamily("soloist_streams_ended", "Streams by how they ended.", labels=["reason"])
         for reason, count in streams.ended.items():
             ended.add_metric([reason], count)
         yield ended
-        reachable = GaugeMetricFamily("soloist_upstream_reachable", "1 when the upstream answered last time.")
-        if upstream.is_reachable is not None:
-            reachable.add_metric([], int(upstream.is_reachable))
-        yield reachable
-        shutdown = GaugeMetricFamily(
-            "soloist_model_shutdown_timestamp_seconds", "When the model is switched off."
-        )
-        if upstream.shutdown_timestamp is not None:
-            shutdown.add_metric([], upstream.shutdown_timestamp)
-        yield shutdown
+        yield _gauge("upstream_reachable", "1 when the upstream answered last time.", health.is_reachable)
+        name = "model_shutdown_timestamp_seconds"
+        yield _gauge(name, "When the model is switched off.", health.shutdown_timestamp)
+
+
+def _gauge(name: str, documentation: str, value: float | None) -> Metric:
+    """Return a gauge; it has no sample where the value is not known."""
+    family = GaugeMetricFamily(f"soloist_{name}", documentation)
+    if value is not None:
+        family.add_metric([], float(value))
+    return family

@@ -1,4 +1,4 @@
-"""What a run leaves behind for its operator: counters, tokens, cost and a span."""
+"""Metrics and traces of runs: counts, tokens, cost, and a span for each."""
 
 import time
 from collections import OrderedDict
@@ -28,13 +28,13 @@ class Price(BaseModel):
 
     input_per_million: Amount
     output_per_million: Amount
-    cached_input_per_million: Amount | None = None
-    """Of input that the upstream had cached; unset: the same as other input."""
+    cached_input_per_million: Amount | None = None  # None: the same as other input
 
     def cost(self, input_tokens: int, cached_tokens: int, output_tokens: int) -> float:
         """Return the price of one answer; `cached_tokens` are a part of `input_tokens`."""
-        cached = self.cached_input_per_million
-        cached = self.input_per_million if cached is None else cached
+        cached = self.input_per_million
+        if self.cached_input_per_million is not None:
+            cached = self.cached_input_per_million
         fresh_cost = (input_tokens - cached_tokens) * self.input_per_million
         return (fresh_cost + cached_tokens * cached + output_tokens * self.output_per_million) / _MILLION
 
@@ -69,10 +69,10 @@ def price_of(prices: Mapping[str, Price], model: str) -> Price | None:
 
 
 class RunMetrics:
-    """Counts every run that this process sees end, once.
+    """Counts each run that this process sees end.
 
-    A run may end in a stream, or be found ended by a poller: the ids of those counted last are remembered.
-    What began longer ago than `lifetime_seconds` is history being read, not a run ending.
+    A stream and a poller may both see the same end, so the ids of the last 10,000 counted runs are kept.
+    A run older than `lifetime_seconds` is not counted: somebody reads an old thread.
     """
 
     def __init__(
@@ -90,19 +90,19 @@ class RunMetrics:
         return RunMeasurement(self, span, awaits_text=True)
 
     def watch(self) -> "RunMeasurement":
-        """Measure a run that was started before and is followed again: its end alone counts."""
+        """Measure a run that was started earlier: only its end is counted."""
         return RunMeasurement(self, None, awaits_text=False)
 
     def lock_waited(self, seconds: float) -> None:
-        """Note a pause for a busy conversation."""
-        self.metrics.lock_waited(seconds)
+        """Record the seconds spent waiting for a busy conversation."""
+        self.metrics.lock_wait_seconds.observe(seconds)
 
     def run_cancelled(self) -> None:
-        """Count a run that was stopped here."""
-        self.metrics.run_cancelled()
+        """Count a cancellation sent upstream."""
+        self.metrics.cancellations.inc()
 
     def saw(self, response: Json) -> None:
-        """Count a response's end and tokens, unless it lives, was counted, or is history."""
+        """Count a response's end and tokens, unless it is live, counted already or too old."""
         response_id, status = str(response.get("id")), response.get("status")
         if status in LIVE or response_id in self._counted:
             return
@@ -121,12 +121,9 @@ class RunMetrics:
         read, written = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
         cached = int((usage.get("input_tokens_details") or {}).get("cached_tokens") or 0)
         price = price_of(self._prices, model)
+        cost = price.cost(read, cached, written) if price else None
         self.metrics.tokens_used(
-            model,
-            input_tokens=read,
-            cached_tokens=cached,
-            output_tokens=written,
-            cost=price.cost(read, cached, written) if price else None,
+            model, input_tokens=read, cached_tokens=cached, output_tokens=written, cost=cost
         )
 
 
@@ -139,37 +136,37 @@ class RunMeasurement:
         self._metrics = metrics
         self._span = span
         self._started = time.perf_counter()
+        # The reader of events checks this, so that later events cost nothing.
         self.awaits_text = awaits_text
-        """Whether the first text is still to come: only until then are events looked at."""
 
     def inside(self) -> AbstractContextManager[Span | None]:
         """Make the run's span the parent of what happens inside the block."""
         return nullcontext() if self._span is None else inside(self._span)
 
     def created(self) -> None:
-        """Note that the upstream took the run."""
-        self._metrics.metrics.run_started()
+        """Count a run that the upstream accepted."""
+        self._metrics.metrics.runs_started.inc()
 
     def first_text(self) -> None:
-        """Note the first text."""
+        """Record the time to the first text."""
         self.awaits_text = False
         seconds = time.perf_counter() - self._started
-        self._metrics.metrics.first_text(seconds)
+        self._metrics.metrics.first_text_seconds.observe(seconds)
         if self._span is not None:
             self._span.set_attribute("gen_ai.response.time_to_first_chunk", seconds)
 
     def broke(self, code: str | None) -> None:
-        """Note that the stream broke off before its end."""
+        """Count a stream that broke off before its end."""
         self._metrics.metrics.upstream_failed("stream", code)
 
     def failed(self, failure: BaseException) -> None:
-        """Note that the run never came about."""
+        """Close the span of a run that could not be created."""
         if self._span is not None:
             mark_failed(self._span, getattr(failure, "code", None) or type(failure).__name__)
             self._close()
 
     def left(self, response: Json | None) -> None:
-        """Note how the run stands when its stream is given up, for good or because it has ended."""
+        """Count the run if it has ended, and close its span; called when its stream is closed."""
         if response is not None:
             self._metrics.saw(response)
         if self._span is not None:
@@ -187,10 +184,7 @@ def _describe(span: Span, response: Json) -> None:
         mark_failed(span, "no_response")
         return
     status = response.get("status")
-    found = {
-        "gen_ai.response.id": response.get("id"),
-        "gen_ai.response.model": response.get("model"),
-    }
+    found = {"gen_ai.response.id": response.get("id"), "gen_ai.response.model": response.get("model")}
     if status not in LIVE:
         found["gen_ai.response.finish_reasons"] = [run_status(response)]
         usage = response.get("usage") or {}

@@ -11,8 +11,7 @@ from app.core.errors import ServiceError
 from app.core.observability.run_metrics import RunMetrics
 from app.core.runs.create import RunCreator
 from app.core.runs.follow import BackgroundStream, RunStream
-from app.core.runs.lookup import RunView
-from app.core.services.runs import Runs
+from app.core.runs.lookup import RunLookup, RunView
 from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError
 from app.core.upstream.responses import Responses
 from app.translate.events import DomainEvent, Json, StreamFailed
@@ -106,7 +105,7 @@ class ResumeService:
     """The service behind `/threads/{thread_id}/runs/{run_id}/events`."""
 
     responses: Responses
-    runs: Runs
+    lookup: RunLookup
     creator: RunCreator
     metrics: RunMetrics
     deadline_seconds: float
@@ -118,7 +117,7 @@ class ResumeService:
 
         Upstream: GET responses/{r}?stream=true, else GET responses/{r} until it ends.
         """
-        view = await self.runs.view(scope, thread_id, run_id)
+        view = await self.lookup.view(scope, thread_id, run_id)
         translator = RunTranslator(
             view.context,
             resumed=view.response["id"] != view.first_id,
@@ -128,7 +127,7 @@ class ResumeService:
             upstream = await self.responses.follow(view.response["id"])
         except (UpstreamRefusedError, UpstreamMissingError):
             # Foreground responses have no stream to reopen, and background ones only for some minutes.
-            polled = PolledRun(translator, view, lambda: self.runs.view(scope, thread_id, run_id))
+            polled = PolledRun(translator, view, lambda: self.lookup.view(scope, thread_id, run_id))
             return ResumedRun(polled, starting_after)
         expired = partial(self.creator.note_expired, view.conversation_id, view.context)
         watch, deadline = self.metrics.watch(), self._deadline(view)

@@ -1,1 +1,1 @@
-"""Who may call, from where, and whose ids are whose."""
+"""Authentication: API keys, browser sessions and tokens of an identity provider."""

@@ -1,4 +1,4 @@
-"""Who may call: API keys, browser sessions, tokens of an identity provider, or everybody on this machine."""
+"""Authentication of callers by API key, browser session or JWT, or of anyone with AUTH_MODE=none."""
 
 import hashlib
 import hmac
@@ -24,36 +24,17 @@ _log = structlog.get_logger("soloist")
 _REMEMBERED = 10_000
 _SHORT_KEY_CHARS = 20
 _MAX_TOKEN_CHARS = 8_192
+# JWTs are verified again after so long, so that a key that the provider withdraws stops working.
 _USER_TOKEN_SECONDS = 60.0
-"""A verified user's token is verified again after so long, so that a withdrawn key of the provider counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """A credential that was good; times are unix seconds."""
+    """A verified credential; times are unix seconds."""
 
     caller: Caller
     good_until: float = float("inf")
     origins: tuple[str, ...] = ()
-
-
-class ApiKeys:
-    """The operator's keys, held as digests."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._digests: list[tuple[str, bytes]] = []
-        for name, found in settings.api_keys.items():
-            for key in found if isinstance(found, list) else [found]:
-                self._digests.append((name, _digest_of(key.get_secret_value())))
-        self.names = frozenset(settings.api_keys)
-
-    def name_of(self, token_digest: bytes) -> str | None:
-        """Return whose key it is; every key is compared, in a time that says nothing about any of them."""
-        name = None
-        for candidate, digest in self._digests:
-            if hmac.compare_digest(digest, token_digest):
-                name = candidate
-        return name
 
 
 class Authenticator:
@@ -64,14 +45,15 @@ class Authenticator:
         self._is_private = is_loopback(settings.host)
         self._allowed_origins = frozenset(settings.cors_origins)
         self._signing_keys = settings.signing_keys
-        self._keys = ApiKeys(settings)
+        self._key_digests = [(name, _digest_of(key)) for name, key in settings.named_api_keys]
+        self._key_names = frozenset(settings.api_keys)
         self._jwt = JwtVerifier(settings) if settings.auth_mode == "jwt" else None
         self._attempts = AttemptLimit(settings)
         self._remembered: OrderedDict[bytes, _Verified] = OrderedDict()
         self.sessions = SessionTokens(self._signing_keys)
 
     async def authenticate(self, sent: Credentials) -> Caller:
-        """Return who sent these credentials."""
+        """Return the caller who sent these credentials."""
         if self._mode == "none":
             return self._anonymous(sent)
         if sent.token is None or len(sent.token) > _MAX_TOKEN_CHARS:
@@ -86,15 +68,15 @@ class Authenticator:
         return found.caller
 
     def acting_for(self, caller: Caller, user: str) -> Caller:
-        """Return the API key's caller as one that acts for `user`."""
+        """Return an API key's caller as one that acts for `user`."""
         return self._of_user(caller.key_name or "", user, replace(caller, user=user))
 
     def scope_of(self, caller: Caller) -> RequestScope:
-        """Return what a request of this caller carries: its ids are signed for their owner."""
+        """Return the scope of a caller's request, whose ids are signed for the caller's owner."""
         return RequestScope(caller, IdCodec(self._signing_keys, caller.owner), caller.safety_identifier)
 
     async def aclose(self) -> None:
-        """Give up what is open."""
+        """Stop fetching the identity provider's keys."""
         if self._jwt:
             await self._jwt.aclose()
 
@@ -104,7 +86,7 @@ class Authenticator:
         if found is not None and found.good_until > time.time():
             self._remembered.move_to_end(digest)
             return found
-        # What was good a moment ago passes: an attacker behind the same proxy cannot lock its users out.
+        # Remembered credentials pass above, so an attacker behind the same proxy cannot lock its users out.
         self._attempts.check(sent.address)
         try:
             found = await self._verify(token, digest)
@@ -119,7 +101,7 @@ class Authenticator:
     async def _verify(self, token: str, digest: bytes) -> _Verified:
         if token.startswith(SESSION_PREFIX):
             return self._of_session(self.sessions.read(token))
-        name = self._keys.name_of(digest)
+        name = self._key_name(digest)
         if name is not None:
             return _Verified(self._owned(f"key:{name}", Caller("api_key", key_name=name)))
         if self._jwt is None:
@@ -128,8 +110,16 @@ class Authenticator:
         caller = self._owned(f"jwt:{subject}", Caller("user", is_trusted=False, user=subject))
         return _Verified(caller, min(expires_at, time.time() + _USER_TOKEN_SECONDS))
 
+    def _key_name(self, token_digest: bytes) -> str | None:
+        # Every key is compared in constant time, so that the time says nothing about any of them.
+        found = None
+        for name, digest in self._key_digests:
+            if hmac.compare_digest(digest, token_digest):
+                found = name
+        return found
+
     def _of_session(self, session: Session) -> _Verified:
-        if session.key_name not in self._keys.names:
+        if session.key_name not in self._key_names:
             raise UnauthorizedError(
                 "The API key that made this session is gone. Ask your backend for a new one.",
                 code="invalid_session",
@@ -144,16 +134,17 @@ class Authenticator:
         )
         owned = self._of_user(session.key_name, session.user, caller)
         if session.chat_limit is not None:
-            # Its own allowance is counted by itself: other sessions of the user neither eat it nor share it.
+            # A session with its own limit is counted alone, apart from the user's other sessions.
             owned = replace(owned, counted_as=f"session:{session.session_id}")
         return _Verified(owned, session.expires_at, session.origins)
 
     def _of_user(self, key_name: str, user: str, caller: Caller) -> Caller:
-        """Own the caller's things to a user of an API key: the same through the key and through a session."""
+        """Return the caller as a key's user, who is the same through the key and through sessions."""
         return self._owned(f"key:{key_name}/user:{user}", caller)
 
     def _owned(self, owner: str, caller: Caller) -> Caller:
         key = self._signing_keys[0] if self._signing_keys else b""
+        # Keyed, so that the upstream cannot guess owners from their hashes.
         identifier = hmac.digest(key, b"safety\0" + owner.encode(), "sha256").hex()
         return replace(caller, owner=owner, counted_as=owner, safety_identifier=identifier)
 
@@ -168,28 +159,24 @@ class Authenticator:
         return Caller(is_trusted=self._is_private, counted_as=f"address:{sent.address}")
 
     def _is_known_page(self, origin: str, host: str | None) -> bool:
-        """Tell whether a page may call without a credential: of this machine or service, or a listed one."""
+        """Return whether pages of this origin may call without a credential."""
         if origin in self._allowed_origins:
             return True
         parts = urlsplit(origin)
         if is_loopback(parts.hostname or ""):
             return True
-        # A name that an attacker points at this machine makes his page look like ours: only a public service
-        # may go by the name that the browser used.
+        # On a private service the host name proves nothing: an attacker can point a name at this machine (DNS
+        # rebinding), and the page then seems to be ours.
         return not self._is_private and host is not None and parts.netloc == host
 
 
 def warn_of_open_doors(settings: Settings) -> None:
-    """Say at the start what an operator may not have meant."""
+    """Log warnings about settings that the operator may not have meant."""
     if settings.auth_mode == "none":
         who = "this machine" if is_loopback(settings.host) else "the network"
-        _log.warning(
-            "anonymous_access", effect=f"everybody on {who} may call, and spend; set AUTH_MODE=api_key"
-        )
-    found = [
-        key for keys in settings.api_keys.values() for key in (keys if isinstance(keys, list) else [keys])
-    ]
-    if any(len(key.get_secret_value()) < _SHORT_KEY_CHARS for key in found):
+        effect = f"everybody on {who} may call, and spend; set AUTH_MODE=api_key"
+        _log.warning("anonymous_access", effect=effect)
+    if any(len(key) < _SHORT_KEY_CHARS for _, key in settings.named_api_keys):
         _log.warning("short_api_key", effect="it can be guessed; make keys with: openssl rand -hex 32")
 
 

@@ -1,4 +1,4 @@
-"""What a request's headers say about who sends it, read in one pass; nothing here is believed yet."""
+"""Credentials and addresses in a request's headers, read in one pass and not verified yet."""
 
 import ipaddress
 from collections.abc import Iterable, Sequence
@@ -15,13 +15,13 @@ MAX_USER_CHARS = 256
 _BEARER = b"bearer "
 _PROXY_HEADERS = {b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"}
 _READ = {b"authorization", b"x-api-key", b"origin", b"host", b"x-user-id"} | _PROXY_HEADERS
+# One IPv6 customer has a whole /64, so its addresses count together.
 _COUNTED_IPV6_BITS = 64
-"""One IPv6 customer has a whole /64, so its addresses count together."""
 
 
 @dataclass(slots=True)
 class Credentials:
-    """The headers that matter; `address` is the client's, as far as trusted proxies vouch for it."""
+    """A request's credentials; `address` is the client's, as far as trusted proxies report it."""
 
     token: str | None
     origin: str | None
@@ -32,21 +32,22 @@ class Credentials:
 
     @property
     def is_local(self) -> bool:
-        """Whether the client sits on this machine, and no proxy says that it speaks for somebody else."""
+        """Whether the client is on this machine, and no proxy has forwarded the request."""
         return not self.is_forwarded and is_loopback_address(self.address)
 
 
 class CredentialReader:
-    """Reads credentials, believing `X-Forwarded-For` only where it comes from one of `trusted_proxies`."""
+    """Reads credentials; `X-Forwarded-For` counts only if one of `trusted_proxies` sent it."""
 
     def __init__(self, trusted_proxies: Sequence[str]) -> None:
         self._networks = tuple(ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies)
 
     def read(self, headers: Iterable[Header], peer: str | None) -> Credentials:
-        """Return what the headers say; `peer` is the address of the TCP connection."""
+        """Return the credentials in the headers; `peer` is the address of the TCP connection."""
         found: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in _READ:
+                # Joined, so that a second X-Forwarded-For cannot replace the first.
                 found[name] = found[name] + b"," + value if name in found else value
         origin, host = found.get(b"origin"), found.get(b"host")
         return Credentials(
@@ -68,7 +69,7 @@ def _token(found: dict[bytes, bytes]) -> str | None:
 
 @lru_cache(maxsize=4_096)
 def client_address(peer: str, forwarded: bytes, networks: tuple[Network, ...]) -> str:
-    """Return the nearest address that no trusted proxy holds, going back from the peer; IPv6 as its /64."""
+    """Return the last address before the trusted proxies, going back from the peer; IPv6 as its /64."""
     address = _parsed(peer)
     if address is None:
         return "local"
@@ -85,13 +86,13 @@ def client_address(peer: str, forwarded: bytes, networks: tuple[Network, ...]) -
 
 @lru_cache(maxsize=1_024)
 def is_loopback_address(address: str) -> bool:
-    """Tell whether an address is this machine's own; a Unix socket's client is."""
+    """Return whether an address is a loopback one; clients of Unix sockets count as local."""
     found = _parsed(address)
     return address == "local" if found is None else found.is_loopback
 
 
 def checked_user(user: str | bytes, param: str) -> str:
-    """Return a user's id, alike for headers and bodies; raises `BadRequestError` for one that is no text."""
+    """Return a user's id from a header or a body; raises `BadRequestError` for one that is not valid."""
     try:
         text = user.decode() if isinstance(user, bytes) else user
     except UnicodeDecodeError:
@@ -104,6 +105,7 @@ def checked_user(user: str | bytes, param: str) -> str:
 
 
 def _parsed(text: str) -> Address | None:
+    # Some proxies add a port, as in [::1]:80 or 127.0.0.1:80.
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

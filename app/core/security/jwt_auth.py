@@ -1,7 +1,8 @@
-"""Tokens of the operator's own identity provider: one issuer, one audience, pinned algorithms."""
+"""JWTs of the operator's identity provider: one issuer, one audience, fixed algorithms."""
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -20,10 +21,9 @@ _MAX_BYTES = 262_144
 
 
 class KeySet:
-    """The provider's public keys (JWKS, RFC 7517), cached; fetched anew when stale or when a key is unknown.
+    """The provider's public keys (JWKS, RFC 7517), cached for ten minutes.
 
-    Strangers choose the `kid` of what they send, so an unknown one costs the provider at most one call in ten
-    seconds.
+    An unknown `kid` fetches them again, but at most every ten seconds, as strangers can send any `kid`.
     """
 
     def __init__(self, url: str) -> None:
@@ -34,10 +34,13 @@ class KeySet:
         self._refresh: asyncio.Task[None] | None = None
 
     async def find(self, kid: str | None) -> jwt.PyJWK | None:
-        """Return a key, None where the provider has none of this name."""
+        """Return a key by its `kid`, or None. Raises `IdentityProviderError` if no key could be fetched."""
         if kid not in self._keys:
             await self._fetch()
-        elif time.monotonic() - self._fetched_at > _FRESH_SECONDS and not self._is_refreshing():
+        elif time.monotonic() - self._fetched_at > _FRESH_SECONDS and (
+            self._refresh is None or self._refresh.done()
+        ):
+            # In the background, so that a slow provider delays nobody whose key is known.
             self._refresh = asyncio.create_task(self._fetch_quietly())
         return self._keys.get(kid)
 
@@ -47,14 +50,9 @@ class KeySet:
             self._refresh.cancel()
             await asyncio.gather(self._refresh, return_exceptions=True)
 
-    def _is_refreshing(self) -> bool:
-        return self._refresh is not None and not self._refresh.done()
-
     async def _fetch_quietly(self) -> None:
-        try:
+        with suppress(IdentityProviderError):
             await self._fetch()
-        except IdentityProviderError:
-            return
 
     async def _fetch(self) -> None:
         async with self._lock:
@@ -65,6 +63,7 @@ class KeySet:
                 self._keys = _usable(await _downloaded(self._url))
             except (aiohttp.ClientError, TimeoutError, ValueError, jwt.PyJWTError) as exc:
                 _log.warning("jwks_not_fetched", error=type(exc).__name__)
+                # With no key at all the next token must not wait ten seconds for a new try.
                 if not self._keys:
                     self._tried_at = float("-inf")
                     raise IdentityProviderError from exc
@@ -95,7 +94,7 @@ def _usable(found: Any) -> dict[str | None, jwt.PyJWK]:
 
 
 class JwtVerifier:
-    """Verifies tokens; `JWT_SECRET` or the keys at `JWT_JWKS_URL`."""
+    """Verifies tokens with `JWT_SECRET` or the keys at `JWT_JWKS_URL`."""
 
     def __init__(self, settings: Settings) -> None:
         self._secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else None
@@ -106,13 +105,24 @@ class JwtVerifier:
         self._leeway = settings.jwt_leeway_seconds
 
     async def verify(self, token: str) -> tuple[str, float]:
-        """Return a token's subject and its end in unix seconds; raises `UnauthorizedError` for a bad one."""
+        """Return a token's subject and its expiry in unix seconds; raises `UnauthorizedError`."""
         try:
             header = jwt.get_unverified_header(token)
+            # Checked first, so that a token with another algorithm makes nobody fetch keys.
             if header.get("alg") not in self._algorithms:
                 raise _refused()
-            key = await self._key(header.get("kid"))
-            claims = self._claims(token, key)
+            key = await self._keys.find(header.get("kid")) if self._keys else self._secret
+            if key is None:
+                raise _refused()
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=list(self._algorithms),
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=self._leeway,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
         except jwt.ExpiredSignatureError:
             raise UnauthorizedError("The token has expired. Sign in again.", code="token_expired") from None
         except jwt.PyJWTError:
@@ -126,25 +136,6 @@ class JwtVerifier:
         """Stop fetching keys."""
         if self._keys:
             await self._keys.aclose()
-
-    async def _key(self, kid: str | None) -> jwt.PyJWK | str:
-        if self._keys is None:
-            return self._secret or ""
-        key = await self._keys.find(kid)
-        if key is None:
-            raise _refused()
-        return key
-
-    def _claims(self, token: str, key: jwt.PyJWK | str) -> dict[str, Any]:
-        return jwt.decode(
-            token,
-            key,
-            algorithms=list(self._algorithms),
-            issuer=self._issuer,
-            audience=self._audience,
-            leeway=self._leeway,
-            options={"require": ["exp", "iss", "aud", "sub"]},
-        )
 
 
 def _refused() -> UnauthorizedError:

@@ -1,7 +1,7 @@
-"""Browser sessions: short signed tokens that a page may hold, minted by the backend that knows its user.
+"""Browser sessions: short-lived signed tokens, minted by a backend for its users' pages.
 
-A token is a JWS (HS256, RFC 7515) behind the prefix `ss_`. Nothing is stored, so none can be called back by
-itself: they live for minutes, they end with the API key that minted them, and new `SECRET_KEYS` end them all.
+A token is a JWS (HS256, RFC 7515) behind the prefix `ss_`. Nothing is stored, so a single token cannot be
+revoked: it lives for minutes, ends with the API key that minted it, and new `SECRET_KEYS` end all tokens.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _PURPOSE = b"soloist session v1"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a session token says; times are unix seconds."""
+    """The content of a session token; times are unix seconds."""
 
     key_name: str
     user: str
@@ -39,11 +39,11 @@ class SessionTokens:
     """Mints and reads session tokens; the first key signs, all verify."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        # A key of its own kind, so that no other signature made with the secret can pass for a session.
+        # Derived keys, so that no other signature made with the same secret is valid as a session.
         self._keys = [hmac.digest(key, _PURPOSE, hashlib.sha256) for key in keys]
 
     def mint(self, session: Session) -> str:
-        """Return the token of a session, which gets a new id."""
+        """Return a new token for a session."""
         claims = {
             "jti": secrets.token_urlsafe(12),
             "iat": int(time.time()),
@@ -57,7 +57,7 @@ class SessionTokens:
         return SESSION_PREFIX + jwt.encode(claims, self._keys[0], _ALGORITHM, headers={"typ": _TYPE})
 
     def read(self, token: str) -> Session:
-        """Return what a token says; raises `UnauthorizedError` for one that is forged, broken or over."""
+        """Return a token's session; raises `UnauthorizedError` for a forged, broken or expired one."""
         for key in self._keys:
             try:
                 found = jwt.decode_complete(
@@ -71,7 +71,7 @@ class SessionTokens:
                     "The session is over. Ask your backend for a new one.", code="session_expired"
                 ) from None
             except jwt.PyJWTError:
-                continue
+                continue  # the next key may be the one that signed it
             if found["header"].get("typ") == _TYPE:
                 return _session(found["payload"])
         raise UnauthorizedError(

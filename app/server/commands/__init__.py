@@ -1,1 +1,1 @@
-"""One file for each command of `python main.py`."""
+"""The commands of `python main.py`, one a file."""

@@ -1,4 +1,4 @@
-"""`python main.py check`: try everything a start needs, and say in sentences what is wrong."""
+"""`python main.py check`: try everything that a start needs, and report what is wrong."""
 
 import asyncio
 import sys
@@ -29,7 +29,7 @@ _KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was tried."""
+    """The result of one check."""
 
     level: Literal["ok", "warning", "error"]
     text: str
@@ -41,10 +41,11 @@ def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
 
 
 def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
-    """Print what was found, and return the exit status: 0 all is well, 1 something is wrong."""
+    """Print the findings, and return the exit status: 1 if one is an error, else 0."""
     with settings_errors_told():
         ProcessCount()
         settings = Settings()
+        # It also finds what no single setting tells, such as a LOG_FILE that cannot be written.
         create_app(settings)
     findings = asyncio.run(check_service(settings))
     for finding in findings:
@@ -53,7 +54,7 @@ def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
 
 
 async def check_service(settings: Settings) -> list[Finding]:
-    """Try the assistant, the prices, the upstream and Redis; leaves nothing behind."""
+    """Check the assistant, the prices, the upstream and Redis; nothing stays behind upstream."""
     try:
         assistant = load_assistant(settings)
         prices = load_prices(settings.prices_file)
@@ -70,16 +71,16 @@ async def check_service(settings: Settings) -> list[Finding]:
 
 
 def _doors(settings: Settings) -> list[Finding]:
-    found = []
-    if settings.auth_mode == "none":
-        found.append(Finding("warning", "AUTH_MODE=none lets everybody in who reaches HOST and PORT."))
-    if settings.upstream_kind == "embedded":
-        found.append(
-            Finding("warning", "No key is set, so the embedded upstream answers and not a real assistant.")
-        )
-    if not settings.secret_keys and settings.upstream_kind != "embedded":
-        found.append(Finding("warning", "SECRET_KEYS is empty: ids are not bound to their owners."))
-    return found
+    warnings = {
+        "AUTH_MODE=none lets everybody in who reaches HOST and PORT.": settings.auth_mode == "none",
+        "No key is set, so the embedded upstream answers and not a real assistant.": (
+            settings.upstream_kind == "embedded"
+        ),
+        "SECRET_KEYS is empty: ids are not bound to their owners.": (
+            not settings.secret_keys and settings.upstream_kind != "embedded"
+        ),
+    }
+    return [Finding("warning", text) for text, applies in warnings.items() if applies]
 
 
 async def _check_upstream(settings: Settings, model: str) -> list[Finding]:
@@ -113,7 +114,7 @@ async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[F
 
 
 async def _check_conversations(upstream: Upstream) -> Finding:
-    """Make an empty conversation and delete it: some servers speak Responses and no Conversations."""
+    """Create a conversation and delete it, as some servers have Responses but no Conversations."""
     try:
         made = parsed(await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS))
         await upstream.request("DELETE", f"/conversations/{made.get('id')}", timeout=_SECONDS)

@@ -1,4 +1,4 @@
-"""`python main.py knowledge sync DIR`: bring a folder into the assistant's vector store."""
+"""`python main.py knowledge sync DIR`: make the assistant's vector store match a folder."""
 
 import asyncio
 import sys
@@ -48,7 +48,7 @@ def run(given: Namespace, _create_app: Callable[..., Any]) -> int:
 
 
 def sync_folder(given: Namespace, settings: Settings) -> int:
-    """Bring the store in step with the folder, say what went wrong, and return the exit status."""
+    """Make the store match the folder, report errors, and return the exit status."""
     try:
         return asyncio.run(synchronise(given, settings))
     except OSError as exc:
@@ -62,7 +62,7 @@ def sync_folder(given: Namespace, settings: Settings) -> int:
 
 
 async def synchronise(given: Namespace, settings: Settings) -> int:
-    """Bring the store in step with the folder. Raises `OSError`, `ValueError` or `ServiceError`."""
+    """Make the store match the folder. Raises `OSError`, `ValueError` or `ServiceError`."""
     files, left_out = await asyncio.to_thread(scan, given.folder)
     for path in left_out:
         _say(f"Left out: {path} (empty, a link that leads outside, or too long a path)")
@@ -95,7 +95,7 @@ async def _brought_in_step(
 
 
 async def _store_id(upstream: Upstream, settings: Settings, asked: str | None, *, makes: bool) -> str | None:
-    """Return the store that is asked for, configured, or was made before, else a new one if wanted."""
+    """Return the store's id: as asked for, configured, made by an earlier run, or new if `makes`."""
     assistant = load_assistant(settings)
     configured = (assistant.tool_resources.get("file_search") or {}).get("vector_store_ids") or []
     if asked or configured:
