@@ -72,6 +72,7 @@ def with_files(item: Json, files: Sequence[Attached], ids: IdCodec) -> Json:
 def read_attachments(item: Json, ids: IdCodec) -> tuple[list[Json], list[Json], dict[str, str]]:
     """Return the attachments of a message item, its other content parts, and filenames by public id."""
     parts: list[Json] = [part for part in item.get("content") or [] if isinstance(part, dict)]
+    # Only in a user's message: an assistant may repeat what it has read.
     noted = _noted(parts[-1], ids) if parts and item.get("role") == "user" else []
     if not noted and not any("file_id" in part for part in parts):
         return [], parts, {}
@@ -107,6 +108,7 @@ def _noted(part: Json, ids: IdCodec) -> list[Attached]:
             file_id, container_id = ids.upstream_file(match.group(1)) if match else ("", None)
         except BadIdError:
             return []
+        # Any line that does not fit means that a user wrote this text: then it is shown as it is.
         if match is None or container_id is not None:
             return []
         tools = tuple(tool for tool in match.group(2).split(", ") if tool in _TOOLS)
@@ -157,6 +159,7 @@ def public_resources(resources: Json, ids: IdCodec) -> Json:
     return thread_resources(store_ids_of(resources), [ids.file(each) for each in file_ids_of(resources)])
 
 
+# Metadata values are short, so ids are stored without their usual prefix; `~` marks one without it.
 def _brief(file_id: str) -> str:
     return file_id.removeprefix(_SHORT) if file_id.startswith(_SHORT) else "~" + file_id
 

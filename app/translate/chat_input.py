@@ -146,10 +146,12 @@ def _user_content(path: str, part: Json) -> Iterator[Json]:
     kind = str(part.get("type"))
     if kind == "text":
         text = _string(part, "text", path)
+        # Frontends send an empty text beside a file; an empty part would be refused upstream.
         if text.strip():
             yield {"type": "input_text", "text": text}
     elif kind in _FILE_KINDS:
         yield _file(path, part)
+    # The AI SDK's data parts are for the page, never for the model.
     elif not kind.startswith("data-"):
         raise InputError("Unsupported part type. Use `text`, `image` or `file`.", f"{path}.type")
 
@@ -256,6 +258,7 @@ def _file_item(path: str, value: str, media_type: object, name: object) -> Json:
     is_web = value.startswith(("https://", "http://"))
     if value.startswith("data:"):
         media_type = value[len("data:") :].partition(_BASE64)[0].partition(";")[0] or media_type
+    # A colon near the start is the scheme of a URL, which base64 never has.
     elif not is_web and ":" not in value[:_SCHEME_CHARS]:
         value = f"data:{media_type}{_BASE64}{value}"
     if not isinstance(media_type, str) or "/" not in media_type:
@@ -265,6 +268,7 @@ def _file_item(path: str, value: str, media_type: object, name: object) -> Json:
         raise InputError("Send a base64 data URL; only images may be given by an http(s) URL.", path)
     if is_image:
         return {"type": "input_image", "image_url": value}
+    # The upstream tells the type of a file by its name.
     name = name if isinstance(name, str) and name else "file" + _EXTENSIONS.get(media_type, "")
     return {"type": "input_file", "filename": name, "file_data": value}
 

@@ -89,6 +89,7 @@ class CitedText:
     def render(self, text: str, found: Sequence[tuple[Json, Json]]) -> str:
         """Render a whole text with its annotations, without a list of sources."""
         done = 0
+        # Marks are inserted from left to right, but places are returned in the given order.
         order = sorted(range(len(found)), key=lambda number: found[number][0]["end_index"])
         for number in order:
             annotation, source = found[number]
@@ -136,6 +137,7 @@ class CitedText:
         return f"[^{number}]" if self._mode == "footnotes" else f"[{number}]"
 
     def _replace(self, start: int, end: int, text: str) -> None:
+        # Positions behind the replaced text move with it.
         moved = len(text) - (end - start)
         behind = self._sent_chars + end
         self.places = [place + moved if place >= behind else place for place in self.places]

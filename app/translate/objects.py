@@ -127,6 +127,7 @@ def message_object(
     status = status if status in {"incomplete", "in_progress"} else "completed"
     made = created_at_of(str(item.get("id"))) or created_at
     is_answer = item.get("role") == "assistant"
+    # Only users attach files; the parts of answers need no search for them.
     attachments, parts, _ = ([], item.get("content") or [], {}) if is_answer else read_attachments(item, ids)
     return {
         "id": ids.message(str(item.get("id"))),

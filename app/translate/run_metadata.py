@@ -71,6 +71,7 @@ class RunHistory:
         origin = origin_of(item_id)
         if self._origins is None:
             self._origins = {}
+            # Newest last, so that it wins where two runs share an origin.
             for first_id in reversed(self.run_ids):
                 for response_id in (first_id, self.current_of(first_id)):
                     self._origins[origin_of(response_id)] = first_id
@@ -102,6 +103,7 @@ def private_metadata(metadata: object) -> dict[str, str]:
     return {key: value for key, value in found.items() if key.startswith(PRIVATE_PREFIX)}
 
 
+# The oldest entries come last and are dropped first.
 def _fit(parts: list[str]) -> str:
     while parts and len(",".join(parts)) > _MAX_CHARS:
         parts = parts[:-1]

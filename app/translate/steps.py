@@ -89,6 +89,7 @@ def _groups(response: Json, context: RunContext, outputs: Mapping[str, str]) -> 
         if item.get("type") == "message":
             groups.append((index, message_details(context.ids.message(str(item.get("id"))))))
         elif call := tool_call(item, context, outputs):
+            # The Assistants API showed parallel function calls as one step.
             if follows_function and call["type"] == "function":
                 groups[-1][1]["tool_calls"].append(call)
             else:

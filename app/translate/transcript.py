@@ -199,6 +199,7 @@ class MarkdownTranscript:
         if part.get("file_id"):
             return f"![image]({self._file_url(self._ids.file(str(part['file_id'])))})"
         url = str(part.get("image_url") or "")
+        # A data URL would fill pages.
         return "*(image)*" if url.startswith("data:") else f"![image]({url})"
 
     def _cited(self, part: Json) -> str:
@@ -226,6 +227,7 @@ def _call_block(call: Json) -> str:
 
 def _fenced(text: str, language: str = "") -> str:
     fence = "```"
+    # A fence inside the text must not end the block.
     while fence in text:
         fence += "`"
     return f"{fence}{language}\n{text}\n{fence}"

@@ -148,7 +148,8 @@ class TestImport:
     async def test_broken_json_is_400(self, client):
         assert error_of(await client.post("threads/import", content=b"{"), 400)["code"] == "invalid_json"
 
-    async def test_an_import_that_fails_halfway_leaves_no_thread(self, start: Start):
+    @pytest.mark.parametrize("path", ["threads/import", "threads"])
+    async def test_a_thread_that_fails_halfway_is_deleted(self, start: Start, path):
         async def refuse_the_second_call(request: Request, connection: Connection) -> None:
             if request.path.endswith("/items"):
                 await connection.answer(500, {"error": {"message": "no"}})
@@ -156,8 +157,8 @@ class TestImport:
                 await connection.answer(200, {"id": "conv_x", "object": "conversation", "created_at": 1})
 
         async with fake_upstream(refuse_the_second_call) as fake, start(url=fake.url) as service:
-            messages = [old_message(number) for number in range(45)]
-            assert error_of(await service.client.post("threads/import", json=messages), 502)
+            messages = [{"role": "user", "content": f"message {number}"} for number in range(45)]
+            assert error_of(await service.client.post(path, json={"messages": messages}), 502)
             calls = [(request.method, request.path) for request in fake.requests]
             assert calls[-2:] == [
                 ("POST", "/v1/conversations/conv_x/items"),

@@ -96,6 +96,7 @@ class RunCreator:
             return
         try:
             if not stream.in_background:
+                # Closing it now would cancel the response.
                 async for _ in stream:
                     continue
         finally:
@@ -124,6 +125,7 @@ class RunCreator:
             if stream.response is None:
                 return stream
             if not in_background:
+                # Only this replica can stop it: closing this stream is the upstream's only way to cancel it.
                 held = HeldRun(conversation_id, partial(self._stop, context, conversation_id, stream))
                 self.held_runs.add(_run_id(context, stream.response), held)
             await self._remember(
@@ -177,9 +179,8 @@ class RunCreator:
             return
         if status == "cancelled":
             self.metrics.run_cancelled()
-        turn = StoppedTurn(
-            params["conversation"], began_at, _messages(params), stream.said(), (run_id, status)
-        )
+        asked, said = _messages(params), stream.translator.said()
+        turn = StoppedTurn(params["conversation"], began_at, asked, said, (run_id, status))
         self.stopped_turns.keep(turn)
 
     async def _stop(self, context: RunContext, conversation_id: str, stream: RunStream) -> Json | None:
@@ -215,12 +216,12 @@ class RunCreator:
         try:
             with measurement.inside():
                 return measurement, await self._repaired(scope, params, call)
-        except asyncio.CancelledError as exc:
-            measurement.failed(exc)
-            self.stopped_turns.keep(StoppedTurn(params["conversation"], began_at, _messages(params), []))
-            raise
         except BaseException as exc:
             measurement.failed(exc)
+            if isinstance(exc, asyncio.CancelledError):
+                # The upstream may have started the turn, and drops it when the connection closes.
+                turn = StoppedTurn(params["conversation"], began_at, _messages(params), [])
+                self.stopped_turns.keep(turn)
             raise
 
     async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
@@ -230,6 +231,7 @@ class RunCreator:
         except UpstreamMissingError as exc:
             raise not_found("thread") from exc
         except ToolOutputMissingError:
+            # Without this, the thread of a client that left in the middle of a round could never go on.
             answered = await self.rounds.repair(params["conversation"])
             if not answered:
                 raise

@@ -198,10 +198,6 @@ class ForegroundStream(RunStream):
             self.on_closed(self, self._status_if_closed)
         await super().aclose()
 
-    def said(self) -> list[Json]:
-        """Return the assistant's messages so far, in the upstream's form."""
-        return self.translator.said()
-
     async def _next(self) -> list[DomainEvent]:
         return await (self._stopped() if self._is_stopped else super()._next())
 

@@ -93,6 +93,7 @@ class HeldRuns:
         message = orjson.dumps([answers, response_id, conversation_id])
         asked = await redis.call(lambda: redis.client.publish(_CHANNEL, message))
         deadline = asyncio.get_running_loop().time() + _ANSWER_SECONDS
+        # `publish` returns how many replicas got the message; each answers once.
         while asked > 0 and asyncio.get_running_loop().time() < deadline:
             answer = await redis.call(lambda: redis.client.lpop(answers))
             if answer is None:
@@ -114,6 +115,7 @@ class HeldRuns:
                         if message is not None:
                             self.background.spawn(self._answer(redis, message["data"]))
             except (RedisError, OSError):
+                # Redis is away: runs can be stopped here only, until it is back.
                 await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
 
     async def _answer(self, redis: SharedRedis, message: bytes) -> None:
@@ -122,4 +124,5 @@ class HeldRuns:
         answer = _NOT_HERE if run is None else orjson.dumps(run)
         with suppress(RedisAwayError):
             await redis.call(lambda: redis.client.rpush(answers, answer))
+            # The asker may be gone: nobody would remove the list then.
             await redis.call(lambda: redis.client.expire(answers, int(_ANSWER_SECONDS)))

@@ -56,11 +56,10 @@ class RunLookup:
         conversation_id, first_id = scope.conversation(thread_id, of="run"), scope.response(run_id)
         with not_found_as("run"):
             response = await self.responses.get(first_id)
+        # Not every upstream repeats the conversation in its responses.
         if _conversation_of(response) not in {None, conversation_id}:
             raise not_found("run")
-        return await self._view(
-            self.params.context(scope, thread_id, first_id), conversation_id, response, None
-        )
+        return await self._view(scope, thread_id, conversation_id, response, None)
 
     async def views(self, scope: RequestScope, thread_id: str) -> list[RunView]:
         """Look up the runs in a thread's history, newest first, without those that are gone upstream."""
@@ -71,9 +70,7 @@ class RunLookup:
         async def look(first_id: str) -> RunView | None:
             try:
                 response = await self.responses.get(first_id)
-                return await self._view(
-                    self.params.context(scope, thread_id, first_id), conversation_id, response, history
-                )
+                return await self._view(scope, thread_id, conversation_id, response, history)
             except UpstreamMissingError:
                 return None
 
@@ -88,6 +85,7 @@ class RunLookup:
                 responses.insert(0, await self.responses.get(previous))
         outputs = await self._outputs(view.conversation_id, responses)
         run = view.run()
+        # Earlier rounds ended with their tool outputs; the usage of the run goes to its last step.
         earlier = run | {"status": "completed", "usage": None}
         steps = []
         for response in responses:
@@ -96,12 +94,19 @@ class RunLookup:
         return steps
 
     async def _view(
-        self, context: RunContext, conversation_id: str, response: Json, history: RunHistory | None
+        self,
+        scope: RequestScope,
+        thread_id: str,
+        conversation_id: str,
+        response: Json,
+        history: RunHistory | None,
     ) -> RunView:
         first_id = response["id"]
+        context = self.params.context(scope, thread_id, first_id)
         status, ended = run_status(response), None
         if status in {"requires_action", "cancelled"} or _was_in_foreground(response, status):
             if history is None:
+                # Read only where the response may not tell the whole truth: it costs an upstream call.
                 with not_found_as("thread"):
                     _, history = await self.metadata.read(conversation_id)
             ended = history.ended_as(first_id)

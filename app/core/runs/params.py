@@ -23,6 +23,7 @@ class RunParams:
 
     def __init__(self, assistant: Assistant, settings: Settings) -> None:
         self._assistant = assistant
+        # Computed once: it is the same for every chat turn without files.
         self._plain = assistant.response_params({}, {})
         self._policy = settings.allow_run_overrides
         self._truncation = settings.assistant_truncation
@@ -87,6 +88,7 @@ class RunParams:
     def _overrides(self, body: RunOverrides, scope: RequestScope) -> Json:
         sent = body.model_dump(exclude_none=True, include={*OVERRIDES, "additional_instructions"})
         own = {"model": self._assistant.model, "instructions": self._assistant.instructions}
+        # Clients of the Assistants API often repeat the assistant's own settings: that overrides nothing.
         changed = {name: value for name, value in sent.items() if own.get(name) != value}
         if self._policy == "none" or (self._policy == "trusted" and not scope.caller.is_trusted):
             self._refuse(changed)

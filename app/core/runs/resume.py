@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from app.core.caller import RequestScope
@@ -20,80 +20,74 @@ from app.translate.run_translator import RunTranslator
 _POLL_SECONDS = 0.5
 
 
+@dataclass(eq=False)
 class ResumedRun:
     """A followed run without the events up to a sequence number.
 
     The upstream is always read from the run's first event, because only that tells which parts are open.
     """
 
-    def __init__(self, stream: "RunStream | PolledRun", starting_after: int | None) -> None:
-        self._stream = stream
-        self._starting_after = starting_after
+    stream: "RunStream | PolledRun"
+    starting_after: int | None
 
     @property
     def is_ended(self) -> bool:
         """Whether the terminal event has been produced."""
-        return self._stream.is_ended
+        return self.stream.is_ended
 
     async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
-        async for events in self._stream:
+        async for events in self.stream:
             if left := self._later(events):
                 yield left
 
     def fail(self, error: Json) -> list[DomainEvent]:
         """End the stream with an error event of our own."""
-        return self._stream.fail(error)
+        return self.stream.fail(error)
 
     async def aclose(self) -> None:
         """Stop following; the run goes on."""
-        await self._stream.aclose()
+        await self.stream.aclose()
 
     def _later(self, events: list[DomainEvent]) -> list[DomainEvent]:
         """Drop what the client has seen; an event without a number belongs to the next one with a number."""
-        if self._starting_after is None:
+        if self.starting_after is None:
             return events
-        last_seen = max(
-            (
-                n
-                for n, event in enumerate(events)
-                if event.sequence is not None and event.sequence <= self._starting_after
-            ),
-            default=-1,
-        )
-        return events[last_seen + 1 :]
+        after = self.starting_after
+        seen = [
+            at for at, event in enumerate(events, 1) if event.sequence is not None and event.sequence <= after
+        ]
+        return events[seen[-1] :] if seen else events
 
 
+@dataclass(eq=False)
 class PolledRun:
     """A run that cannot be followed upstream: it is polled until it ends, then retold from its response."""
 
-    def __init__(
-        self, translator: RunTranslator, view: RunView, look: Callable[[], Awaitable[RunView]]
-    ) -> None:
-        self._translator = translator
-        self._view = view
-        self._look = look
-        self._count = 0
+    translator: RunTranslator
+    view: RunView
+    look: Callable[[], Awaitable[RunView]]
+    _count: int = field(default=0, init=False)
 
     @property
     def is_ended(self) -> bool:
         """Whether the terminal event has been produced."""
-        return self._translator.is_ended
+        return self.translator.is_ended
 
     async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
-        view = self._view
-        yield self._numbered(self._translator.announce(view.response))
+        view = self.view
+        yield self._numbered(self.translator.announce(view.response))
         try:
             while view.is_live:
                 await asyncio.sleep(_POLL_SECONDS)
-                view = await self._look()
+                view = await self.look()
         except ServiceError as exc:
             yield self.fail(exc.detail())
         else:
-            yield self._numbered(self._translator.retell(view.response, status=view.status))
+            yield self._numbered(self.translator.retell(view.response, status=view.status))
 
     def fail(self, error: Json) -> list[DomainEvent]:
         """End the stream with an error event; the run itself goes on."""
-        self._translator.is_ended = True
+        self.translator.is_ended = True
         return [StreamFailed(error)]
 
     async def aclose(self) -> None:
@@ -133,6 +127,7 @@ class ResumeService:
             life = max(1.0, self._deadline(view) - asyncio.get_running_loop().time())
             upstream = await self.responses.follow(view.response["id"], life=life)
         except (UpstreamRefusedError, UpstreamMissingError):
+            # Foreground responses have no stream to reopen, and background ones only for some minutes.
             polled = PolledRun(translator, view, lambda: self.lookup.view(scope, thread_id, run_id))
             return ResumedRun(polled, starting_after)
         expired = partial(self.creator.note_expired, view.conversation_id, view.context)

@@ -81,6 +81,7 @@ class StoppedTurns:
             return
         deadline = asyncio.get_running_loop().time() + _LOCKED_SECONDS
         pause = _FIRST_PAUSE_SECONDS
+        # To find out whether another writer has added something: the upstream has no conditional write.
         began_after = _item_before(turn, await self._newest(turn.conversation_id))
         while True:
             # The upstream may still be storing what it keeps of the turn itself.

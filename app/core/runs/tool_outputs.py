@@ -49,6 +49,7 @@ class ToolRounds:
                     history.set_ended(first_id, "expired")
 
         await self.metadata.note(conversation_id, expire)
+        # The ids go into a response header, so nothing else may be in them.
         return [call_id for call_id in open_calls if _CALL_ID.match(call_id)]
 
     async def _open_calls(self, conversation_id: str) -> dict[str, str]:

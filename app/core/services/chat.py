@@ -1,7 +1,8 @@
 """Chat turns: a thread, a message and a run in one call."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.core.caller import RequestScope
@@ -50,14 +51,13 @@ class Chat:
         if body.tool_outputs is None and on_disconnect not in self.creator.mode.streams:
             before, items = self._turn(scope, body, files)
             context, params = await self._prepared(scope, body.thread_id, before, items)
-            try:
+            with _busy_as_conflict():
                 return await self.creator.complete(scope, context, params)
-            except ConversationLockedError as exc:
-                raise _busy() from exc
         stream = await self.open(scope, body, files, on_disconnect=on_disconnect)
         try:
             ended = await _last_event(stream)
         except asyncio.CancelledError:
+            # The client has left: its request ends now, and the run is dealt with in the background.
             self.creator.leave_soon(stream, on_disconnect)
             raise
         except BaseException:
@@ -80,12 +80,10 @@ class Chat:
         """
         if body.tool_outputs is not None and body.run_id and body.thread_id:
             outputs = ToolOutputsSubmit.model_construct(tool_outputs=body.tool_outputs)
-            try:
+            with _busy_as_conflict():
                 return await self.runs.submit_stream(
                     scope, body.thread_id, body.run_id, outputs, on_disconnect=on_disconnect
                 )
-            except ConversationLockedError as exc:
-                raise _busy() from exc
         before, items = self._turn(scope, body, files)
         return await self.open_turn(scope, body.thread_id, before, items, on_disconnect=on_disconnect)
 
@@ -100,12 +98,10 @@ class Chat:
     ) -> RunStream:
         """Start a turn from input items; a new thread begins with the items in `before`."""
         context, params = await self._prepared(scope, thread_id, before, items)
-        try:
+        with _busy_as_conflict():
             return await self.creator.open(
                 scope, context, params, on_disconnect=on_disconnect, is_listed=False
             )
-        except ConversationLockedError as exc:
-            raise _busy() from exc
 
     async def _prepared(
         self, scope: RequestScope, thread_id: str | None, before: list[Json], items: list[Json]
@@ -174,11 +170,15 @@ def _each_text(items: list[Json], check: Callable[[str], None]) -> None:
             check(part.get("text") or "")
 
 
-def _busy() -> ConflictError:
-    """Return a 409 for a locked conversation: clients retry that, and would not retry a 400."""
-    return ConflictError(
-        "The thread is busy with another message. Retry when that has been answered.",
-        param="thread_id",
-        code="thread_busy",
-        headers={"retry-after": "2"},
-    )
+@contextmanager
+def _busy_as_conflict() -> Iterator[None]:
+    """Turn the 400 of a locked conversation into a 409, which SDKs retry."""
+    try:
+        yield
+    except ConversationLockedError as exc:
+        raise ConflictError(
+            "The thread is busy with another message. Retry when that has been answered.",
+            param="thread_id",
+            code="thread_busy",
+            headers={"retry-after": "2"},
+        ) from exc

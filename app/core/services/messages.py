@@ -1,6 +1,6 @@
 """Messages: conversation items of type `message` in the form of the Assistants API."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,7 +54,7 @@ class Messages:
         created_at = created_at_of(stored[0]["id"]) or _created_at(
             await self.conversations.get(conversation_id)
         )
-        return self._object(scope, thread_id, stored[0], None, created_at)
+        return self.seen(scope, thread_id, stored[0], RunHistory.read(None), created_at)
 
     async def get(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
         """Read a message. Upstream: GET conversations/{c}/items/{i} and conversations/{c}."""
@@ -113,6 +113,7 @@ class Messages:
         for number, (message, files) in enumerate(zip(messages, attached, strict=True)):
             name = f"{prefix}[{number}]." if prefix else ""
             self.unsupported.check(message, scope, name)
+            # Conversation items have no metadata.
             if message.metadata:
                 scope.ignore([f"{name}metadata"])
             dumped = message.model_dump()
@@ -147,50 +148,37 @@ class Messages:
         if backwards:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
         found: list[Json] = []
+        # With a filter, the number of items to read is unknown: large pages then save calls.
         page_items = 100 if stop or belongs else cursor.limit + 1
-        async for item in self._walk(conversation_id, order, after, page_items, cursor):
-            if item.get("id") == stop:
-                break
-            if item.get("type") != "message" or (belongs and not belongs(item)):
-                continue
-            found.append(item)
-            if len(found) > cursor.limit:
-                break
-        has_more, found = len(found) > cursor.limit, found[: cursor.limit]
-        return (found[::-1] if backwards else found), has_more
-
-    async def _walk(
-        self, conversation_id: str, order: str, after: str | None, page_items: int, cursor: Cursor
-    ) -> AsyncIterator[Json]:
+        items = self.conversations.items(conversation_id, order=order, after=after, page_items=page_items)
         try:
-            async for item in self.conversations.items(
-                conversation_id, order=order, after=after, page_items=page_items
-            ):
-                yield item
+            async for item in items:
+                if item.get("id") == stop:
+                    break
+                if item.get("type") == "message" and (belongs is None or belongs(item)):
+                    found.append(item)
+                if len(found) > cursor.limit:
+                    break
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
-            name = "after" if cursor.after else "before"
+            # Upstreams answer an unknown cursor like an unknown conversation.
             if not (cursor.after or cursor.before):
                 raise not_found("thread") from exc
-            raise _bad_cursor(name) from exc
+            raise _bad_cursor("after" if cursor.after else "before") from exc
+        has_more, found = len(found) > cursor.limit, found[: cursor.limit]
+        return (found[::-1] if backwards else found), has_more
 
     def seen(
         self, scope: RequestScope, thread_id: str, item: Json, history: RunHistory, thread_created_at: int
     ) -> Json:
         """Return the Message for an item, with the run that wrote it if the history knows that."""
         first = history.run_of_message(str(item.get("id"))) if item.get("role") == "assistant" else None
-        run_id = scope.ids.run(first) if first else None
-        return self._object(scope, thread_id, item, run_id, thread_created_at)
-
-    def _object(
-        self, scope: RequestScope, thread_id: str, item: Json, run_id: str | None, created_at: int
-    ) -> Json:
         return message_object(
             item,
             scope.ids,
             thread_id=thread_id,
             assistant_id=self.assistant_id,
-            run_id=run_id,
-            created_at=created_at,
+            run_id=scope.ids.run(first) if first else None,
+            created_at=thread_created_at,
         )
 
 

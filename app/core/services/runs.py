@@ -119,6 +119,7 @@ class Runs:
         try:
             response = await self.responses.cancel(view.response["id"])
         except UpstreamRefusedError as exc:
+            # It ended meanwhile, or it is a foreground response, which the upstream does not cancel.
             view = await self.view(scope, thread_id, run_id)
             raise _not_cancellable(view.status) from exc
         status = run_status(response)
@@ -168,6 +169,7 @@ class Runs:
         added = body.additional_messages or []
         attached = await self.attachments.find(scope, added, "additional_messages")
         items = self.messages.to_items(scope, added, attached, "additional_messages")
+        # Before anything is written, as it may refuse the overrides.
         params = self.params.for_run(body, scope, {})
         with not_found_as("thread"):
             await self.attachments.remember(conversation_id, list(itertools.chain.from_iterable(attached)))
@@ -183,6 +185,7 @@ class Runs:
         new = body.thread or ThreadCreate()
         if body.tool_resources:
             new = new.model_copy(update={"tool_resources": body.tool_resources})
+        # Before the thread is created, as it may refuse the overrides.
         params = self.params.for_run(body, scope, {})
         thread = await self.threads.create(scope, new, "thread.")
         conversation_id = scope.ids.conversation(thread["id"])

@@ -44,6 +44,7 @@ class Threads:
         try:
             conversation = await self.conversations.create(items, metadata)
         except BaseException:
+            # Nothing else knows of the vector stores that were just created.
             self.attachments.discard(resources)
             raise
         return self._object(scope, conversation, scope.ids.thread(conversation["id"]))
@@ -83,6 +84,7 @@ class Threads:
 
     async def _delete_items(self, conversation_id: str) -> None:
         ids = [str(item.get("id")) async for item in self.conversations.items(conversation_id)]
+        # All at once could use up the connection pool, which other requests share.
         gate = asyncio.Semaphore(_DELETES_AT_ONCE)
 
         async def delete(item_id: str) -> None:
@@ -91,6 +93,7 @@ class Threads:
 
         results = await asyncio.gather(*map(delete, ids), return_exceptions=True)
         failed = [result for result in results if isinstance(result, BaseException)]
+        # The thread itself is deleted all the same: its items cannot be reached any more.
         if failed:
             _log.warning("items_left_behind", count=len(failed))
         for result in failed:

@@ -12,19 +12,14 @@ from app.core.files.service import Files
 from app.core.services.messages import Messages
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
-from app.core.upstream.errors import UpstreamError, not_found_as
+from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.models.threads import ThreadCreate
 from app.translate.attachments import public_resources, resources_of
 from app.translate.citations import FileUrl
 from app.translate.events import Json
 from app.translate.objects import thread_object
 from app.translate.run_metadata import RunHistory
-from app.translate.transcript import (
-    ImportedMessage,
-    MarkdownTranscript,
-    read_transcript,
-    tool_calls,
-)
+from app.translate.transcript import ImportedMessage, MarkdownTranscript, read_transcript, tool_calls
 
 _MAX_ITEMS = 20_000
 _MAX_IMAGES = 100
@@ -109,12 +104,9 @@ class Transcripts:
         async def find(file_id: str) -> tuple[str, str] | None:
             try:
                 return file_id, str((await self.files.find(scope, file_id, "file_id"))["id"])
-            except (NotFoundError, BadRequestError):
+            except (NotFoundError, BadRequestError, UpstreamMissingError, UpstreamRefusedError):
+                # An image of another service or owner: the import names it in a text instead.
                 return None
-            except UpstreamError as exc:
-                if exc.status_code in {400, 404}:
-                    return None
-                raise
 
         found = await asyncio.gather(*map(find, wanted[:_MAX_IMAGES]))
         return dict(pair for pair in found if pair)

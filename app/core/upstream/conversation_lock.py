@@ -46,6 +46,7 @@ class ConversationLock:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             if self.redis is not None or conversation_id in self._held:
+                # The messages of a stopped turn belong before those of the next one.
                 await self.wait(conversation_id)
             try:
                 return await call()
@@ -88,6 +89,7 @@ class ConversationLock:
         redis, name = self.redis, _PREFIX + conversation_id
         if redis is None:
             return
+        # Without Redis, the lock of the upstream is all that other replicas respect.
         with suppress(RedisAwayError):
             if is_held:
                 await redis.call(lambda: redis.client.set(name, 1, ex=_MOST_SECONDS))

@@ -83,6 +83,7 @@ class ConversationMetadata:
         written = None
         while pending := self._pending.get(conversation_id):
             if pending.task is not None:
+                # Shielded, as several requests may wait for the same write.
                 await asyncio.shield(pending.task)
             written = pending.written
         return written
@@ -101,11 +102,13 @@ class ConversationMetadata:
 
     async def _write(self, conversation_id: str, pending: _Pending) -> None:
         try:
+            # Changes that arrive during a write are written together in the next one.
             while pending.changes:
                 changes, pending.changes = pending.changes, []
                 pending.written = None
                 pending.written = await self._apply(conversation_id, changes)
         except ServiceError as exc:
+            # Lists lack a run then, which is no reason to fail the request.
             _log.warning("run_history_not_written", code=exc.code)
         finally:
             del self._pending[conversation_id]

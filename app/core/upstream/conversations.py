@@ -35,6 +35,7 @@ class Conversations:
         try:
             await self.add_items(conversation["id"], items[ITEMS_PER_CALL:])
         except BaseException:
+            # Nobody knows the id of the half-filled conversation yet, so nobody else would delete it.
             await self.delete(conversation["id"])
             raise
         return conversation
@@ -44,9 +45,7 @@ class Conversations:
         found = await read(self.upstream, f"/conversations/{conversation_id}")
         return _whole(checked_conversation, found)
 
-    async def set_metadata(
-        self, conversation_id: str, metadata: Mapping[str, str], *, repeats: bool = True
-    ) -> Json:
+    async def set_metadata(self, conversation_id: str, metadata: Mapping[str, str]) -> Json:
         """Replace a conversation's metadata; retried on failure, as a second write changes nothing."""
         path = f"/conversations/{conversation_id}"
         body = {"metadata": dict(metadata)}
@@ -54,7 +53,7 @@ class Conversations:
         async def post() -> Json:
             return parsed(await self.upstream.request("POST", path, body=body))
 
-        return _whole(checked_conversation, await (retry_twice(post) if repeats else post()))
+        return _whole(checked_conversation, await retry_twice(post))
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation. Its items stay upstream: delete them with `delete_item` first."""

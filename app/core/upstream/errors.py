@@ -152,6 +152,7 @@ def failure_of(status: int, body: bytes, headers: Mapping[str, str]) -> Upstream
 
 
 def _classify(status: int, detail: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamError:
+    # No text of the upstream is passed on: it may contain its URL, an organisation or part of a key.
     if status in {401, 403}:
         return UpstreamAuthError("The service cannot sign in to its upstream. Its operator has been told.")
     if status == 404:
@@ -182,6 +183,7 @@ def _busy(detail: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamErro
 
 def _refusal(detail: Mapping[str, Any]) -> UpstreamError:
     param, code = _clean(_PARAM, detail.get("param")), _clean(_CODE, detail.get("code"))
+    # Neither refusal has a code of its own, so the message has to tell.
     text = str(detail.get("message", "")).lower()
     if param == "background" or ("background" in text and param in {None, "stream"}):
         return BackgroundRefusedError("The upstream has no background mode.", param=param)

@@ -20,6 +20,7 @@ async def _body(
     boundary: str, fields: Mapping[str, str], filename: str, content_type: str, chunks: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
     start = f"--{boundary}\r\ncontent-disposition: form-data; name="
+    # A copy, because `fields` may grow while the file is read.
     before = dict(fields)
     for name, value in before.items():
         yield f'{start}"{_escaped(name)}"\r\n\r\n{value}\r\n'.encode()

@@ -39,6 +39,7 @@ class Responses:
         body = params | {"stream": False, "store": True}
         call = partial(self.upstream.request, "POST", _PATH, body=body, timeout=self.deadline_seconds)
         response = _response(await self.lock.write(params["conversation"], call))
+        # Nothing would follow a foreground response that has not ended.
         if response.get("status") in LIVE:
             raise UpstreamBrokenError("The upstream answered before its response had ended.")
         return response

@@ -6,11 +6,7 @@ from typing import Any, TypeVar, cast
 
 import orjson
 
-from app.core.upstream.errors import (
-    UpstreamBrokenError,
-    UpstreamServerError,
-    UpstreamUnreachableError,
-)
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamServerError, UpstreamUnreachableError
 from app.core.upstream.port import Query, Upstream
 
 T = TypeVar("T")
@@ -50,6 +46,7 @@ async def retry_twice(call: Callable[[], Awaitable[T]]) -> T:
 
 async def gather_pair(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
     """Make two calls at the same time; if both fail, raise the error of the first."""
+    # Both are awaited, so that neither goes on unattended after the other has failed.
     found = await asyncio.gather(first, second, return_exceptions=True)
     for result in found:
         if isinstance(result, BaseException):

@@ -76,6 +76,7 @@ async def _sent_once(request: aiohttp.ClientRequest, handler: ClientHandlerType)
         try:
             return await handler(request)
         except _UncleanConnectionError:
+            # aiohttp drops such a connection, so each try meets another one and the last a fresh one.
             continue
         except BaseException as exc:
             if isinstance(request, _Request) and request.transport is not None:

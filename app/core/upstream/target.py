@@ -31,6 +31,7 @@ def target_of(settings: Settings, embedded_url: str | None = None) -> UpstreamTa
         return UpstreamTarget("azure", base, key, {"api-key": key})
     named = {"OpenAI-Organization": settings.openai_organization, "OpenAI-Project": settings.openai_project}
     headers = {name: value for name, value in named.items() if value}
+    # Local upstreams need no key, but the header needs a value.
     key = settings.openai_api_key.get_secret_value().strip() if settings.openai_api_key else "none"
     kind = settings.upstream_kind
     if kind == "embedded":

@@ -6,14 +6,7 @@ Optional fields are left out rather than null, nothing follows the terminal even
 
 from app.translate import events
 from app.translate.events import Json
-from app.translate.protocols.encoder import (
-    PARAGRAPH,
-    Encoder,
-    data_frame,
-    dump_json,
-    run_error,
-    usage_counts,
-)
+from app.translate.protocols.encoder import PARAGRAPH, Encoder, data_frame, dump_json, run_error, usage_counts
 
 
 class AgUiEncoder(Encoder):

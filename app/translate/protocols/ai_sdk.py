@@ -109,6 +109,7 @@ class AiSdkEncoder(Encoder):
 
     def _source(self, source: Json) -> bytes:
         name = source.get("url") or source.get("file_id")
+        # The SDK shows every source part, so each source is sent once however often it is cited.
         if not name or name in self._sources:
             return b""
         self._sources.add(name)
@@ -161,4 +162,5 @@ def _parsed(arguments: str) -> Any:
     try:
         return orjson.loads(arguments or "{}")
     except orjson.JSONDecodeError:
+        # Broken off or invented by the model: the client's tool reports it better than we could.
         return arguments

@@ -6,13 +6,7 @@ which concatenate deltas: an id, name or number that is sent twice would be doub
 
 from app.translate import events
 from app.translate.events import Json
-from app.translate.protocols.encoder import (
-    Encoder,
-    data_frame,
-    dump_json,
-    event_frame,
-    with_event_id,
-)
+from app.translate.protocols.encoder import Encoder, data_frame, dump_json, event_frame, with_event_id
 
 _MESSAGE_DELTA = (
     b"event: thread.message.delta\n"

@@ -26,6 +26,7 @@ class ChatEncoder(Encoder):
     def encode(self, event: events.DomainEvent) -> bytes:
         """Return the frame of one event, or nothing."""
         if isinstance(event, events.TextDelta):
+            # Written by hand: this runs for every token.
             mark = b"" if event.sequence is None else b"id: %d\n" % event.sequence
             return b'%bevent: delta\ndata: {"text":%b}\n\n' % (mark, dump_json(self._paragraphs.text(event)))
         frame = self._frame(event)

@@ -79,6 +79,7 @@ def event_frame(name: bytes, value: object) -> bytes:
 
 def with_event_id(frames: bytes, sequence: int | None) -> bytes:
     """Put `id: sequence` into the last frame, so that a client with all of them resumes after it."""
+    # Before the last frame, a client that breaks off would resume behind frames that it did not get.
     if sequence is None or not frames:
         return frames
     head, blank, last = frames[:-2].rpartition(b"\n\n")
