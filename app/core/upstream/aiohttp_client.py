@@ -95,7 +95,8 @@ class AiohttpUpstream:
             )
         )
         if 200 <= answer.status < 300:
-            note(upstream_request_id=answer.headers.get("x-request-id"))
+            if request_id := answer.headers.get("x-request-id"):
+                note(upstream_request_id=request_id)
             return answer
         async with _deadline(self._silence_seconds):
             found = await answer.start_of_error()
