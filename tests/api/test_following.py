@@ -54,7 +54,7 @@ class Following(Foreground):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr("app.core.runs.follow._LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("app.core.runs.follow_background._LONGEST_PAUSE_SECONDS", 0.02)
     monkeypatch.setattr("app.core.upstream.retries._BACKOFF_SECONDS", (0.0, 0.0))
 
 
@@ -151,7 +151,7 @@ async def test_an_upstream_that_is_away_for_a_while_costs_a_pause(told_by, failu
 
 
 async def test_an_upstream_that_stays_away_ends_the_stream_and_not_the_run(told_by, monkeypatch):
-    monkeypatch.setattr("app.core.runs.follow._LONGEST_OUTAGE_SECONDS", 0.1)
+    monkeypatch.setattr("app.core.runs.follow_background._LONGEST_OUTAGE_SECONDS", 0.1)
     events, requests = await told_by(Away(500, looks=1_000_000))
     assert names(events)[-2:] == ["error", "done"]
     assert not any(request.path.endswith("/cancel") for request in requests)

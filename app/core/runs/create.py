@@ -14,7 +14,8 @@ from app.core.config import OnDisconnect
 from app.core.errors import ServiceError, not_found
 from app.core.logging import note
 from app.core.observability.run_metrics import RunMeasurement, RunMetrics
-from app.core.runs.follow import BackgroundStream, ForegroundStream, RunStream
+from app.core.runs.follow import ForegroundStream, RunStream
+from app.core.runs.follow_background import BackgroundStream
 from app.core.runs.held_runs import HeldRun, HeldRuns
 from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds

@@ -10,7 +10,8 @@ from app.core.caller import RequestScope
 from app.core.errors import ServiceError
 from app.core.observability.run_metrics import RunMetrics
 from app.core.runs.create import RunCreator
-from app.core.runs.follow import BackgroundStream, RunStream
+from app.core.runs.follow import RunStream
+from app.core.runs.follow_background import BackgroundStream
 from app.core.runs.lookup import RunLookup, RunView
 from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError
 from app.core.upstream.responses import Responses
