@@ -99,7 +99,9 @@ def metrics_router(metrics: Metrics, settings: Settings) -> APIRouter:
     @router.get("/metrics", include_in_schema=False)
     async def read_metrics(request: Request) -> Response:
         if token is not None:
-            _check_token(request, token)
+            scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(sent.encode(), token.encode()):
+                raise UnauthorizedError("Send METRICS_TOKEN as a bearer token.")
         elif not _is_local(request):
             raise ForbiddenError(
                 "Metrics are for this machine alone. Set METRICS_TOKEN to read them from elsewhere.",
@@ -108,12 +110,6 @@ def metrics_router(metrics: Metrics, settings: Settings) -> APIRouter:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
     return router
-
-
-def _check_token(request: Request, token: str) -> None:
-    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(sent.encode(), token.encode()):
-        raise UnauthorizedError("Send METRICS_TOKEN as a bearer token.")
 
 
 def _is_local(request: Request) -> bool:

@@ -15,8 +15,7 @@ from app.translate.events import Json
 
 _PLACE = "place"  # key in a request's state while it holds a place; its value is the holder
 _TICK_SECONDS = 0.5
-# Runs that clients left are stopped upstream after the grace period; this is their time for that.
-_LAST_SECONDS = 1.0
+_LAST_SECONDS = 1.0  # cancelled work gets at least so long to clean up
 
 
 class TimedStream(Protocol):
@@ -131,7 +130,7 @@ class StreamRegistry:
         for task in self._waiting:
             task.cancel()
         if self._waiting:
-            # These streams finish runs whose clients left, and have the rest of the grace period.
+            # What outlives this finishes runs whose clients left, and has the rest of the grace period.
             left = self._grace_ends - asyncio.get_running_loop().time()
             _, late = await asyncio.wait(self._waiting, timeout=max(_LAST_SECONDS, left))
             for task in late:

@@ -50,6 +50,20 @@ class RunTranslator:
 
     """
 
+    __slots__ = (
+        "_context",
+        "_ended_as",
+        "_is_announced",
+        "_is_running",
+        "_items",
+        "_resumed",
+        "_shown",
+        "_waiting",
+        "is_ended",
+        "last_sequence",
+        "response",
+    )
+
     def __init__(self, context: RunContext, *, resumed: bool = False, ended_as: str | None = None) -> None:
         self._context = context
         self._resumed = resumed

@@ -91,6 +91,15 @@ class _OpenStep:
 class StepBuilder:
     """Turns output items into the events of steps and messages, with at most one open step at a time."""
 
+    __slots__ = (
+        "_context",
+        "_finished",
+        "_response_id",
+        "_run",
+        "_step",
+        "open_messages",
+    )
+
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._step: _OpenStep | None = None

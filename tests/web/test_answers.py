@@ -7,9 +7,9 @@ import pytest
 from playwright.async_api import expect
 
 from tests.conftest import Start
-from tests.support import make_settings, served, until
+from tests.support import make_settings, served
 from tests.web.conftest import Open
-from tests.web.support import NOTES, playground, stored_thread
+from tests.web.support import NOTES, playground
 
 CODE = {"type": "code_interpreter"}
 GUIDE = "README.md"
@@ -85,25 +85,6 @@ async def test_tokens_are_told_after_a_reload_too(start: Start, visit: Open):
         assert [await spent.all_inner_texts(), await total.inner_text()] == before
         await chat.button("New conversation").click()
         await expect(total).to_be_hidden()
-
-
-async def test_tokens_of_an_answer_that_ended_while_the_page_was_away_count_once(start: Start, visit: Open):
-    async with start(is_served=True) as service:
-        chat = await visit(playground(service))
-        await chat.say("slow:150 go")
-        await expect(chat.answer).to_contain_text("word3")
-        runs = f"threads/{await stored_thread(chat)}/runs"
-        await chat.page.goto("about:blank")
-
-        async def spent() -> int:
-            (run,) = (await service.client.get(runs)).json()["data"]
-            return run["usage"]["total_tokens"] if run["usage"] else 0
-
-        await until(spent)
-        for _ in range(2):
-            await chat.go()
-            total = chat.page.get_by_role("status").and_(chat.page.locator("output"))
-            await expect(total).to_have_text(f"{await spent()} tokens")
 
 
 async def test_only_links_to_own_files_become_words_and_code_stays(start: Start, visit: Open):

@@ -30,6 +30,7 @@ export interface MessageAnnotation {
 export interface Message {
   id: string;
   role: 'user' | 'assistant';
+  status: 'in_progress' | 'incomplete' | 'completed';
   content: ContentPart[];
   attachments: Attachment[] | null;
   run_id: string | null;
@@ -155,10 +156,15 @@ export class Api {
     }
   }
 
-  /** What the latest runs of a thread used; nothing where that cannot be read. */
+  /** What the listed runs of a thread used, which foreground turns are not; nothing where that cannot be read. */
   async usages(threadId: string): Promise<Usages> {
     const page = await this.json<{ data: { id: string; usage: Usage | null }[] }>(`/threads/${threadId}/runs`).catch(() => null);
     return new Map((page?.data ?? []).flatMap(({ id, usage }) => (usage ? [[id, usage] as const] : [])));
+  }
+
+  /** What a run used; null where that cannot be read. */
+  async usage(threadId: string, runId: string): Promise<Usage | null> {
+    return (await this.json<{ usage: Usage | null }>(`/threads/${threadId}/runs/${runId}`).catch(() => null))?.usage ?? null;
   }
 
   /** The name of a file; many messages may cite the same one. */

@@ -1,11 +1,12 @@
 // Between deep-chat and the service: turns questions into runs and answers into messages.
 
 import type { DeepChat } from 'deep-chat';
-import { type Api, ApiError, type Message, messageOf } from './api';
+import { type Api, ApiError, messageOf } from './api';
 import type { Memory } from './memory';
+import { AnswerPoll, answersIn, endsWith, isAnswered } from './pending';
 import { historyOf, metaHtml, pictures, readable, type Shown } from './render';
 import { fill, type Texts } from './texts';
-import { type Answer, type Question, Turn, type TurnListener } from './turn';
+import { type Answer, type Question, Turn, type TurnListener, UnreadableRun, type Usage } from './turn';
 
 /** What deep-chat hands to a connection of its user's own. */
 export interface Signals {
@@ -20,8 +21,10 @@ export interface ConversationListener {
   onNotice(text: string): void;
   /** For those who cannot see the answer arrive. */
   onAnnounce(text: string): void;
-  /** What the conversation has used so far. */
+  /** What the conversation has used so far; NaN where that is not known. */
   onTokens(total: number): void;
+  /** The messages anew. */
+  onHistory(shown: Shown[]): void;
 }
 
 const NEAR_END_PIXELS = 60;
@@ -29,6 +32,9 @@ const NEAR_END_PIXELS = 60;
 export class Conversation {
   private turn: Turn | null = null;
   private isStopped = false;
+  /** How many answers the thread holds; null where that must be looked up. */
+  private answers: number | null = 0;
+  private poll: AnswerPoll | null = null;
 
   constructor(
     private readonly api: Api,
@@ -49,7 +55,8 @@ export class Conversation {
       const messages = await this.api.messages(threadId);
       const shown = await historyOf(this.api, messages, await usages, this.texts);
       const pending = this.memory.pending;
-      if (pending && messages.some((message) => message.run_id === pending.runId)) await this.settle(threadId, pending.runId);
+      this.answers = answersIn(messages);
+      if (pending && isAnswered(messages, pending)) await this.settle(threadId, pending.runId);
       // The question of a turn that is under way may reach the thread only with its answer.
       else if (pending?.question && !endsWith(messages, pending.question)) {
         shown.push({ role: 'user', text: pending.question });
@@ -78,15 +85,13 @@ export class Conversation {
     };
     chat.disableSubmitButton(true);
     this.listener.onNotice(this.texts.answering);
-    const turn: Turn = new Turn(this.api, this.texts, this.hears(show, pending.question, () => turn), threadId, pending.runId);
+    const turn: Turn = new Turn(this.api, this.texts, this.hears(show, () => turn), threadId, pending.runId);
     this.turn = turn;
     try {
       const answer = await turn.resume();
       if (this.turn === turn) await this.finish(answer);
     } catch (error) {
-      // A run that nobody knows any more leaves the thread as it is.
-      if (error instanceof ApiError && error.status === 404) this.memory.pending = null;
-      else if (this.turn === turn) this.fail(error);
+      await this.conclude(turn, await this.recover(turn, error));
     } finally {
       this.listener.onNotice('');
       chat.disableSubmitButton(false);
@@ -99,20 +104,27 @@ export class Conversation {
     this.isStopped = false;
     signals.onOpen();
     const frame = new Frame((value) => signals.onResponse({ text: value, overwrite: true }));
-    const hears = this.hears((value) => frame.show(value), text, () => turn);
+    const hears = this.hears((value) => frame.show(value), () => turn);
     const turn: Turn = new Turn(this.api, this.texts, hears, this.memory.threadId);
     this.turn = turn;
     signals.stopClicked.listener = () => this.stop();
     this.listener.onAnnounce(this.texts.answering);
     try {
-      const answer = await turn.ask(await this.upload(text, files));
+      const question = await this.upload(text, files);
+      const answersBefore = await this.countAnswers();
+      if (this.turn === turn) this.memory.pending = { runId: null, question: text, answersBefore };
+      const answer = await turn.ask(question);
       await frame.flush();
       signals.onClose();
-      if (this.turn === turn) await this.finish(answer);
+      if (this.turn !== turn) return;
+      await this.finish(answer);
+      // It ended before it was stopped, or could not be stopped, and deep-chat shows no more of it.
+      if (this.isStopped && answer.status === 'completed') await this.reload();
     } catch (error) {
       await frame.flush();
+      const failure = await this.recover(turn, error);
       signals.onClose();
-      if (this.turn === turn) this.fail(error);
+      await this.conclude(turn, failure);
     } finally {
       if (this.turn === turn) this.listener.onNotice('');
     }
@@ -121,24 +133,26 @@ export class Conversation {
   stop(): void {
     this.isStopped = true;
     this.turn?.stop();
+    this.poll?.end();
   }
 
   /** Lets the thread go; the next question begins a new one. */
   restart(): void {
     this.stop();
     this.turn = null;
+    this.answers = 0;
     this.memory.forget();
     this.listener.onTokens(0);
     this.listener.onNotice('');
   }
 
   /** What a turn tells is heard while it is the conversation's latest; one that was left behind only ends. */
-  private hears(show: (text: string) => void, question: string, turn: () => Turn): TurnListener {
+  private hears(show: (text: string) => void, turn: () => Turn): TurnListener {
     return {
       onStart: (threadId, runId) => {
         if (this.turn !== turn()) return;
         this.memory.threadId = threadId;
-        this.memory.pending = { runId, question };
+        if (this.memory.pending) this.memory.pending = { ...this.memory.pending, runId };
       },
       onText: (text, sources) => {
         if (this.turn !== turn() || this.isStopped) return;
@@ -164,11 +178,39 @@ export class Conversation {
       : { ...question, text: files.map((file) => file.name).join(', ') };
   }
 
+  /** Waits where a run cannot be followed; returns the error that is left. */
+  private async recover(turn: Turn, error: unknown): Promise<unknown> {
+    const { threadId, pending } = this.memory;
+    if (!(error instanceof UnreadableRun) || this.turn !== turn || !threadId || !pending) return error;
+    this.poll = new AnswerPoll(this.api, this.texts, threadId, pending);
+    return this.isStopped ? null : this.poll.run().catch((reason: unknown) => reason);
+  }
+
+  private async conclude(turn: Turn, failure: unknown): Promise<void> {
+    if (this.turn !== turn) return;
+    if (failure) this.fail(failure);
+    else if (this.isStopped) await this.finish({ text: '', status: 'cancelled', sources: [], usage: null });
+    else await this.reload();
+  }
+
+  /** Shows the messages anew, the turn's answer among them. */
+  private async reload(): Promise<void> {
+    const shown = await this.history();
+    this.listener.onHistory(shown);
+    const text = shown.findLast((message) => message.role === 'ai' && message.text)?.text ?? '';
+    this.listener.onAnnounce(fill(this.texts.answered, { text }));
+  }
+
+  private async countAnswers(): Promise<number> {
+    const threadId = this.memory.threadId;
+    return (this.answers ??= threadId ? answersIn(await this.api.messages(threadId)) : 0);
+  }
+
   private async finish(answer: Answer): Promise<void> {
-    this.memory.pending = null;
+    this.spent(answer.usage);
+    // What is kept of an answer without an end is the upstream's choice.
+    this.answers = answer.status === 'completed' && this.answers !== null ? this.answers + 1 : null;
     const chat = this.chat();
-    this.memory.tokens += answer.usage?.total_tokens ?? 0;
-    this.listener.onTokens(this.memory.tokens);
     for (const picture of await pictures(this.api, answer.sources)) chat.addMessage(picture);
     const usage = this.tellsTokens ? answer.usage : null;
     const html = metaHtml(answer.text, answer.sources, usage, this.note(answer.status), this.texts);
@@ -177,12 +219,17 @@ export class Conversation {
   }
 
   /** Counts an answer that ended while the page was away. */
-  private async settle(threadId: string, runId: string): Promise<void> {
-    const usage = (await this.api.usages(threadId)).get(runId);
+  private async settle(threadId: string, runId: string | null): Promise<void> {
+    const usage = runId && (await this.api.usage(threadId, runId));
     // The person may have begun anew meanwhile.
-    if (this.memory.pending?.runId !== runId) return;
+    if (this.memory.pending?.runId === runId) this.spent(usage || null);
+  }
+
+  /** Ends the turn in memory; what it used is added up, or the sum is not known any more. */
+  private spent(usage: Usage | null): void {
     this.memory.pending = null;
-    this.memory.tokens += usage?.total_tokens ?? 0;
+    this.memory.tokens += usage?.total_tokens ?? NaN;
+    this.listener.onTokens(this.memory.tokens);
   }
 
   private note(status: string): string {
@@ -196,7 +243,9 @@ export class Conversation {
   }
 
   private fail(error: unknown): void {
+    if (this.memory.pending?.runId) this.spent(null);
     this.memory.pending = null;
+    this.answers = null;
     let message = error instanceof ApiError ? messageOf(error) : this.texts.failed;
     if (error instanceof ApiError && error.status === 404) {
       this.memory.forget();
@@ -206,11 +255,6 @@ export class Conversation {
     this.chat().addMessage({ error: message });
     this.listener.onAnnounce(message);
   }
-}
-
-function endsWith(messages: Message[], question: string): boolean {
-  const last = messages.at(-1);
-  return last?.role === 'user' && last.content.some((part) => part.text?.value === question);
 }
 
 /** Shows the newest text once a frame: a fast model sends more pieces than a screen can show. */

@@ -109,6 +109,7 @@ export class SoloistChat extends HTMLElement {
       onNotice: (text: string) => this.say('.notice', text),
       onAnnounce: (text: string) => this.say('.unseen', text),
       onTokens: (total: number) => this.dispatchEvent(new CustomEvent('soloist-tokens', { detail: total })),
+      onHistory: (shown: Shown[]) => this.mount(shown),
     };
     const tellsTokens = this.hasAttribute('tokens');
     return new Conversation(this.api, memory, this.texts, listener, () => this.chat as DeepChat, tellsTokens);

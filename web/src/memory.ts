@@ -1,8 +1,11 @@
 // What the browser keeps between two visits: which thread, and the turn that was under way.
 
 export interface Pending {
-  runId: string;
+  /** Null until the service has named the run. */
+  runId: string | null;
   question: string;
+  /** How many answers the thread held before. */
+  answersBefore: number;
 }
 
 export class Memory {
@@ -25,13 +28,13 @@ export class Memory {
     this.write('pending', pending && JSON.stringify(pending));
   }
 
-  /** What the conversation has used so far. */
+  /** What the conversation has used so far; NaN once a turn did not tell. */
   get tokens(): number {
     return Number(this.read('tokens') ?? 0);
   }
 
   set tokens(total: number) {
-    this.write('tokens', total ? String(total) : null);
+    this.write('tokens', total === 0 ? null : String(total));
   }
 
   forget(): void {

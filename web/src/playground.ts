@@ -68,7 +68,7 @@ function showTokens(chat: SoloistChat): void {
   const output = find('.tokens');
   chat.addEventListener('soloist-tokens', (event) => {
     const total = (event as CustomEvent<number>).detail;
-    output.hidden = total === 0;
+    output.hidden = !total;
     output.textContent = fill(texts.conversationTokens, { total });
   });
 }

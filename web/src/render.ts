@@ -170,7 +170,8 @@ async function shownMessage(api: Api, message: Message, usage: Usage | null, tex
   const named = await Promise.all(sources.map((source) => withName(api, source)));
   if (text) shown.push({ role, text: readable(text, named, api.base) });
   shown.push(...(await pictures(api, named)));
-  const html = metaHtml(text, named, usage, '', texts);
+  const note = message.status === 'incomplete' ? texts.unfinished : '';
+  const html = metaHtml(text, named, usage, note, texts);
   return html ? [...shown, { role, html }] : shown;
 }
 

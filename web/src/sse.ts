@@ -1,7 +1,6 @@
 // Server-sent events from a fetch response; EventSource can neither POST nor carry a token.
 
 export interface ServerEvent {
-  id: string | null;
   name: string;
   data: string;
 }
@@ -27,7 +26,7 @@ export async function* serverEvents(body: ReadableStream<Uint8Array>): AsyncGene
 }
 
 function parse(frame: string): ServerEvent | null {
-  const event: ServerEvent = { id: null, name: 'message', data: '' };
+  const event: ServerEvent = { name: 'message', data: '' };
   const data: string[] = [];
   for (const line of frame.split(/\r?\n/)) {
     const colon = line.indexOf(':');
@@ -36,7 +35,6 @@ function parse(frame: string): ServerEvent | null {
     const field = line.slice(0, colon);
     if (field === 'data') data.push(value);
     else if (field === 'event') event.name = value;
-    else if (field === 'id') event.id = value;
   }
   event.data = data.join('\n');
   return data.length ? event : null;

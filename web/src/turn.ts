@@ -47,6 +47,9 @@ const LIVE = new Set(['queued', 'in_progress', 'cancelling']);
 /** The stream ended without its end. */
 class BrokenStream extends Error {}
 
+/** The run's events cannot be had: some upstreams know a foreground run only when it has ended, or never. */
+export class UnreadableRun extends Error {}
+
 /** The run itself failed: asking again for its events would only tell the same. */
 class RunFailed extends ApiError {
   constructor(message: string, code: string | null = null) {
@@ -64,11 +67,13 @@ interface RunObject {
 
 export class Turn {
   private text = '';
-  private lastId: string | null = null;
+  /** How much of the text was shown; a stream that is taken up tells all of it again. */
+  private shown = 0;
   private messageId = '';
   private sources: Source[] = [];
   private answer: Answer | null = null;
   private isStopped = false;
+  private cancelling: Promise<unknown> | null = null;
 
   constructor(
     private readonly api: Api,
@@ -92,7 +97,7 @@ export class Turn {
   /** Stops the run; before its id is known, as soon as it is. */
   stop(): void {
     this.isStopped = true;
-    if (this.runId) void this.cancel();
+    if (this.runId) this.cancel();
   }
 
   private async open(question: Question): Promise<Response> {
@@ -112,13 +117,16 @@ export class Turn {
   private async follow(first: Response | null): Promise<Answer> {
     let response = first;
     for (let attempt = 0; ; attempt++) {
-      const position = this.lastId ?? this.text.length;
+      const position = this.shown;
       try {
         response ??= await this.reopen();
-        return await this.read(response);
+        const answer = await this.read(response);
+        // Only then does the thread hold what a stopped answer said.
+        await this.cancelling;
+        return answer;
       } catch (error) {
         if (!canRetry(error) || !this.runId) throw error instanceof BrokenStream ? this.lost() : error;
-        if ((this.lastId ?? this.text.length) !== position) attempt = 0;
+        if (this.shown !== position) attempt = 0;
         if (attempt >= RETRY_DELAYS_MS.length) throw this.lost();
         this.listener.onReconnect();
         await new Promise((resolve) => setTimeout(resolve, RETRY_DELAYS_MS[attempt]));
@@ -128,13 +136,14 @@ export class Turn {
   }
 
   private async reopen(): Promise<Response> {
-    const headers: Record<string, string> = this.lastId === null ? {} : { 'last-event-id': this.lastId };
-    const response = await this.api.send(`/threads/${this.threadId}/runs/${this.runId}/events`, { headers });
-    if (this.lastId === null) {
-      // Without an id the events come from the run's first one.
-      this.text = this.messageId = '';
-      this.sources = [];
-    }
+    if (!this.runId) throw new UnreadableRun();
+    const opening = this.api.send(`/threads/${this.threadId}/runs/${this.runId}/events`);
+    const response = await opening.catch((error: unknown) => {
+      throw error instanceof ApiError && [400, 404].includes(error.status) ? new UnreadableRun() : error;
+    });
+    // From the run's first event on: a foreground run's events are told with other ids than its stream had.
+    this.text = this.messageId = '';
+    this.sources = [];
     return response;
   }
 
@@ -143,7 +152,6 @@ export class Turn {
     try {
       for await (const event of serverEvents(response.body)) {
         await this.take(event);
-        if (event.id !== null) this.lastId = event.id;
         if (this.answer) return this.answer;
       }
     } catch (error) {
@@ -202,12 +210,14 @@ export class Turn {
     this.threadId = threadId;
     this.runId = runId;
     this.listener.onStart(threadId, runId);
-    if (this.isStopped) void this.cancel();
+    if (this.isStopped) this.cancel();
   }
 
   private add(piece: string): void {
     if (!piece) return;
     this.text += piece;
+    if (this.text.length <= this.shown) return;
+    this.shown = this.text.length;
     this.listener.onText(this.text, this.sources);
   }
 
@@ -216,9 +226,10 @@ export class Turn {
     this.answer = { ...answer, text: this.text };
   }
 
-  private async cancel(): Promise<void> {
-    // A run that ended meanwhile answers 400; either way nothing runs any more.
-    await this.api.post(`/threads/${this.threadId}/runs/${this.runId}/cancel`, {}).catch(() => undefined);
+  private cancel(): void {
+    // A run that ended meanwhile answers 400, and so does one that only another replica could stop: its answer goes on.
+    const path = `/threads/${this.threadId}/runs/${this.runId}/cancel`;
+    this.cancelling = this.api.post(path, {}, { keepalive: true }).catch(() => undefined);
   }
 
   private lost(): ApiError {
@@ -259,6 +270,6 @@ function withFiles(question: Question): unknown {
   return { role: 'user', content, attachments };
 }
 
-function canRetry(error: unknown): boolean {
+export function canRetry(error: unknown): boolean {
   return error instanceof BrokenStream || (error instanceof ApiError && (error.status === 0 || error.status >= 500));
 }

@@ -28,8 +28,8 @@ from app.core.limits.shared_redis import RedisAwayError, SharedRedis
 class Claim:
     """The right to carry out the first request with a key; ends with `keep`, `forget` or `fail`."""
 
-    def __init__(self, idempotency: "Idempotency", records: Records, name: str, fingerprint: bytes) -> None:
-        self._idempotency = idempotency
+    def __init__(self, records: Records, fallback: Records, name: str, fingerprint: bytes) -> None:
+        self._fallback = fallback
         self._records = records
         self._name = name
         self._fingerprint = fingerprint
@@ -43,7 +43,7 @@ class Claim:
             await self._records.put(self._name, record)
         except RedisAwayError:
             # A repeat that comes to this replica still finds the outcome.
-            await self._idempotency.own_records.put(self._name, record)
+            await self._fallback.put(self._name, record)
 
     async def forget(self) -> None:
         """Let the next request with this key be the first one."""
@@ -70,7 +70,7 @@ class Idempotency:
 
     def __init__(self, settings: Settings, redis: SharedRedis | None) -> None:
         ttl = settings.idempotency_ttl_seconds
-        self.own_records = MemoryRecords(ttl_seconds=ttl)
+        self._own = MemoryRecords(ttl_seconds=ttl)
         self._shared = RedisRecords(redis, ttl_seconds=ttl) if redis else None
 
     async def begin(self, caller: Caller, route: str, key: str, body: bytes) -> Claim | Answer | StartedRun:
@@ -87,7 +87,7 @@ class Idempotency:
         while True:
             records, found = await self._claimed(name, fingerprint)
             if found is None:
-                return Claim(self, records, name, fingerprint)
+                return Claim(records, self._own, name, fingerprint)
             if found.fingerprint != fingerprint:
                 raise IdempotencyError(
                     "This 'Idempotency-Key' was used with another body. Take a new key for a new request."
@@ -103,4 +103,4 @@ class Idempotency:
                 return self._shared, await self._shared.claim(name, fingerprint)
             except RedisAwayError:
                 pass
-        return self.own_records, await self.own_records.claim(name, fingerprint)
+        return self._own, await self._own.claim(name, fingerprint)

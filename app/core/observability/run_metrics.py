@@ -43,9 +43,9 @@ _PRICES = TypeAdapter(dict[str, Price])
 
 
 def load_prices(path: Path | None) -> Mapping[str, Price]:
-    """Read prices by model, as `Price` holds them; without a file there are none.
+    """Read a JSON file of prices by model; without a file there are none.
 
-    Raises `ValueError` in one line for a file that is missing or says something else.
+    Raises `ValueError`, in one line, for a file that is missing or malformed.
     """
     if path is None:
         return {}
@@ -60,7 +60,7 @@ def load_prices(path: Path | None) -> Mapping[str, Price]:
 
 
 def price_of(prices: Mapping[str, Price], model: str) -> Price | None:
-    """Find a model's price; a dated snapshot such as `gpt-6-luna-2026-08-01` costs what its model does."""
+    """Return a model's price; a snapshot such as `gpt-6-luna-2026-08-01` has the price of its model."""
     while model:
         if (price := prices.get(model)) is not None:
             return price

@@ -13,6 +13,7 @@ from app.core.observability.run_metrics import RunMeasurement
 from app.core.upstream.errors import (
     UpstreamBrokenError,
     UpstreamBusyError,
+    UpstreamDeadlineError,
     UpstreamError,
     UpstreamMalformedError,
     UpstreamMissingError,
@@ -66,7 +67,6 @@ class RunStream(ABC):
     upstream: UpstreamStream
     measurement: RunMeasurement
     deadline: float
-    _timeout: asyncio.Timeout | None = field(default=None, init=False)
     _first: list[DomainEvent] = field(default_factory=list, init=False)
     _failure: UpstreamError | None = field(default=None, init=False)
 
@@ -135,16 +135,13 @@ class RunStream(ABC):
         if self._is_garbled:
             return await self._broken(UpstreamBrokenError())
         try:
-            async with asyncio.timeout_at(self.deadline) as self._timeout:
-                chunk = await anext(self._reads)
+            chunk = await anext(self._reads)
         except StopAsyncIteration:
             return await self._broken(UpstreamBrokenError())
-        except TimeoutError:
+        except UpstreamDeadlineError:
             return await self._timed_out()
         except UpstreamError as exc:
             return await self._broken(exc)
-        finally:
-            self._timeout = None
         return self._translated(chunk)
 
     def _translated(self, chunk: bytes) -> list[DomainEvent]:
@@ -186,17 +183,12 @@ class ForegroundStream(RunStream):
     _is_closed: bool = field(default=False, init=False)
     _status_if_closed: str | None = field(default="cancelled", init=False)
     _is_stopped: bool = field(default=False, init=False)
-    _closed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def cancel(self) -> None:
         """Stop the run; a reader of the stream gets the end of a cancelled run."""
+        # A reader that waits for the upstream finds the connection closed, and then this.
         self._is_stopped = True
-        if self._timeout is None:
-            await self.aclose()
-        else:
-            # A reader waits for the upstream: wake it up, and it closes the stream itself.
-            self._timeout.reschedule(asyncio.get_running_loop().time())
-            await self._closed.wait()
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the upstream connection, which stops an unfinished response."""
@@ -205,7 +197,6 @@ class ForegroundStream(RunStream):
             # Before the upstream unlocks the conversation: the next turn must already find this one held.
             self.on_closed(self, self._status_if_closed)
         await super().aclose()
-        self._closed.set()
 
     async def _next(self) -> list[DomainEvent]:
         return await (self._stopped() if self._is_stopped else super()._next())
@@ -221,6 +212,8 @@ class ForegroundStream(RunStream):
         return events
 
     async def _broken(self, failure: UpstreamError) -> list[DomainEvent]:
+        if self._is_stopped:
+            return await self._stopped()
         self.measurement.broke(failure.code)
         self._failure = failure
         self._status_if_closed = "failed"
@@ -229,8 +222,6 @@ class ForegroundStream(RunStream):
         return self.translator.fail(failure.detail())
 
     async def _timed_out(self) -> list[DomainEvent]:
-        if self._is_stopped:
-            return await self._stopped()
         self._failure = UpstreamTimeoutError()
         self._status_if_closed = "expired"
         await self.aclose()
@@ -323,7 +314,8 @@ class BackgroundStream(RunStream):
         if not self._can_reopen or seen is None or is_over or response.get("status") == "cancelled":
             return False
         try:
-            self._attach(await self.responses.follow(response["id"], starting_after=seen))
+            life = max(self.deadline - asyncio.get_running_loop().time(), _FIRST_PAUSE_SECONDS)
+            self._attach(await self.responses.follow(response["id"], life=life, starting_after=seen))
         except (UpstreamRefusedError, UpstreamMissingError) as exc:
             self._can_reopen = False
             _log.info("stream_not_reopened", code=exc.code, now="polling")

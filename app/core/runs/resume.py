@@ -124,7 +124,8 @@ class ResumeService:
             ended_as=None if view.is_live else view.status,
         )
         try:
-            upstream = await self.responses.follow(view.response["id"])
+            life = max(1.0, self._deadline(view) - asyncio.get_running_loop().time())
+            upstream = await self.responses.follow(view.response["id"], life=life)
         except (UpstreamRefusedError, UpstreamMissingError):
             # Foreground responses have no stream to reopen, and background ones only for some minutes.
             polled = PolledRun(translator, view, lambda: self.lookup.view(scope, thread_id, run_id))

@@ -52,7 +52,7 @@ class AiohttpUpstream:
         """Implement `Upstream.stream`."""
         async with _deadline(options.get("timeout") or self._silence_seconds):
             answer = await self._open(method, path, _UNPACKED, options)
-        answer.limit(self._silence_seconds, self._longest_seconds)
+        answer.limit(self._silence_seconds, options.get("life") or self._longest_seconds)
         return answer
 
     async def upload(self, path: str, **form: Unpack[FileForm]) -> bytes:
@@ -95,7 +95,8 @@ class AiohttpUpstream:
             )
         )
         if 200 <= answer.status < 300:
-            note(upstream_request_id=answer.headers.get("x-request-id"))
+            if request_id := answer.headers.get("x-request-id"):
+                note(upstream_request_id=request_id)
             return answer
         async with _deadline(self._silence_seconds):
             found = await answer.start_of_error()

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from app.core.upstream.errors import UpstreamBrokenError, UpstreamTimeoutError
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamDeadlineError
 from app.core.upstream.session import upstream_error_of
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -33,7 +33,7 @@ class Answer:
         self.headers: Mapping[str, str] = response.headers
 
     def limit(self, silence_seconds: float, longest_seconds: float) -> None:
-        """End the body with `UpstreamTimeoutError` after so much silence, or after so long altogether."""
+        """End the body after so much silence, and after so long in any case; see `UpstreamStream`."""
         connection = self._response.connection
         if connection is not None and connection.protocol is not None:
             # aiohttp's `sock_read` is one limit for the headers and all later reads; here the two differ.
@@ -110,7 +110,7 @@ class Answer:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as exc:
-            raise (UpstreamTimeoutError() if self._has_ended else upstream_error_of(exc)) from exc
+            raise (UpstreamDeadlineError() if self._has_ended else upstream_error_of(exc)) from exc
 
     def _end(self) -> None:
         self._has_ended = True

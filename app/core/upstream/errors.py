@@ -71,6 +71,10 @@ class UpstreamTimeoutError(UpstreamError):
         super().__init__("The upstream did not answer in time.", headers={"x-should-retry": "false"})
 
 
+class UpstreamDeadlineError(UpstreamTimeoutError):
+    """A stream lasted as long as it may."""
+
+
 class UpstreamAuthError(UpstreamError):
     """The upstream refused the service's credentials: the operator's fault, never the caller's."""
 

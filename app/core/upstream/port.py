@@ -20,6 +20,8 @@ class CallOptions(TypedDict, total=False):
     headers: Mapping[str, str]
     timeout: float | None
     """Seconds; `OPENAI_TIMEOUT_SECONDS` by default."""
+    life: float | None
+    """Seconds that an open stream may last; as long as any stream or run by default."""
 
 
 class FileForm(TypedDict):
@@ -41,12 +43,12 @@ class UpstreamStream(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield pieces of the body as they arrive.
 
-        Raises `UpstreamBrokenError`, and `UpstreamTimeoutError` after `OPENAI_TIMEOUT_SECONDS` of silence or
-        at the longest life of a stream or run.
+        Raises `UpstreamBrokenError`, `UpstreamTimeoutError` after `OPENAI_TIMEOUT_SECONDS` of silence, and
+        `UpstreamDeadlineError` at the end of its life.
         """
 
     async def aclose(self) -> None:
-        """Release the connection; one whose body has not ended is closed at once."""
+        """Release the connection; one whose body has not ended is closed at once, and its reader is told."""
 
 
 class Upstream(Protocol):

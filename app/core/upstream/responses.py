@@ -53,7 +53,7 @@ class Responses:
     async def open_stream(self, params: Json, *, background: bool) -> UpstreamStream:
         """Create a response and return its stream; a background response outlives the stream."""
         body = params | {"stream": True, "store": True} | ({"background": True} if background else {})
-        call = partial(self.upstream.stream, "POST", _PATH, body=body)
+        call = partial(self.upstream.stream, "POST", _PATH, body=body, life=self.deadline_seconds)
         return await self.lock.write(params["conversation"], call)
 
     async def get(self, response_id: str) -> Json:
@@ -63,13 +63,15 @@ class Responses:
         self.observer.saw(response)
         return response
 
-    async def follow(self, response_id: str, *, starting_after: int | None = None) -> UpstreamStream:
+    async def follow(
+        self, response_id: str, *, life: float, starting_after: int | None = None
+    ) -> UpstreamStream:
         """Reopen the stream of a background response from its start or after a sequence number."""
         query: dict[str, str | int] = {"stream": "true"}
         if starting_after is not None:
             query["starting_after"] = starting_after
         path = f"{_PATH}/{response_id}"
-        return await retry_twice(lambda: self.upstream.stream("GET", path, query=query))
+        return await retry_twice(lambda: self.upstream.stream("GET", path, query=query, life=life))
 
     async def cancel(self, response_id: str) -> Json:
         """Cancel a background response and return it; cancelling twice is harmless."""
