@@ -44,8 +44,7 @@ class Attached:
         return tool in self.tools and not (tool == FILE_SEARCH and is_image(self.filename))
 
 
-def file_part(attached: Attached) -> Json:
-    """Return the content part that gives a file to the model."""
+def _file_part(attached: Attached) -> Json:
     if is_image(attached.filename):
         return {"type": "input_image", "file_id": attached.file_id, "detail": "auto"}
     return {"type": "input_file", "file_id": attached.file_id}
@@ -55,18 +54,18 @@ def attachment_parts(files: Sequence[Attached], ids: IdCodec) -> list[Json]:
     """Return the content parts for the attachments of a message."""
     if not files:
         return []
-    parts = [file_part(file) for file in files if file.is_seen]
+    parts = [_file_part(file) for file in files if file.is_seen]
     lines = [
-        f"- {ids.file(file.file_id)} ({', '.join(file.tools) or _NO_TOOL}): {_line(file)}" for file in files
+        # A line break in a filename would end its line.
+        f"- {ids.file(file.file_id)} ({', '.join(file.tools) or _NO_TOOL}): {' '.join(file.filename.split())}"
+        for file in files
     ]
     return [*parts, {"type": "input_text", "text": "\n".join([_HEAD, *lines])}]
 
 
 def with_files(item: Json, files: Sequence[Attached], ids: IdCodec) -> Json:
     """Return a user's input item with attachments added."""
-    content = item.get("content")
-    parts = [{"type": "input_text", "text": content}] if isinstance(content, str) else list(content or [])
-    return {**item, "content": parts + attachment_parts(files, ids)}
+    return {**item, "content": [*(item.get("content") or []), *attachment_parts(files, ids)]}
 
 
 def read_attachments(item: Json, ids: IdCodec) -> tuple[list[Json], list[Json], dict[str, str]]:
@@ -91,10 +90,6 @@ def read_attachments(item: Json, ids: IdCodec) -> tuple[list[Json], list[Json], 
 
 def _attachment(file_id: str, tools: Iterable[str]) -> Json:
     return {"file_id": file_id, "tools": [{"type": tool} for tool in tools]}
-
-
-def _line(file: Attached) -> str:
-    return " ".join(file.filename.split())
 
 
 def _noted(part: Json, ids: IdCodec) -> list[Attached]:

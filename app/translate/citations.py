@@ -36,22 +36,13 @@ _GROWING = re.compile(r"(?:【[^】\n]{0,90}|sandbox(?::/?)?|\((?:s(?:a(?:n(?:d(
 _SPECIAL = re.compile(r"([\[\]\\])")
 
 
-class SourceNumbers:
-    """Numbers the sources of one answer; the same source always gets the same number."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def of(self, source: Json) -> int:
-        """Return the number of a source in its flat form."""
-        name = str(source.get("url") or source.get("file_id") or source.get("filename"))
-        return self._numbers.setdefault(name, len(self._numbers) + 1)
-
-
 class CitedText:
-    """Renders one text part while it grows; `feed`, `cite` and `end` return the text that can be sent now."""
+    """Renders one text part while it grows; `feed`, `cite` and `end` return the text that can be sent now.
 
-    def __init__(self, mode: CitationMode, numbers: SourceNumbers, file_url: FileUrl) -> None:
+    All parts of an answer share `numbers`, so that a source has the same number in each of them.
+    """
+
+    def __init__(self, mode: CitationMode, numbers: dict[str, int], file_url: FileUrl) -> None:
         self._mode = mode
         self._numbers = numbers
         self._file_url = file_url
@@ -131,7 +122,8 @@ class CitedText:
         url = source.get("url")
         if self._mode == "strip" or (url and url in annotation.get("text", "")):
             return ""
-        number = self._numbers.of(source)
+        name = str(url or source.get("file_id") or source.get("filename"))
+        number = self._numbers.setdefault(name, len(self._numbers) + 1)
         label = _escaped(str(source.get("title") or source.get("filename") or url or "source"))
         self.sources[number] = f"[{label}]({url})" if url else label
         return f"[^{number}]" if self._mode == "footnotes" else f"[{number}]"
@@ -195,7 +187,7 @@ class CitationStage:
     def __init__(self, mode: CitationMode, file_url: FileUrl) -> None:
         self._mode = mode
         self._file_url = file_url
-        self._numbers = SourceNumbers()
+        self._numbers: dict[str, int] = {}
         self._parts: dict[tuple[str, int], CitedText] = {}
         self._open: tuple[str, int] | None = None
 

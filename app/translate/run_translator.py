@@ -173,7 +173,7 @@ class RunTranslator:
         return [*announced, *(self._rest(response) if is_whole else []), *self._end(response, None)]
 
     def _in_order(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
-        """Tell of one item at a time: what comes of another one waits until the open message has ended."""
+        """Handle an event, or hold it back while a message of another item is open."""
         if self._items.is_busy_with_another(event.output_index):
             self._waiting.append((kind, event))
             return []

@@ -35,21 +35,21 @@ class OpenMessage:
         self.item_id = item_id
         self.message_id = message_id
         self.places: dict[int, int] = {}
-        """Where the upstream's content indices are told: some upstreams begin at 1, or leave numbers out."""
+        """The place of each content index: some upstreams begin at 1, or leave numbers out."""
         self.texts: list[list[str]] = []
         """The pieces of each part's text, by place."""
         self.annotation_counts: dict[int, int] = {}
         self.annotations_seen: dict[int, int] = {}
 
     def place_of(self, content_index: int) -> int:
-        """Return where a part is told; a new one gets the next place."""
+        """Return the place of a content index; a new one gets the next place."""
         if content_index not in self.places:
             self.places[content_index] = len(self.texts)
             self.texts.append([])
         return self.places[content_index]
 
     def match(self, text: str, taken: set[int]) -> int:
-        """Return the place of the part whose text `text` completes, but none `taken`; else a new place."""
+        """Return the first place, not in `taken`, whose text so far `text` begins with; else a new place."""
         for place, pieces in enumerate(self.texts):
             if place not in taken and text.startswith("".join(pieces)):
                 return place
@@ -57,7 +57,7 @@ class OpenMessage:
         return len(self.texts) - 1
 
     def rest(self, place: int, text: str) -> str:
-        """Return what `text`, the whole of a content part, has beyond what is known of it."""
+        """Return what the complete `text` of a part adds to its text so far."""
         told = "".join(self.texts[place])
         return text[len(told) :] if text.startswith(told) else ""
 
@@ -129,7 +129,7 @@ class StepBuilder:
         return index in self._finished
 
     def is_busy_with_another(self, index: int) -> bool:
-        """Tell whether a message is open at another output index: messages are told one after the other."""
+        """Return whether a message is open at another output index; clients get one message at a time."""
         return bool(self.open_messages) and index not in self.open_messages
 
     def index_of(self, item: Json, index: int) -> int:
@@ -142,7 +142,7 @@ class StepBuilder:
         return told.get(item.get("id"), index) if item.get("id") else index
 
     def with_told_ids(self, output: list[Json]) -> list[Json]:
-        """Return a final list of items under the ids that they were told with: some upstreams change ids."""
+        """Return a final list of items with the ids that clients know, since some upstreams change ids."""
         named = []
         for number, item in enumerate(output):
             told = self._finished.get(self.index_of(item, number), item)
@@ -181,7 +181,7 @@ class StepBuilder:
         return TextDelta(message.message_id, place, text, "refusal" if is_refusal else "text")
 
     def _catch_up_texts(self, message: OpenMessage, parts: list[Json]) -> list[DomainEvent]:
-        """Tell what is left of a whole message's parts, each of which is known by its text."""
+        """Return the missing events of a complete message's parts, which are matched by their text."""
         events: list[DomainEvent] = []
         taken: set[int] = set()
         for content in parts:

@@ -9,7 +9,7 @@ from typing import Any
 from app.translate.annotations import annotation_object, source_object
 from app.translate.attachments import read_attachments
 from app.translate.chat_input import InputError
-from app.translate.citations import CitedText, FileUrl, SourceNumbers
+from app.translate.citations import CitedText, FileUrl
 from app.translate.events import Json
 from app.utils.ids import IdCodec, created_at_of
 
@@ -150,7 +150,7 @@ class MarkdownTranscript:
         self._ids = ids
         self._names = {"assistant": assistant_name, "user": "User"}
         self._file_url = file_url
-        self._numbers = SourceNumbers()
+        self._numbers: dict[str, int] = {}
         self._footnotes: dict[int, str] = {}
 
     def write(self, thread: Json, items: list[Json]) -> str:

@@ -73,12 +73,8 @@ def output_items(view: RunView, outputs: list[ToolOutput]) -> list[Json]:
         )
     waiting = [call["id"] for call in pending_calls(view.response)]
     given = [output.tool_call_id for output in outputs]
-    _refuse(
-        [call_id for call_id in given if call_id not in waiting], "are not waited for", "unknown_tool_call"
-    )
-    _refuse(
-        [call_id for call_id in waiting if call_id not in given], "have no output yet", "missing_tool_output"
-    )
+    _refuse([each for each in given if each not in waiting], "are not waited for", "unknown_tool_call")
+    _refuse([each for each in waiting if each not in given], "have no output yet", "missing_tool_output")
     if len(set(given)) != len(given):
         raise BadRequestError("A tool call has two outputs. Send one each.", param="tool_outputs")
     return [output_item(output.tool_call_id, output.output) for output in outputs]

@@ -123,15 +123,11 @@ class Messages:
                     param=f"{name}content",
                     code="string_above_max_length",
                 )
-            items.append(self._item(scope, dumped, files))
+            try:
+                items.append(message_item(dumped, scope.ids, files))
+            except BadIdError:
+                raise not_found("file", param="file_id") from None
         return items
-
-    @staticmethod
-    def _item(scope: RequestScope, dumped: Json, files: Sequence[Attached]) -> Json:
-        try:
-            return message_item(dumped, scope.ids, files)
-        except BadIdError:
-            raise not_found("file", param="file_id") from None
 
     async def _window(
         self,

@@ -42,7 +42,7 @@ class Encoder(ABC):
 
 
 class Paragraphs:
-    """Separates the parts of an answer in a single stream of text, as `answer_text` does in the whole one."""
+    """Separates the parts of an answer in a single stream of text, as `answer_text` does in a message."""
 
     __slots__ = ("_index", "_message_id")
 
