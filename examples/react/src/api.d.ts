@@ -706,7 +706,7 @@ export interface components {
         };
         /**
          * Deleted
-         * @description Says that an object is gone.
+         * @description The answer to a deletion.
          */
         Deleted: {
             /** Id */
@@ -837,7 +837,7 @@ export interface components {
         };
         /**
          * HealthRead
-         * @description Says that the process lives.
+         * @description The process is alive.
          */
         HealthRead: {
             /**
@@ -1034,7 +1034,7 @@ export interface components {
         };
         /**
          * ReadyRead
-         * @description Says whether work can be sent here.
+         * @description Whether this replica can take work.
          */
         ReadyRead: {
             /**
@@ -1074,7 +1074,7 @@ export interface components {
         };
         /**
          * Root
-         * @description The service's card.
+         * @description What the service is, and where things are.
          */
         Root: {
             /**
@@ -1320,7 +1320,7 @@ export interface components {
         };
         /**
          * SessionCreate
-         * @description What a page may do, for whom, and how long; a field that would restrict nothing is refused.
+         * @description A session's user, life and restrictions; unknown fields are refused, as they would restrict nothing.
          */
         SessionCreate: {
             /**
@@ -1525,7 +1525,7 @@ export interface components {
         };
         /**
          * ThreadExport
-         * @description A thread with everything that was said.
+         * @description A thread with all its messages and tool calls.
          */
         ThreadExport: {
             /**
@@ -1549,7 +1549,7 @@ export interface components {
         };
         /**
          * ThreadImport
-         * @description The thread that was made of a transcript.
+         * @description The result of an import.
          */
         ThreadImport: {
             /**
