@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     _add_middleware(app, settings, metrics)
     add_exception_handlers(app)
-    _include_routers(app, settings, metrics)
+    _include_routers(app, settings)
     describe_access(app)
     return app
 
@@ -72,13 +72,13 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     app.add_middleware(RequestMiddleware, metrics=metrics)
 
 
-def _include_routers(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def _include_routers(app: FastAPI, settings: Settings) -> None:
     """Add every route; the body limit belongs to the routers, so that a 413 passes our middleware."""
     for router in _ROUTERS:
         app.include_router(router, prefix=API_PREFIX, max_body_size=settings.max_body_bytes)
     app.include_router(health.root_router)
     if settings.metrics_enabled:
-        app.include_router(health.metrics_router(metrics, settings))
+        app.include_router(health.metrics_router)
     app.include_router(pages.build_router(settings))
 
 

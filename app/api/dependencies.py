@@ -15,6 +15,7 @@ from app.core.errors import BadRequestError, UnauthorizedError
 from app.core.limits.idempotency import Idempotency
 from app.core.limits.rate_limit import RateLimits
 from app.core.observability.health import Health
+from app.core.observability.metrics import Metrics
 from app.core.openai_client import OpenAIClient
 from app.core.security.authenticator import Authenticator
 from app.core.security.credentials import checked_user
@@ -31,6 +32,7 @@ class State(TypedDict):
     client: OpenAIClient
     registry: StreamRegistry
     health: Health
+    metrics: Metrics
     authenticator: Authenticator
     rate_limits: RateLimits
     idempotency: Idempotency
@@ -107,6 +109,7 @@ AssistantDep = Annotated[Assistant, _from_state("assistant")]
 ClientDep = Annotated[OpenAIClient, _from_state("client")]
 RegistryDep = Annotated[StreamRegistry, _from_state("registry")]
 HealthDep = Annotated[Health, _from_state("health")]
+MetricsDep = Annotated[Metrics, _from_state("metrics")]
 AuthenticatorDep = Annotated[Authenticator, _from_state("authenticator")]
 ScopeDep = Annotated[RequestScope, Depends(current_scope)]
 CursorDep = Annotated[Cursor, Depends(_cursor)]

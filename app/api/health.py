@@ -7,15 +7,16 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from app.api.dependencies import AssistantDep, HealthDep, RegistryDep, SettingsDep
+from app.api.dependencies import AssistantDep, HealthDep, MetricsDep, RegistryDep, SettingsDep
 from app.api.responses import JsonResponse
-from app.core.config import VERSION, Settings
+from app.core.config import VERSION
 from app.core.errors import ForbiddenError, UnauthorizedError
-from app.core.observability.metrics import CONTENT_TYPE, Metrics
+from app.core.observability.metrics import CONTENT_TYPE
 from app.utils.hosts import is_loopback
 
 root_router = APIRouter(tags=["health"])
 router = APIRouter(tags=["health"])
+metrics_router = APIRouter()
 # A proxy on this machine adds one of these when it forwards a request.
 _FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 
@@ -88,28 +89,20 @@ async def read_ready(health: HealthDep, registry: RegistryDep) -> Response:
     return JsonResponse(body, status_code=200 if is_ready else 503)
 
 
-def metrics_router(metrics: Metrics, settings: Settings) -> APIRouter:
-    """Return the route of `/metrics`: for the bearer of `METRICS_TOKEN`, else only for this machine.
-
-    The metrics tell how much the service is used, so they are not public.
-    """
-    router = APIRouter()
-    token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
-
-    @router.get("/metrics", include_in_schema=False)
-    async def read_metrics(request: Request) -> Response:
-        if token is not None:
-            scheme, _, sent = request.headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(sent.encode(), token.encode()):
-                raise UnauthorizedError("Send METRICS_TOKEN as a bearer token.")
-        elif not _is_local(request):
-            raise ForbiddenError(
-                "Metrics are for this machine alone. Set METRICS_TOKEN to read them from elsewhere.",
-                code="metrics_not_public",
-            )
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
-
-    return router
+@metrics_router.get("/metrics", include_in_schema=False)
+async def read_metrics(request: Request, metrics: MetricsDep, settings: SettingsDep) -> Response:
+    """Answer the bearer of `METRICS_TOKEN`, else only this machine: metrics tell how much it is used."""
+    if settings.metrics_token is not None:
+        token = settings.metrics_token.get_secret_value()
+        scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(sent.encode(), token.encode()):
+            raise UnauthorizedError("Send METRICS_TOKEN as a bearer token.")
+    elif not _is_local(request):
+        raise ForbiddenError(
+            "Metrics are for this machine alone. Set METRICS_TOKEN to read them from elsewhere.",
+            code="metrics_not_public",
+        )
+    return Response(metrics.render(), media_type=CONTENT_TYPE)
 
 
 def _is_local(request: Request) -> bool:

@@ -63,6 +63,7 @@ def lifespan_of(
                 client=client,
                 registry=registry,
                 health=health,
+                metrics=metrics,
                 authenticator=authenticator,
                 rate_limits=RateLimits(settings, redis),
                 idempotency=Idempotency(settings, redis),
