@@ -157,6 +157,10 @@ class _PromptServer(uvicorn.Server):
 class _ServiceServer(Server, _PromptServer):
     """The service's own server, which drains its streams first."""
 
+    async def startup(self, sockets: Any = None) -> None:
+        """Start without `gc.freeze`, which would keep every service of a test run in memory for good."""
+        await _PromptServer.startup(self, sockets)
+
 
 @asynccontextmanager
 async def _listening(server: uvicorn.Server, port: int = 0) -> AsyncIterator[str]:
