@@ -109,18 +109,6 @@ class TestFromAnEventOn:
         by_header = (await followed(either, run, headers={"last-event-id": str(number)})).text
         assert by_header == by_query
 
-    async def test_a_foreground_run_is_told_whole_after_any_event(self, start, upstream):
-        """Its stream had the upstream's numbers, which a finished foreground response no longer knows."""
-        async with start(url=upstream, upstream_background="never") as app:
-            thread_id = await new_thread(app.client, "one two three")
-            body = {"assistant_id": ASSISTANT, "stream": True}
-            streamed = (await app.client.post(f"threads/{thread_id}/runs", json=body)).text
-            run = frames(streamed)[-2][1]
-            whole = frames((await followed(app.client, run)).text)
-            assert text_of(whole) == "You said: one two three"
-            for number in ids(streamed):
-                assert frames((await followed(app.client, run, number)).text) == whole
-
     async def test_beyond_the_last_event_only_the_end_is_told(self, live):
         run = await streamed_run(live, "hi")
         last = ids((await followed(live, run)).text)[-1]

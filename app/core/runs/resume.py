@@ -130,8 +130,7 @@ class ResumeService:
         except (UpstreamRefusedError, UpstreamMissingError):
             # Foreground responses have no stream to reopen, and background ones only for some minutes.
             polled = PolledRun(translator, view, lambda: self.lookup.view(scope, thread_id, run_id))
-            # A foreground stream had other numbers than the poll has, so they mean nothing here.
-            return ResumedRun(polled, starting_after if view.response.get("background") else None)
+            return ResumedRun(polled, starting_after)
         expired = partial(self.creator.note_expired, view.conversation_id, view.context)
         watch, deadline = self.metrics.watch(), self._deadline(view)
         stream = BackgroundStream(
