@@ -11,6 +11,7 @@ from app.core.observability.run_metrics import RunMetrics
 from app.core.runs.create import RunCreator
 from app.core.runs.held_runs import HeldRuns
 from app.core.runs.lookup import RunLookup
+from app.core.runs.message_runs import MessageRuns
 from app.core.runs.params import RunParams
 from app.core.runs.resume import ResumeService
 from app.core.runs.stopped_turns import StoppedTurns
@@ -54,7 +55,8 @@ class OpenAIClient:
         responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
         params = RunParams(assistant, settings)
         unsupported = UnsupportedParams(settings)
-        lookup = RunLookup(conversations, responses, self._metadata, params)
+        message_runs = MessageRuns(responses)
+        lookup = RunLookup(conversations, responses, self._metadata, params, message_runs)
         rounds = ToolRounds(conversations, self._metadata)
         self.held_runs = HeldRuns(self.background, redis)
         self.creator = RunCreator(
@@ -74,7 +76,7 @@ class OpenAIClient:
             upstream, self.files, self.knowledge, self._metadata, self.background, settings
         )
         self.messages = Messages(
-            conversations, self._metadata, attachments, unsupported, assistant.id, settings
+            conversations, self._metadata, message_runs, attachments, unsupported, assistant.id, settings
         )
         self.threads = Threads(conversations, self._metadata, self.messages, attachments, unsupported)
         self.runs = Runs(

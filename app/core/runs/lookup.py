@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.core.caller import RequestScope
 from app.core.errors import not_found
+from app.core.runs.message_runs import MessageRuns
 from app.core.runs.params import RunParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
@@ -50,6 +51,7 @@ class RunLookup:
     responses: Responses
     metadata: ConversationMetadata
     params: RunParams
+    message_runs: MessageRuns
 
     async def view(self, scope: RequestScope, thread_id: str, run_id: str) -> RunView:
         """Look up a run; raises 404 if it is unknown, foreign, gone, or of another thread."""
@@ -101,6 +103,7 @@ class RunLookup:
         response: Json,
         history: RunHistory | None,
     ) -> RunView:
+        self.message_runs.saw(response)
         first_id = response["id"]
         context = self.params.context(scope, thread_id, first_id)
         status, ended = run_status(response), None
@@ -112,6 +115,7 @@ class RunLookup:
             ended = history.ended_as(first_id)
             if (current_id := history.current_of(first_id)) != first_id:
                 response = await self.responses.get(current_id)
+                self.message_runs.saw(response)
                 status = run_status(response)
         status = ended or await self._in_time(context, conversation_id, response, status)
         return RunView(conversation_id, first_id, response, status, context)

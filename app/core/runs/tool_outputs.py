@@ -11,7 +11,6 @@ from app.models.runs import ToolOutput
 from app.translate.events import DomainEvent, Json, StepEnded
 from app.translate.input_items import output_item
 from app.translate.objects import pending_calls
-from app.translate.run_metadata import RunHistory
 from app.translate.steps import run_steps
 
 NOT_ANSWERED = "The tool call was not answered: its caller went away."
@@ -42,13 +41,6 @@ class ToolRounds:
             return []
         items = [output_item(call_id, NOT_ANSWERED) for call_id in open_calls]
         await self.conversations.add_items(conversation_id, items)
-
-        def expire(history: RunHistory) -> None:
-            for item_id in open_calls.values():
-                if first_id := history.run_of_message(item_id):
-                    history.set_ended(first_id, "expired")
-
-        await self.metadata.note(conversation_id, expire)
         # The ids go into a response header, so nothing else may be in them.
         return [call_id for call_id in open_calls if _CALL_ID.match(call_id)]
 

@@ -1,13 +1,13 @@
 """Messages: conversation items of type `message` in the form of the Assistants API."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, not_found
 from app.core.files.attachments import Attachments
+from app.core.runs.message_runs import Authors, MessageRuns
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
@@ -38,6 +38,7 @@ class Messages:
 
     conversations: Conversations
     metadata: ConversationMetadata
+    runs: MessageRuns
     attachments: Attachments
     unsupported: UnsupportedParams
     assistant_id: str
@@ -54,10 +55,13 @@ class Messages:
         created_at = created_at_of(stored[0]["id"]) or _created_at(
             await self.conversations.get(conversation_id)
         )
-        return self.seen(scope, thread_id, stored[0], RunHistory.read(None), created_at)
+        return self.seen(scope, thread_id, stored[:1], {}, created_at)[0]
 
     async def get(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
-        """Read a message. Upstream: GET conversations/{c}/items/{i} and conversations/{c}."""
+        """Read a message.
+
+        Upstream: GET conversations/{c}/items/{i} and conversations/{c}, then for an answer `authors`.
+        """
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
             (conversation, history), item = await gather_pair(
@@ -65,7 +69,8 @@ class Messages:
             )
         if item.get("type") != "message":
             raise not_found("message")
-        return self.seen(scope, thread_id, item, history, _created_at(conversation))
+        authors = await self.authors([item], history)
+        return self.seen(scope, thread_id, [item], authors, _created_at(conversation))[0]
 
     async def delete(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
         """Delete a message. Upstream: DELETE conversations/{c}/items/{i}."""
@@ -80,7 +85,8 @@ class Messages:
     ) -> Json:
         """List messages; `run_id` and `before`, which the upstream does not have, are applied here.
 
-        Upstream: GET conversations/{c} and conversations/{c}/items, at once unless `run_id` is given.
+        Upstream: GET conversations/{c} and conversations/{c}/items, at once unless `run_id` is given, and
+        `authors` for answers.
         """
         conversation_id = scope.conversation(thread_id)
         response_id = scope.response(run_id) if run_id else None
@@ -89,14 +95,19 @@ class Messages:
             if response_id is None:
                 window = self._window(scope, conversation_id, cursor)
                 (conversation, history), (items, has_more) = await gather_pair(reading, window)
+                authors = await self.authors(items, history)
             else:
                 conversation, history = await reading
-                belongs = partial(_belongs, response_id, history)
-                items, has_more = await self._window(scope, conversation_id, cursor, belongs)
-        return page(
-            [self.seen(scope, thread_id, item, history, _created_at(conversation)) for item in items],
-            has_more=has_more,
-        )
+                authors = await self.runs.of_run(response_id, history)
+                items, has_more = await self._window(scope, conversation_id, cursor, authors)
+        turn = slice(None, None, 1 if cursor.order == "asc" else -1)
+        messages = self.seen(scope, thread_id, items[turn], authors, _created_at(conversation))
+        return page(messages[turn], has_more=has_more)
+
+    async def authors(self, items: Iterable[Json], history: RunHistory) -> Authors:
+        """Return the authors of a thread's messages, if an answer is among the items."""
+        has_answers = any(item.get("role") == "assistant" for item in items)
+        return await self.runs.authors(history) if has_answers else {}
 
     def to_items(
         self,
@@ -134,9 +145,9 @@ class Messages:
         scope: RequestScope,
         conversation_id: str,
         cursor: Cursor,
-        belongs: Callable[[Json], bool] | None = None,
+        wanted: Collection[str] | None = None,
     ) -> tuple[list[Json], bool]:
-        """Return the items of a page, and whether there are more; `belongs` tells which items count."""
+        """Return the items of a page and whether there are more; with `wanted`, only those with these ids."""
         order = cursor.order
         after, stop = _item_of(scope, cursor.after, "after"), _item_of(scope, cursor.before, "before")
         # With `before` alone, the page ends at it: read towards the other end and turn the page round.
@@ -145,15 +156,15 @@ class Messages:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
         found: list[Json] = []
         # With a filter, the number of items to read is unknown: large pages then save calls.
-        page_items = 100 if stop or belongs else cursor.limit + 1
+        page_items = 100 if stop or wanted is not None else cursor.limit + 1
         items = self.conversations.items(conversation_id, order=order, after=after, page_items=page_items)
         try:
             async for item in items:
                 if item.get("id") == stop:
                     break
-                if item.get("type") == "message" and (belongs is None or belongs(item)):
+                if item.get("type") == "message" and (wanted is None or item.get("id") in wanted):
                     found.append(item)
-                if len(found) > cursor.limit:
+                if len(found) > cursor.limit or (wanted is not None and len(found) == len(wanted)):
                     break
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
             # Upstreams answer an unknown cursor like an unknown conversation.
@@ -164,18 +175,32 @@ class Messages:
         return (found[::-1] if backwards else found), has_more
 
     def seen(
-        self, scope: RequestScope, thread_id: str, item: Json, history: RunHistory, thread_created_at: int
-    ) -> Json:
-        """Return the Message for an item, with the run that wrote it if the history knows that."""
-        first = history.run_of_message(str(item.get("id"))) if item.get("role") == "assistant" else None
-        return message_object(
-            item,
-            scope.ids,
-            thread_id=thread_id,
-            assistant_id=self.assistant_id,
-            run_id=scope.ids.run(first) if first else None,
-            created_at=thread_created_at,
-        )
+        self, scope: RequestScope, thread_id: str, items: Iterable[Json], authors: Authors, began_at: int
+    ) -> list[Json]:
+        """Return the Messages for a thread's items, oldest first, with the runs that wrote them.
+
+        `began_at` is the thread's time, for messages whose own is unknown. None is older than the one before.
+        """
+        found: list[Json] = []
+        for item in items:
+            author = authors.get(str(item.get("id")))
+            message = message_object(
+                item,
+                scope.ids,
+                thread_id=thread_id,
+                assistant_id=self.assistant_id,
+                run_id=scope.ids.run(author.run) if author else None,
+                created_at=(author and author.created_at) or began_at,
+            )
+            found.append(_not_before(found[-1], message) if found else message)
+        return found
+
+
+def _not_before(earlier: Json, message: Json) -> Json:
+    """Return a message with the time of an earlier one, if its own is before that."""
+    moment = max(earlier["created_at"], message["created_at"])
+    times = ("created_at", "completed_at", "incomplete_at")
+    return message | {name: moment for name in times if message[name] is not None}
 
 
 def _created_at(conversation: Json) -> int:
@@ -193,7 +218,3 @@ def _item_of(scope: RequestScope, message_id: str | None, name: str) -> str | No
 
 def _bad_cursor(name: str) -> BadRequestError:
     return BadRequestError(f"'{name}' names no message of this thread.", param=name, code="invalid_cursor")
-
-
-def _belongs(response_id: str, history: RunHistory, item: Json) -> bool:
-    return item.get("role") == "assistant" and history.run_of_message(str(item.get("id"))) == response_id
