@@ -112,6 +112,6 @@ def uses_files(params: Json) -> bool:
 
 
 def turn_body(params: Json, conversation_id: str, items: list[Json]) -> Json:
-    """Return the body of a response; without `items`, the conversation alone is its input."""
-    body = params | {"conversation": conversation_id}
-    return body | {"input": items} if items else body
+    """Return the body of a response; without `items`, it answers what the conversation holds."""
+    # Some upstreams require the key.
+    return params | {"conversation": conversation_id, "input": items}

@@ -7,6 +7,7 @@ from app.core.errors import BadRequestError
 from app.core.runs.lookup import RunView
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
+from app.core.upstream.errors import not_found_as
 from app.models.runs import ToolOutput
 from app.translate.events import DomainEvent, Json, StepEnded
 from app.translate.input_items import output_item
@@ -43,6 +44,17 @@ class ToolRounds:
         await self.conversations.add_items(conversation_id, items)
         # The ids go into a response header, so nothing else may be in them.
         return [call_id for call_id in open_calls if _CALL_ID.match(call_id)]
+
+    async def check_not_empty(self, conversation_id: str) -> None:
+        """Raise 400 if a conversation holds nothing that a run could answer, 404 if there is none."""
+        with not_found_as("thread"):
+            items = [item async for item in self.conversations.items(conversation_id, most=1)]
+        if not items:
+            raise BadRequestError(
+                "The thread has no messages. Add one first, or send additional_messages.",
+                param="thread_id",
+                code="thread_is_empty",
+            )
 
     async def _open_calls(self, conversation_id: str) -> dict[str, str]:
         """Return item ids by call id, of the function calls without an output among the newest items."""
