@@ -1,10 +1,11 @@
 """Creates responses, holds those in the making, and lets one writer at a time into a conversation."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from app.embedded.errors import ApiError, conversation_locked
 from app.embedded.generation import Generation, Pace
+from app.embedded.include import shown_body, shown_items
 from app.embedded.items import check_calls_answered, check_outputs_have_calls, input_items
 from app.embedded.objects import new_response
 from app.embedded.responders.base import Resources, Responder, Turn
@@ -85,7 +86,9 @@ class Engine:
         streamed = bool(request.stream and request.background)
         if body["store"]:
             await self._responses.insert(body, fresh, streamed=streamed)
-        return Generation(body, turn, self.responder, self._pace, streamed=streamed)
+        return Generation(
+            body, turn, self.responder, self._pace, streamed=streamed, include=request.include or ()
+        )
 
     async def _history(self, request: ResponseCreate) -> list[Json]:
         if request.conversation_id is not None:
@@ -119,7 +122,7 @@ class Engine:
 
     async def _store_end(self, generation: Generation, body: Json, frames: Sequence[bytes]) -> None:
         whole = body["status"] in ("completed", "incomplete")
-        items = [*generation.fresh, *(body["output"] if whole else [])]
+        items = [*generation.fresh, *(shown_items(body["output"], generation.include) if whole else [])]
         log = frames if generation.streamed else None
         try:
             await self._responses.finish(body, log, items, stored=body["store"])
@@ -135,15 +138,15 @@ class Engine:
         """The response if it is still in the making."""
         return self._live.get(response_id)
 
-    async def read(self, response_id: str) -> Json:
-        """The response object, live or stored.
+    async def read(self, response_id: str, include: Collection[str] = ()) -> Json:
+        """The response object, live or stored, with what `include` names.
 
         Raises ApiError 404.
         """
         generation = self._live.get(response_id)
         if generation is not None and generation.body["store"]:
             return generation.body
-        return (await self._responses.get(response_id)).body
+        return shown_body((await self._responses.get(response_id)).body, include)
 
     async def stored(self, response_id: str) -> StoredResponse:
         """A response that has ended.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from app.core.caller import RequestScope
 from app.core.errors import not_found
 from app.core.runs.message_runs import MessageRuns
-from app.core.runs.params import RunParams
+from app.core.runs.params import CODE_OUTPUTS, SEARCH_RESULTS, RunParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
-from app.core.upstream.errors import UpstreamError, UpstreamMissingError, not_found_as
+from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
 from app.translate.events import Json
@@ -21,6 +21,10 @@ from app.translate.steps import run_steps
 
 _OUTPUT_SCAN_ITEMS = 500
 _MAX_ROUNDS = 50
+_LEFT_OUT = {
+    "code_interpreter_call": {"outputs": CODE_OUTPUTS},
+    "file_search_call": {"results": SEARCH_RESULTS},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +83,36 @@ class RunLookup:
         found = await asyncio.gather(*map(look, history.run_ids))
         return [view for view in found if view]
 
-    async def steps(self, view: RunView) -> list[Json]:
+    async def steps(self, scope: RequestScope, view: RunView) -> list[Json]:
         """Return the steps of all rounds, oldest first."""
         responses = [view.response]
         while (previous := RunRounds.read(responses[0]).previous) and len(responses) < _MAX_ROUNDS:
             with not_found_as("run"):
                 responses.insert(0, await self.responses.get(previous))
+        details = (self._detailed(response, shows_results=scope.shows_results) for response in responses)
+        responses = await asyncio.gather(*details)
         outputs = await self._outputs(view.conversation_id, responses)
         run = view.run()
         # Earlier rounds ended with their tool outputs; the usage of the run goes to its last step.
         earlier = run | {"status": "completed", "usage": None}
         steps = []
         for response in responses:
-            is_last = response is view.response
+            is_last = response is responses[-1]
             steps += run_steps(response, run if is_last else earlier, view.context, outputs)
         return steps
+
+    async def _detailed(self, response: Json, *, shows_results: bool) -> Json:
+        """Return a response, read again if its tool calls lack what upstreams leave out unless asked."""
+        include = {
+            name
+            for item in response.get("output") or []
+            for key, name in _LEFT_OUT.get(str(item.get("type")), {}).items()
+            if item.get(key) is None and (shows_results or name == CODE_OUTPUTS)
+        }
+        if include:
+            with suppress(UpstreamRefusedError):
+                return await self.responses.get(response["id"], sorted(include))
+        return response
 
     async def _view(
         self,

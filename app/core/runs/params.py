@@ -14,6 +14,9 @@ from app.translate.run_metadata import RunRounds, public_metadata
 FILE_TOOLS = frozenset({"file_search", "code_interpreter"})
 """Tools that read files of the thread."""
 
+CODE_OUTPUTS = "code_interpreter_call.outputs"
+SEARCH_RESULTS = "file_search_call.results"
+
 _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoning_effort")
 """Overrides that affect the operator's costs or the assistant's behaviour."""
 
@@ -24,7 +27,7 @@ class RunParams:
     def __init__(self, assistant: Assistant, settings: Settings) -> None:
         self._assistant = assistant
         # Computed once: it is the same for every chat turn without files.
-        self._plain = assistant.response_params({}, {})
+        self._plain = with_include(assistant.response_params({}, {}))
         self._policy = settings.allow_run_overrides
         self._truncation = settings.assistant_truncation
         self._lifetime_seconds = int(settings.run_expires_seconds)
@@ -54,12 +57,13 @@ class RunParams:
     def for_run(self, body: RunCreate | ThreadRunCreate, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters of a new run, without its input and conversation."""
         overrides = self._overrides(body, scope)
-        params = self._assistant.response_params(overrides, resources)
+        own = self._assistant.response_params(overrides, resources)
+        params = with_include(own, shows_results=scope.shows_results)
         return params | self._common(scope, (body.metadata or {}) | RunRounds.start(overrides))
 
     def for_chat(self, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters of a chat turn, which overrides nothing."""
-        own = self._assistant.response_params({}, resources) if resources else self._plain
+        own = with_include(self._assistant.response_params({}, resources)) if resources else self._plain
         return own | self._common(scope, {})
 
     def for_next_round(self, response: Json, scope: RequestScope, resources: Json) -> Json:
@@ -73,7 +77,7 @@ class RunParams:
             key = OVERRIDES.get(name)
             if key and key != "tool_choice" and response.get(key) is not None:
                 params[key] = response[key]
-        return params | self._common(
+        return with_include(params, shows_results=scope.shows_results) | self._common(
             scope, public_metadata(response.get("metadata")) | RunRounds.follow(response)
         )
 
@@ -109,6 +113,14 @@ class RunParams:
 def uses_files(params: Json) -> bool:
     """Return whether a response with these parameters has tools that read files of its thread."""
     return any(tool.get("type") in FILE_TOOLS for tool in params.get("tools") or [])
+
+
+def with_include(params: Json, *, shows_results: bool = False) -> Json:
+    """Return the parameters with `include`, for what upstreams leave out of tool calls unless asked."""
+    kinds = {tool.get("type") for tool in params.get("tools") or []}
+    asked = {"code_interpreter": CODE_OUTPUTS} | ({"file_search": SEARCH_RESULTS} if shows_results else {})
+    names = [name for kind, name in asked.items() if kind in kinds]
+    return params | {"include": names} if names else params
 
 
 def turn_body(params: Json, conversation_id: str, items: list[Json]) -> Json:

@@ -118,7 +118,7 @@ class AiohttpUpstream:
         limit.reschedule(min(time() + self._silence_seconds, ends_at))
 
     def _url(self, path: str, query: Query | None) -> str:
-        target = f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+        target = f"{path}?{urlencode(query, doseq=True, quote_via=quote)}" if query else path
         if not target.isascii() or not target.isprintable() or " " in target or "#" in target:
             raise ValueError("a path must be escaped")
         return self._base + target

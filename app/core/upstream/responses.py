@@ -1,6 +1,6 @@
 """Creates, reads, follows and cancels upstream responses. Source: OpenAI's Responses API."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
@@ -61,10 +61,10 @@ class Responses:
         call = partial(self.upstream.stream, "POST", _PATH, life=self.deadline_seconds)
         return await self._write(body, call)
 
-    async def get(self, response_id: str) -> Json:
-        """Read a response."""
-        path = f"{_PATH}/{response_id}"
-        response = _response(await retry_twice(lambda: self.upstream.request("GET", path)))
+    async def get(self, response_id: str, include: Sequence[str] = ()) -> Json:
+        """Read a response; `include` names what the upstream would leave out."""
+        path, query = f"{_PATH}/{response_id}", {"include[]": include} if include else None
+        response = _response(await retry_twice(lambda: self.upstream.request("GET", path, query=query)))
         self.observer.saw(response)
         return response
 
@@ -94,7 +94,7 @@ class Responses:
             return await self.lock.write(body["conversation"], partial(call, body=body))
         except UpstreamRefusedError as exc:
             # Nothing was started, so the request may be sent again.
-            if body.get("input") != [] or not _may_be_input(exc):
+            if body.get("input") != [] or exc.param != "input" or type(exc) is not UpstreamRefusedError:
                 raise
         bare = partial(call, body=_without_input(body))
         answer = await self.lock.write(body["conversation"], bare)
@@ -105,11 +105,6 @@ class Responses:
 
 def _without_input(body: Json) -> Json:
     return {name: value for name, value in body.items() if name != "input"}
-
-
-def _may_be_input(exc: UpstreamRefusedError) -> bool:
-    """Return whether a refusal without a cause of its own is one of `input`, or of nothing in particular."""
-    return type(exc) is UpstreamRefusedError and exc.param in {None, "input"}
 
 
 def _response(body: bytes) -> Json:

@@ -76,7 +76,9 @@ async def get_response(request: Request) -> Response:
     services, response_id = services_of(request), request.path_params["id"]
     if flag(request, "stream"):
         return await _resume(services, response_id, whole_number(request, "starting_after", -1))
-    return json_response(await services.engine.read(response_id))
+    query = request.query_params
+    include = [*query.getlist("include[]"), *query.getlist("include")]
+    return json_response(await services.engine.read(response_id, include))
 
 
 async def _resume(services: Services, response_id: str, starting_after: int) -> Response:

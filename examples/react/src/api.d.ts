@@ -2147,7 +2147,9 @@ export interface operations {
     };
     create_thread_and_run: {
         parameters: {
-            query?: never;
+            query?: {
+                "include[]"?: "step_details.tool_calls[*].file_search.results[*].content"[];
+            };
             header?: {
                 /** @description A repeat under the same key is answered once; see docs/security.md. */
                 "idempotency-key"?: string | null;
@@ -2406,7 +2408,9 @@ export interface operations {
     };
     create_run: {
         parameters: {
-            query?: never;
+            query?: {
+                "include[]"?: "step_details.tool_calls[*].file_search.results[*].content"[];
+            };
             header?: {
                 /** @description A repeat under the same key is answered once; see docs/security.md. */
                 "idempotency-key"?: string | null;
@@ -2901,7 +2905,9 @@ export interface operations {
     };
     submit_tool_outputs: {
         parameters: {
-            query?: never;
+            query?: {
+                "include[]"?: "step_details.tool_calls[*].file_search.results[*].content"[];
+            };
             header?: {
                 /** @description A repeat under the same key is answered once; see docs/security.md. */
                 "idempotency-key"?: string | null;
@@ -3045,6 +3051,7 @@ export interface operations {
                 after?: string | null;
                 /** @description Id of the first object of the page after. */
                 before?: string | null;
+                "include[]"?: "step_details.tool_calls[*].file_search.results[*].content"[];
             };
             header?: {
                 /** @description For API keys: act for this user of yours. Other callers' is ignored. */
@@ -3164,7 +3171,9 @@ export interface operations {
     };
     get_run_step: {
         parameters: {
-            query?: never;
+            query?: {
+                "include[]"?: "step_details.tool_calls[*].file_search.results[*].content"[];
+            };
             header?: {
                 /** @description For API keys: act for this user of yours. Other callers' is ignored. */
                 "x-user-id"?: string;
