@@ -6,7 +6,12 @@ from collections.abc import Collection, Sequence
 from app.embedded.errors import ApiError, conversation_locked
 from app.embedded.generation import Generation, Pace
 from app.embedded.include import shown_body, shown_items
-from app.embedded.items import check_calls_answered, check_outputs_have_calls, input_items
+from app.embedded.items import (
+    check_calls_answered,
+    check_outputs_have_calls,
+    check_reasoning_followed,
+    input_items,
+)
 from app.embedded.objects import new_response
 from app.embedded.responders.base import Resources, Responder, Turn
 from app.embedded.settings import EmbeddedSettings
@@ -75,6 +80,7 @@ class Engine:
         history = await self._history(request)
         check_outputs_have_calls(history, fresh)
         check_calls_answered(history, fresh)
+        check_reasoning_followed([*history, *fresh])
         if not history and not fresh:
             raise ApiError(
                 "One of 'input' or 'conversation' must hold something to answer.",

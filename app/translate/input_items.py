@@ -31,6 +31,12 @@ def text_length(message: Json) -> int:
     return sum(len(part.get("text") or "") for part in content)
 
 
+def is_models_own(item: Json) -> bool:
+    """Return whether an item is a message or a call of the model, not its reasoning or an answer to it."""
+    kind = str(item.get("type"))
+    return item.get("role") in {None, "assistant"} and kind != "reasoning" and not kind.endswith("_output")
+
+
 def output_item(call_id: str, output: str) -> Json:
     """Return the input item that answers a function call."""
     return {"type": "function_call_output", "call_id": call_id, "output": output}

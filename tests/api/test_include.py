@@ -35,9 +35,10 @@ async def searching(client, upstream):
     """Stream a run that searches a file: the path of its steps, and the results in its stream."""
 
     async def run(**query):
-        form = {"files": {"file": ("manual.txt", TEXT)}, "data": {"purpose": "user_data"}}
         async with httpx2.AsyncClient() as direct:
-            file_id = (await direct.post(f"{upstream}/files", **form)).json()["id"]
+            file, purpose = {"file": ("manual.txt", TEXT)}, {"purpose": "user_data"}
+            uploaded = await direct.post(f"{upstream}/files", files=file, data=purpose)
+            file_id = uploaded.json()["id"]
         attachment = {"file_id": file_id, "tools": [{"type": "file_search"}]}
         message = {"role": "user", "content": "cite: red button", "attachments": [attachment]}
         body = {"assistant_id": ASSISTANT, "stream": True, "thread": {"messages": [message]}}

@@ -1,6 +1,7 @@
 """Messages: conversation items of type `message` in the form of the Assistants API."""
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from app.core.caller import RequestScope
@@ -16,10 +17,12 @@ from app.core.upstream.retries import gather_pair
 from app.models.messages import MessageCreate
 from app.translate.attachments import Attached
 from app.translate.events import Json
-from app.translate.input_items import message_item, text_length
+from app.translate.input_items import is_models_own, message_item, text_length
 from app.translate.objects import message_object, page
 from app.translate.run_metadata import RunHistory
 from app.utils.ids import BadIdError, created_at_of
+
+_FEW_ITEMS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,20 @@ class Messages:
         return self.seen(scope, thread_id, [item], authors, _created_at(conversation))[0]
 
     async def delete(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
-        """Delete a message. Upstream: DELETE conversations/{c}/items/{i}."""
+        """Delete a message, and reasoning that led only to it: left alone, upstreams refuse that.
+
+        Upstream: GET conversations/{c}/items/{i}, for an answer GET conversations/{c}/items, DELETE for each.
+        """
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
-            await self.conversations.get_item(conversation_id, item_id)
+            item = await self.conversations.get_item(conversation_id, item_id)
+            if item.get("type") != "message":
+                raise not_found("message")
+            is_answer = item.get("role") == "assistant"
+            # First, so that a deletion that fails here can be repeated.
+            for each in await self._reasoning_of(conversation_id, item_id) if is_answer else []:
+                with suppress(UpstreamMissingError):
+                    await self.conversations.delete_item(conversation_id, each)
             await self.conversations.delete_item(conversation_id, item_id)
         return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
 
@@ -108,6 +121,19 @@ class Messages:
         """Return the authors of a thread's messages, if an answer is among the items."""
         has_answers = any(item.get("role") == "assistant" for item in items)
         return await self.runs.authors(history) if has_answers else {}
+
+    async def _reasoning_of(self, conversation_id: str, item_id: str) -> list[str]:
+        """Return the ids of the reasoning items directly before an answer, unless a later item needs them."""
+        found: list[str] = []
+        async for item in self.conversations.items(conversation_id, after=item_id, page_items=_FEW_ITEMS):
+            if item.get("type") != "reasoning":
+                break
+            found.append(str(item.get("id")))
+        if not found:
+            return []
+        following = self.conversations.items(conversation_id, order="asc", after=item_id, most=1)
+        # A call or another message of the same response is paired with the same reasoning.
+        return [] if [item async for item in following if is_models_own(item)] else found
 
     def to_items(
         self,
