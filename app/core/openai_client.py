@@ -10,6 +10,7 @@ from app.core.limits.shared_redis import SharedRedis
 from app.core.observability.run_metrics import RunMetrics
 from app.core.runs.create import RunCreator
 from app.core.runs.held_runs import HeldRuns
+from app.core.runs.live_runs import LiveRuns
 from app.core.runs.lookup import RunLookup
 from app.core.runs.message_runs import MessageRuns
 from app.core.runs.params import RunParams
@@ -78,7 +79,10 @@ class OpenAIClient:
         self.messages = Messages(
             conversations, self._metadata, message_runs, attachments, unsupported, assistant.id, settings
         )
-        self.threads = Threads(conversations, self._metadata, self.messages, attachments, unsupported)
+        live_runs = LiveRuns(responses, self.held_runs, message_runs)
+        self.threads = Threads(
+            conversations, self._metadata, self.messages, live_runs, attachments, unsupported
+        )
         self.runs = Runs(
             conversations,
             responses,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -78,6 +79,10 @@ class MessageRuns:
         """Remember what a response wrote, if it has ended."""
         if response.get("status") not in LIVE:
             self._remember(response["id"], _written(response))
+
+    def unknown(self, response_ids: Iterable[str]) -> list[str]:
+        """Return those responses that may not have ended."""
+        return [response_id for response_id in response_ids if response_id not in self._known]
 
     async def _read(self, response_id: str) -> _Written:
         known = self._known.get(response_id)
