@@ -49,15 +49,17 @@ _FOLLOWED: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/runs", summary="Create a thread and run it", **_STARTS)
-async def create_thread_and_run(body: ThreadRunCreate, request: Request) -> Response:
+async def create_thread_and_run(request: Request, body: ThreadRunCreate | None = None) -> Response:
     run, runs = await _requested(request)
+    body = body or ThreadRunCreate()
     stream = partial(runs.stream_with_thread, run.scope, body)
     return await _started(run, body, partial(runs.create_with_thread, run.scope, body), stream)
 
 
 @router.post("/{thread_id}/runs", summary="Run a thread", **_STARTS)
-async def create_run(thread_id: str, body: RunCreate, request: Request) -> Response:
+async def create_run(thread_id: str, request: Request, body: RunCreate | None = None) -> Response:
     run, runs = await _requested(request)
+    body = body or RunCreate()
     stream = partial(runs.create_stream, run.scope, thread_id, body)
     return await _started(run, body, partial(runs.create, run.scope, thread_id, body), stream)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.config import Settings
 from app.translate.events import Json
-from app.translate.tools import to_responses_choice, to_responses_tools, to_text_format
+from app.translate.tools import current_tool, to_responses_choice, to_responses_tools, to_text_format
 
 DEFAULT_ID = "asst_soloist"
 DEFAULT_MODEL = "gpt-6-luna"
@@ -71,6 +71,12 @@ class Assistant:
     reasoning_effort: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     max_output_tokens: int | None = None
+
+    @property
+    def tool_of_files(self) -> str | None:
+        """The tool that gets files without tools, as version 1 of the Assistants API had them."""
+        kinds = {tool.get("type") for tool in self.tools}
+        return next((kind for kind in ("file_search", "code_interpreter") if kind in kinds), None)
 
     def object(self, *, reveals_instructions: bool, model: str | None = None) -> Json:
         """Return the public Assistant, with every key; `model` is the name that really answers."""
@@ -150,7 +156,7 @@ def load_assistant(settings: Settings) -> Assistant:
 
 
 def _tools(settings: Settings, read: AssistantFile) -> list[Json]:
-    tools: list[Json] = _first(settings.assistant_tools, read.tools, [])
+    tools = [current_tool(tool) for tool in _first(settings.assistant_tools, read.tools, [])]
     is_missing = not any(tool.get("type") == "file_search" for tool in tools)
     return [*tools, {"type": "file_search"}] if settings.assistant_vector_stores and is_missing else tools
 

@@ -74,7 +74,7 @@ class OpenAIClient:
         self.knowledge = KnowledgeStore(upstream, assistant, settings)
         self.files = Files(upstream, self.knowledge, self.background, settings)
         attachments = Attachments(
-            upstream, self.files, self.knowledge, self._metadata, self.background, settings
+            upstream, self.files, self.knowledge, self._metadata, self.background, assistant, settings
         )
         self.messages = Messages(
             conversations, self._metadata, message_runs, attachments, unsupported, assistant.id, settings

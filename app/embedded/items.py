@@ -173,7 +173,8 @@ def check_reasoning_followed(items: Sequence[Json]) -> None:
 
     Raises ApiError 400.
     """
-    for item, following in zip(items, [*items[1:], None], strict=True):
+    for index, item in enumerate(items):
+        following = items[index + 1] if index + 1 < len(items) else None
         is_paired = following is not None and following.get("role") in {None, "assistant"}
         if item["type"] == "reasoning" and not is_paired:
             raise ApiError(

@@ -49,9 +49,9 @@ class RunParams:
             is_brief=is_brief,
         )
 
-    def check_assistant(self, assistant_id: str) -> None:
-        """Raise 404 for any id but that of the one assistant."""
-        if assistant_id != self._assistant.id:
+    def check_assistant(self, assistant_id: str | None) -> None:
+        """Raise 404 for any id but that of the one assistant, which is the default."""
+        if assistant_id not in {None, self._assistant.id}:
             raise not_found("assistant", param="assistant_id")
 
     def for_run(self, body: RunCreate | ThreadRunCreate, scope: RequestScope, resources: Json) -> Json:
