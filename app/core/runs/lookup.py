@@ -110,7 +110,7 @@ class RunLookup:
             if item.get(key) is None and (shows_results or name == CODE_OUTPUTS)
         }
         if include:
-            with suppress(UpstreamRefusedError):
+            with suppress(UpstreamRefusedError, UpstreamMissingError):
                 return await self.responses.get(response["id"], sorted(include))
         return response
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol, TypedDict, Unpack
 
 Query = Mapping[str, str | int | Sequence[str]]
-"""A list is sent as one parameter for each of its values."""
+"""A list is sent as OpenAI's SDKs do: as a parameter `name[]` for each of its values."""
 
 
 class CallOptions(TypedDict, total=False):

@@ -63,7 +63,7 @@ class Responses:
 
     async def get(self, response_id: str, include: Sequence[str] = ()) -> Json:
         """Read a response; `include` names what the upstream would leave out."""
-        path, query = f"{_PATH}/{response_id}", {"include[]": include} if include else None
+        path, query = f"{_PATH}/{response_id}", {"include": include} if include else None
         response = _response(await retry_twice(lambda: self.upstream.request("GET", path, query=query)))
         self.observer.saw(response)
         return response
