@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.config import Settings
+from app.translate.client_calls import is_run_by_client
 from app.translate.events import Json
 from app.translate.tools import to_responses_choice, to_responses_tools, to_text_format
 
@@ -151,6 +152,10 @@ def load_assistant(settings: Settings) -> Assistant:
 
 def _tools(settings: Settings, read: AssistantFile) -> list[Json]:
     tools: list[Json] = _first(settings.assistant_tools, read.tools, [])
+    if refused := next(filter(is_run_by_client, tools), None):
+        raise ValueError(
+            f"ASSISTANT_TOOLS: nobody can carry out the calls of the tool {refused['type']!r}; remove it."
+        )
     is_missing = not any(tool.get("type") == "file_search" for tool in tools)
     return [*tools, {"type": "file_search"}] if settings.assistant_vector_stores and is_missing else tools
 

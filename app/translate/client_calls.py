@@ -42,6 +42,19 @@ def answerable_kinds(tools: Iterable[Json]) -> set[str]:
     return kinds
 
 
+def is_run_by_client(tool: Json) -> bool:
+    """Return whether a tool's calls wait for a program beside the service; no client could carry them out."""
+    environment = tool.get("environment")
+    where = environment.get("type") if isinstance(environment, dict) else None
+    match tool.get("type"):
+        case "shell":
+            return where in {None, "local"}
+        case "tool_search":
+            return tool.get("execution") == "client"
+        case kind:
+            return kind in {"apply_patch", "computer", "computer_use_preview", "local_shell"}
+
+
 def client_call(item: Json, response: Json) -> Json | None:
     """Return an output item as `{id, name, arguments}` if the client has to answer it, else None.
 
