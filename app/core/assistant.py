@@ -72,11 +72,13 @@ class Assistant:
     reasoning_effort: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     max_output_tokens: int | None = None
+    reasoning_summary: str | None = None
 
     def object(self, *, reveals_instructions: bool, model: str | None = None) -> Json:
         """Return the public Assistant, with every key; `model` is the name that really answers."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
-        del found["max_output_tokens"]  # a setting of this service
+        for name in ("max_output_tokens", "reasoning_summary"):
+            del found[name]  # a setting of this service
         found |= {"object": "assistant", "model": model or self.model}
         return found if reveals_instructions else found | {"instructions": None}
 
@@ -104,6 +106,8 @@ class Assistant:
         for name, value in chosen.items():
             if value is not None and name in OVERRIDES:
                 params[OVERRIDES[name]] = _translated(name, value, resources)
+        if self.reasoning_summary:
+            params["reasoning"] = {**params.get("reasoning", {}), "summary": self.reasoning_summary}
         return params
 
 
@@ -145,6 +149,7 @@ def load_assistant(settings: Settings) -> Assistant:
         top_p=_first(settings.assistant_top_p, read.top_p),
         response_format=read.response_format or "auto",
         reasoning_effort=settings.assistant_reasoning_effort or read.reasoning_effort,
+        reasoning_summary=settings.assistant_reasoning_summary,
         metadata=read.metadata or {},
         max_output_tokens=settings.max_output_tokens,
     )
