@@ -13,6 +13,7 @@ from app.core.runs.held_runs import HeldRuns
 from app.core.runs.live_runs import LiveRuns
 from app.core.runs.lookup import RunLookup
 from app.core.runs.message_runs import MessageRuns
+from app.core.runs.overrides import RunOverrides
 from app.core.runs.params import RunParams
 from app.core.runs.resume import ResumeService
 from app.core.runs.stopped_turns import StoppedTurns
@@ -58,7 +59,7 @@ class OpenAIClient:
         unsupported = UnsupportedParams(settings)
         message_runs = MessageRuns(responses)
         lookup = RunLookup(conversations, responses, self._metadata, params, message_runs)
-        rounds = ToolRounds(conversations, self._metadata)
+        rounds = ToolRounds(conversations)
         self.held_runs = HeldRuns(self.background, redis)
         self.creator = RunCreator(
             responses,
@@ -68,6 +69,7 @@ class OpenAIClient:
             self.background,
             StoppedTurns(conversations, self._metadata, lock),
             self.held_runs,
+            RunOverrides(redis, int(deadline)),
             metrics,
             deadline_seconds=deadline,
         )

@@ -37,11 +37,6 @@ def is_models_own(item: Json) -> bool:
     return item.get("role") in {None, "assistant"} and kind != "reasoning" and not kind.endswith("_output")
 
 
-def output_item(call_id: str, output: str) -> Json:
-    """Return the input item that answers a function call."""
-    return {"type": "function_call_output", "call_id": call_id, "output": output}
-
-
 def _part(part: Json, text_kind: str, ids: IdCodec) -> Json:
     if part["type"] == "text":
         return {"type": text_kind, "text": part["text"]}
