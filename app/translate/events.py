@@ -99,7 +99,8 @@ class TextDelta(DomainEvent):
 class AnnotationAdded(DomainEvent):
     """Content part `index` got its annotation number `annotation_index`, in the Assistants shape.
 
-    `source` is its flat form for chats: `{type, index, file_id?, filename?, url?, title?}`.
+    `source` is its flat form for chats: `{type, index, file_id?, filename?, url?, title?}`. The part grew by
+    `text` with it.
     """
 
     message_id: str
@@ -107,6 +108,7 @@ class AnnotationAdded(DomainEvent):
     annotation_index: int
     annotation: Json
     source: Json
+    text: str = ""
 
 
 class MessageEnded(DomainEvent):

@@ -3,7 +3,7 @@
 Every key is always there, null where empty: SDKs build their models without validation.
 """
 
-from app.translate.annotations import annotation_object, source_object
+from app.translate.annotations import TextObject, cited_sources, plain_text_object
 from app.translate.attachments import read_attachments
 from app.translate.context import RunContext
 from app.translate.events import Json
@@ -120,15 +120,26 @@ def _run_settings(response: Json, context: RunContext) -> Json:
 
 
 def message_object(
-    item: Json, ids: IdCodec, *, thread_id: str, assistant_id: str, run_id: str | None, created_at: int
+    item: Json,
+    ids: IdCodec,
+    *,
+    thread_id: str,
+    assistant_id: str,
+    run_id: str | None,
+    created_at: int,
+    text_object: TextObject = plain_text_object,
 ) -> Json:
-    """Return a Message for a conversation item; `created_at` is used if the item's id contains no time."""
+    """Return a Message for a conversation item; `created_at` is used if the item's id contains no time.
+
+    `text_object` renders the texts of answers with their annotations.
+    """
     status = item.get("status")
     status = status if status in {"incomplete", "in_progress"} else "completed"
     made = created_at_of(str(item.get("id"))) or created_at
     is_answer = item.get("role") == "assistant"
     # Only users attach files; the parts of answers need no search for them.
     attachments, parts, _ = ([], item.get("content") or [], {}) if is_answer else read_attachments(item, ids)
+    text_object = text_object if is_answer else plain_text_object
     return {
         "id": ids.message(str(item.get("id"))),
         "object": "thread.message",
@@ -136,7 +147,7 @@ def message_object(
         "thread_id": thread_id,
         "role": "assistant" if is_answer else "user",
         "status": status,
-        "content": [part for raw in parts if (part := content_part(raw, ids))],
+        "content": [part for raw in parts if (part := content_part(raw, ids, text_object))],
         "assistant_id": assistant_id if is_answer else None,
         "run_id": run_id,
         "attachments": attachments,
@@ -147,15 +158,14 @@ def message_object(
     }
 
 
-def content_part(raw: object, ids: IdCodec) -> Json | None:
+def content_part(raw: object, ids: IdCodec, text_object: TextObject = plain_text_object) -> Json | None:
     """Return the Assistants content part for an upstream one; None for kinds that Assistants lacks."""
     if not isinstance(raw, dict):
         return None
     kind = raw.get("type")
     if kind in {"input_text", "output_text", "text"}:
         text = str(raw.get("text") or "")
-        found = (annotation_object(a, text, ids) for a in raw.get("annotations") or [] if isinstance(a, dict))
-        return {"type": "text", "text": {"value": text, "annotations": [a for a in found if a]}}
+        return {"type": "text", "text": text_object(text, cited_sources(raw, text, ids))}
     if kind == "refusal":
         return {"type": "refusal", "refusal": str(raw.get("refusal") or "")}
     if kind == "input_image":
@@ -166,10 +176,9 @@ def content_part(raw: object, ids: IdCodec) -> Json | None:
 def message_sources(item: Json, ids: IdCodec) -> list[Json]:
     """Return the annotations of an upstream message item in their flat form."""
     return [
-        source_object(annotation, upstream)
+        source
         for part in item.get("content") or []
-        for upstream in part.get("annotations") or []
-        if (annotation := annotation_object(upstream, str(part.get("text") or ""), ids))
+        for _, source in cited_sources(part, str(part.get("text") or ""), ids)
     ]
 
 

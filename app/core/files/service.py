@@ -1,7 +1,7 @@
 """Files: uploads, reads and downloads; a file belongs to the caller whose signature its id carries."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -159,6 +159,12 @@ def file_object(found: Json, scope: RequestScope) -> Json:
         "status": found.get("status") or "processed",
         "status_details": found.get("status_details"),
     }
+
+
+def file_url(settings: Settings) -> Callable[[str], str]:
+    """Return a function from a file id to its content's URL, which is relative without `PUBLIC_URL`."""
+    base = (settings.public_url or "").rstrip("/")
+    return lambda file_id: f"{base}/api/v1/files/{file_id}/content"
 
 
 def _name_of(found: Json) -> str:

@@ -8,15 +8,18 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, not_found
 from app.core.files.attachments import Attachments
+from app.core.files.service import file_url
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.core.upstream.retries import gather_pair
 from app.models.messages import MessageCreate
+from app.translate.annotations import plain_text_object
 from app.translate.attachments import Attached
 from app.translate.events import Json
 from app.translate.input_items import message_item, text_length
+from app.translate.marks import text_objects
 from app.translate.objects import message_object, page
 from app.translate.run_metadata import RunHistory
 from app.utils.ids import BadIdError, created_at_of
@@ -164,9 +167,20 @@ class Messages:
         return (found[::-1] if backwards else found), has_more
 
     def seen(
-        self, scope: RequestScope, thread_id: str, item: Json, history: RunHistory, thread_created_at: int
+        self,
+        scope: RequestScope,
+        thread_id: str,
+        item: Json,
+        history: RunHistory,
+        thread_created_at: int,
+        *,
+        is_raw: bool = False,
     ) -> Json:
-        """Return the Message for an item, with the run that wrote it if the history knows that."""
+        """Return the Message for an item, with the run that wrote it if the history knows that.
+
+        `is_raw` leaves its text as the model wrote it, without marks for citations.
+        """
+        citations = text_objects(self.settings.citations, file_url(self.settings))
         first = history.run_of_message(str(item.get("id"))) if item.get("role") == "assistant" else None
         return message_object(
             item,
@@ -175,6 +189,7 @@ class Messages:
             assistant_id=self.assistant_id,
             run_id=scope.ids.run(first) if first else None,
             created_at=thread_created_at,
+            text_object=plain_text_object if is_raw else citations,
         )
 
 

@@ -112,7 +112,9 @@ class AssistantsEncoder(Encoder):
 
 def _annotation(event: events.AnnotationAdded) -> bytes:
     annotation = {"index": event.annotation_index, **event.annotation}
-    part = {"index": event.index, "type": "text", "text": {"annotations": [annotation]}}
+    # Some clients drop an annotation that comes without its text.
+    grown = {"value": event.text} if event.text else {}
+    part = {"index": event.index, "type": "text", "text": {**grown, "annotations": [annotation]}}
     delta = {"id": event.message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
     return event_frame(b"thread.message.delta", delta)
 
