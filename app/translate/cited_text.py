@@ -44,6 +44,9 @@ class RenderedText(Protocol):
     def cite(self, annotation: Json, source: Json) -> str:
         """Add an annotation of the text so far, given in the Assistants form and in the flat form."""
 
+    def settle(self) -> str:
+        """Return what is still held back of the text up to the last annotation."""
+
     def end(self) -> str:
         """End the text."""
 
@@ -89,6 +92,16 @@ class CitedText:
         else:
             self._mark(annotation, source)
         return self._release(_HOLD_CHARS)
+
+    def settle(self) -> str:
+        """Return what is held back of the text up to the last annotation; marks in it are given up."""
+        out = ""
+        while (left := self.spans[-1][1] - self._sent_chars) > 0:
+            match = _TOKEN.search(self._held, 0, left)
+            out += self._send(self._take(match.start() if match else left))
+            if match:
+                out += self._give_up(match.end() - match.start())
+        return out
 
     def end(self) -> str:
         """End the text: return what is held back, and the list of sources."""

@@ -65,6 +65,10 @@ class MarkedText:
         self.spans.append(self._shifted(own) if own else self._mark(len(self.spans), source, self._chars))
         return "" if own else self._marks[-1]
 
+    def settle(self) -> str:
+        """Nothing is held back."""
+        return ""
+
     def end(self) -> str:
         """End the text: nothing is left to return."""
         return ""
@@ -140,7 +144,8 @@ class AssistantsStage(CitationStage):
         key = (event.message_id, event.index)
         part = self._part(*key)
         self._open = self._open or key
-        text = part.cite(event.annotation, event.source)
+        # The text of an annotation must not come later than the annotation.
+        text = part.cite(event.annotation, event.source) + part.settle()
         self._annotations.setdefault(key, []).append(event.annotation)
         shown = _shown(part, [event.annotation], part.spans[-1:], self._mode)
         if not shown:
