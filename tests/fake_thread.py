@@ -27,7 +27,7 @@ def message(text: str, annotations: list[Json] | None = None, **changes: Any) ->
 
 
 class FakeThread:
-    """One conversation; `handle` is for `fake_upstream`.
+    """One conversation, and others that are empty names; `handle` is for `fake_upstream`.
 
     `items` are all items, oldest first; the answer of a run is those of `output`. A message's text streams in
     pieces that end where its annotations are, each annotation right after its piece.
@@ -36,6 +36,7 @@ class FakeThread:
     def __init__(self, output: list[Json], items: list[Json] | None = None) -> None:
         self.output = output
         self.items = output if items is None else items
+        self.created = 0
 
     @property
     def response(self) -> Json:
@@ -50,6 +51,9 @@ class FakeThread:
             await self._stream(connection, int(request.query.get("starting_after", -1)) + 1)
         elif path.startswith("/responses"):
             await connection.answer(200, self.response)
+        elif path == "/conversations":
+            self.created += 1
+            await connection.answer(200, {**CONVERSATION, "id": f"conv_{self.created}"})
         elif path == "/conversations/conv_1":
             await connection.answer(200, CONVERSATION)
         elif path == "/conversations/conv_1/items":

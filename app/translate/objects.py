@@ -3,6 +3,8 @@
 Every key is always there, null where empty: SDKs build their models without validation.
 """
 
+from collections.abc import Iterable
+
 from app.translate.annotations import TextObject, cited_sources, plain_text_object
 from app.translate.attachments import read_attachments
 from app.translate.context import RunContext
@@ -128,10 +130,11 @@ def message_object(
     run_id: str | None,
     created_at: int,
     text_object: TextObject = plain_text_object,
+    pictures: Iterable[Json] = (),
 ) -> Json:
     """Return a Message for a conversation item; `created_at` is used if the item's id contains no time.
 
-    `text_object` renders the texts of answers with their annotations.
+    `text_object` renders the texts of answers with their annotations; `pictures` are parts that come first.
     """
     status = item.get("status")
     status = status if status in {"incomplete", "in_progress"} else "completed"
@@ -147,7 +150,7 @@ def message_object(
         "thread_id": thread_id,
         "role": "assistant" if is_answer else "user",
         "status": status,
-        "content": [part for raw in parts if (part := content_part(raw, ids, text_object))],
+        "content": [*pictures, *(part for raw in parts if (part := content_part(raw, ids, text_object)))],
         "assistant_id": assistant_id if is_answer else None,
         "run_id": run_id,
         "attachments": attachments,

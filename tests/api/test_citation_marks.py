@@ -63,9 +63,9 @@ CASES = {
     ),
     "a generated file without a place": (
         f"Here: [it]({LINK}).",
-        [made(0, 0), made(0, 0, "plot.png")],
-        f"Here: [it]({LINK}).【1†plot.png】",
-        [LINK, "【1†plot.png】"],
+        [made(0, 0), made(0, 0, "plot.pdf")],
+        f"Here: [it]({LINK}).【1†plot.pdf】",
+        [LINK, "【1†plot.pdf】"],
     ),
 }
 WHOLE_ONLY = {
