@@ -42,11 +42,6 @@ def cited_sources(part: Json, text: str, ids: IdCodec) -> list[tuple[Json, Json]
     ]
 
 
-def plain_text_object(text: str, found: list[tuple[Json, Json]]) -> Json:
-    """Return a text as the model wrote it, with its annotations."""
-    return {"value": text, "annotations": [annotation for annotation, _ in found]}
-
-
 def _span(upstream: Json, text: str) -> Json:
     start = _position(upstream, "start_index", text)
     end = max(start, _position(upstream, "end_index", text))

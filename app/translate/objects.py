@@ -5,7 +5,7 @@ Every key is always there, null where empty: SDKs build their models without val
 
 from collections.abc import Iterable
 
-from app.translate.annotations import TextObject, cited_sources, plain_text_object
+from app.translate.annotations import TextObject, cited_sources
 from app.translate.attachments import read_attachments
 from app.translate.context import RunContext
 from app.translate.events import Json
@@ -129,7 +129,7 @@ def message_object(
     assistant_id: str,
     run_id: str | None,
     created_at: int,
-    text_object: TextObject = plain_text_object,
+    text_object: TextObject | None = None,
     pictures: Iterable[Json] = (),
 ) -> Json:
     """Return a Message for a conversation item; `created_at` is used if the item's id contains no time.
@@ -142,7 +142,7 @@ def message_object(
     is_answer = item.get("role") == "assistant"
     # Only users attach files; the parts of answers need no search for them.
     attachments, parts, _ = ([], item.get("content") or [], {}) if is_answer else read_attachments(item, ids)
-    text_object = text_object if is_answer else plain_text_object
+    text_object = text_object if is_answer else None
     return {
         "id": ids.message(str(item.get("id"))),
         "object": "thread.message",
@@ -161,14 +161,16 @@ def message_object(
     }
 
 
-def content_part(raw: object, ids: IdCodec, text_object: TextObject = plain_text_object) -> Json | None:
+def content_part(raw: object, ids: IdCodec, text_object: TextObject | None = None) -> Json | None:
     """Return the Assistants content part for an upstream one; None for kinds that Assistants lacks."""
     if not isinstance(raw, dict):
         return None
     kind = raw.get("type")
     if kind in {"input_text", "output_text", "text"}:
         text = str(raw.get("text") or "")
-        return {"type": "text", "text": text_object(text, cited_sources(raw, text, ids))}
+        found = cited_sources(raw, text, ids) if raw.get("annotations") else []
+        plain = {"value": text, "annotations": [annotation for annotation, _ in found]}
+        return {"type": "text", "text": text_object(text, found) if text_object else plain}
     if kind == "refusal":
         return {"type": "refusal", "refusal": str(raw.get("refusal") or "")}
     if kind == "input_image":
@@ -181,6 +183,7 @@ def message_sources(item: Json, ids: IdCodec) -> list[Json]:
     return [
         source
         for part in item.get("content") or []
+        if part.get("annotations")
         for _, source in cited_sources(part, str(part.get("text") or ""), ids)
     ]
 

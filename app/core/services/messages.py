@@ -15,7 +15,6 @@ from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.core.upstream.retries import gather_pair
 from app.models.messages import MessageCreate
-from app.translate.annotations import plain_text_object
 from app.translate.attachments import Attached
 from app.translate.events import Json
 from app.translate.input_items import message_item, text_length
@@ -253,7 +252,7 @@ class Messages:
             assistant_id=self.assistant_id,
             run_id=scope.ids.run(first) if first else None,
             created_at=thread_created_at,
-            text_object=plain_text_object if is_raw else citations,
+            text_object=None if is_raw else citations,
             pictures=picture_parts(item, pictures, scope.ids) if is_answer and not is_raw else (),
         )
 
