@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.config import Settings
+from app.translate.client_calls import is_run_by_client
 from app.translate.events import Json
 from app.translate.tools import to_responses_choice, to_responses_tools, to_text_format
 
@@ -71,11 +72,13 @@ class Assistant:
     reasoning_effort: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     max_output_tokens: int | None = None
+    reasoning_summary: str | None = None
 
     def object(self, *, reveals_instructions: bool, model: str | None = None) -> Json:
         """Return the public Assistant, with every key; `model` is the name that really answers."""
         found = {each.name: getattr(self, each.name) for each in fields(self)}
-        del found["max_output_tokens"]  # a setting of this service
+        for name in ("max_output_tokens", "reasoning_summary"):
+            del found[name]  # a setting of this service
         found |= {"object": "assistant", "model": model or self.model}
         return found if reveals_instructions else found | {"instructions": None}
 
@@ -103,6 +106,8 @@ class Assistant:
         for name, value in chosen.items():
             if value is not None and name in OVERRIDES:
                 params[OVERRIDES[name]] = _translated(name, value, resources)
+        if self.reasoning_summary:
+            params["reasoning"] = {**params.get("reasoning", {}), "summary": self.reasoning_summary}
         return params
 
 
@@ -144,6 +149,7 @@ def load_assistant(settings: Settings) -> Assistant:
         top_p=_first(settings.assistant_top_p, read.top_p),
         response_format=read.response_format or "auto",
         reasoning_effort=settings.assistant_reasoning_effort or read.reasoning_effort,
+        reasoning_summary=settings.assistant_reasoning_summary,
         metadata=read.metadata or {},
         max_output_tokens=settings.max_output_tokens,
     )
@@ -151,6 +157,10 @@ def load_assistant(settings: Settings) -> Assistant:
 
 def _tools(settings: Settings, read: AssistantFile) -> list[Json]:
     tools: list[Json] = _first(settings.assistant_tools, read.tools, [])
+    if refused := next(filter(is_run_by_client, tools), None):
+        raise ValueError(
+            f"ASSISTANT_TOOLS: nobody can carry out the calls of the tool {refused['type']!r}; remove it."
+        )
     is_missing = not any(tool.get("type") == "file_search" for tool in tools)
     return [*tools, {"type": "file_search"}] if settings.assistant_vector_stores and is_missing else tools
 

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     )
     assistant_top_p: float | None = setting(None, "Unset: the model's own.", ge=0, le=1)
     assistant_reasoning_effort: str | None = setting(None, "none, minimal, low, medium, high, xhigh.")
+    assistant_reasoning_summary: Literal["auto", "concise", "detailed"] | None = setting(
+        None, "Ask for a summary of the model's reasoning: auto, concise or detailed."
+    )
     assistant_truncation: Literal["auto", "disabled"] = setting(
         "auto", "auto: a thread too long for the model loses its oldest items; disabled: it answers 400."
     )

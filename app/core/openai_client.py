@@ -12,6 +12,7 @@ from app.core.observability.run_metrics import RunMetrics
 from app.core.runs.create import RunCreator
 from app.core.runs.held_runs import HeldRuns
 from app.core.runs.lookup import RunLookup
+from app.core.runs.overrides import RunOverrides
 from app.core.runs.params import RunParams
 from app.core.runs.resume import ResumeService
 from app.core.runs.stopped_turns import StoppedTurns
@@ -56,7 +57,7 @@ class OpenAIClient:
         params = RunParams(assistant, settings)
         unsupported = UnsupportedParams(settings)
         lookup = RunLookup(conversations, responses, self._metadata, params)
-        rounds = ToolRounds(conversations, self._metadata)
+        rounds = ToolRounds(conversations)
         self.held_runs = HeldRuns(self.background, redis)
         self.creator = RunCreator(
             responses,
@@ -66,6 +67,7 @@ class OpenAIClient:
             self.background,
             StoppedTurns(conversations, self._metadata, lock),
             self.held_runs,
+            RunOverrides(redis, int(deadline)),
             metrics,
             deadline_seconds=deadline,
         )

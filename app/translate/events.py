@@ -75,6 +75,27 @@ class ToolCallReady(DomainEvent):
     call: Json
 
 
+class ReasoningDelta(DomainEvent):
+    """Part `index` of the summary of the model's reasoning grew by `text`; `item` counts the output items."""
+
+    item: int
+    index: int
+    text: str
+
+
+class HostedCall(DomainEvent):
+    """A tool that the upstream runs itself has begun or ended; clients have nothing to answer.
+
+    `status` is `in_progress`, `completed` or `failed`; `input` and `output` have the tool's own keys.
+    """
+
+    call_id: str
+    name: str
+    status: Literal["in_progress", "completed", "failed"]
+    input: Json
+    output: Json = {}
+
+
 class StepEnded(DomainEvent):
     """A step reached a terminal state."""
 
@@ -94,6 +115,8 @@ class TextDelta(DomainEvent):
     index: int
     text: str
     kind: Literal["text", "refusal"] = "text"
+    is_commentary: bool = False
+    """Whether the message tells what the model is about to do, and is not its answer."""
 
 
 class AnnotationAdded(DomainEvent):
@@ -120,7 +143,8 @@ class MessageEnded(DomainEvent):
 class RunEnded(DomainEvent):
     """The run stopped: completed, failed, cancelled, expired, incomplete or requires_action.
 
-    `messages` are the assistant's messages of this round, oldest first; `sources` their flat annotations.
+    `messages` are the assistant's messages of this round, oldest first, without commentary. `sources` are
+    their flat annotations, followed by those of the commentary.
     """
 
     run: Json

@@ -31,11 +31,6 @@ def text_length(message: Json) -> int:
     return sum(len(part.get("text") or "") for part in content)
 
 
-def output_item(call_id: str, output: str) -> Json:
-    """Return the input item that answers a function call."""
-    return {"type": "function_call_output", "call_id": call_id, "output": output}
-
-
 def _part(part: Json, text_kind: str, ids: IdCodec) -> Json:
     if part["type"] == "text":
         return {"type": text_kind, "text": part["text"]}

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from app.translate.annotations import TextObject, cited_sources
 from app.translate.attachments import read_attachments
+from app.translate.client_calls import client_call
 from app.translate.context import RunContext
 from app.translate.events import Json
 from app.translate.run_metadata import RunRounds, moment_of, public_metadata, usage_object
@@ -55,15 +56,17 @@ def run_status(response: Json) -> str:
 
 
 def pending_calls(response: Json) -> list[Json]:
-    """Return the response's function calls, which the client answers, in the Assistants shape."""
+    """Return the calls that the client answers, in the Assistants shape."""
     return [
         {
-            "id": item.get("call_id"),
+            "id": call["id"],
             "type": "function",
-            "function": {"name": item.get("name"), "arguments": item.get("arguments") or ""},
+            "function": {"name": call["name"], "arguments": call["arguments"]},
         }
         for item in response.get("output") or []
-        if item.get("type") == "function_call"
+        if item.get("type") != "message"
+        and item.get("status") != "incomplete"
+        and (call := client_call(item, response))
     ]
 
 

@@ -147,8 +147,7 @@ def usage_object(response: Json, before: tuple[int, int] = (0, 0)) -> Json | Non
 class RunRounds:
     """The earlier rounds of a run, in the metadata key `soloist_round` of a response.
 
-    Its form is `first,previous,created_at,prompt_tokens,completion_tokens,override override …`, with upstream
-    ids.
+    Its form is `first,previous,created_at,prompt_tokens,completion_tokens,mark mark …`, with upstream ids.
     """
 
     KEY: ClassVar = "soloist_round"
@@ -159,7 +158,8 @@ class RunRounds:
     previous: str | None = None
     created_at: int = 0
     tokens: tuple[int, int] = (0, 0)
-    overrides: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
+    """The names of the run's overrides, and the kinds of calls beside functions that its client answers."""
 
     @classmethod
     def read(cls, response: Json) -> Self:
@@ -174,9 +174,9 @@ class RunRounds:
         return cls(first, previous, created_at, (tokens[0], tokens[1]), parts[5].split())
 
     @classmethod
-    def start(cls, overrides: Iterable[str]) -> dict[str, str]:
-        """Return the metadata of a first round: the names of its overrides."""
-        names = " ".join(sorted(overrides))
+    def start(cls, marks: Iterable[str]) -> dict[str, str]:
+        """Return the metadata of a first round."""
+        names = " ".join(sorted(marks))
         return {cls.KEY: f",,,,,{names}"} if names else {}
 
     @classmethod
@@ -187,4 +187,4 @@ class RunRounds:
         created = rounds.created_at or moment_of(response.get("created_at")) or 0
         ids = f"{rounds.first or response['id']},{response['id']}"
         tokens = f"{used['prompt_tokens']},{used['completion_tokens']}"
-        return {cls.KEY: f"{ids},{created},{tokens},{' '.join(rounds.overrides)}"}
+        return {cls.KEY: f"{ids},{created},{tokens},{' '.join(rounds.marks)}"}

@@ -4,7 +4,6 @@ from app.translate.context import RunContext
 from app.translate.events import (
     DomainEvent,
     Json,
-    MessageEnded,
     RunCreated,
     RunEnded,
     RunInProgress,
@@ -12,8 +11,8 @@ from app.translate.events import (
     StreamFailed,
     TextDelta,
 )
+from app.translate.item_builder import ItemBuilder
 from app.translate.objects import message_object, message_sources, run_object, run_status
-from app.translate.step_builder import StepBuilder
 from app.translate.upstream_types import (
     TERMINAL,
     UNREADABLE,
@@ -28,11 +27,13 @@ from app.translate.upstream_types import (
 )
 
 TEXT_DELTA = "response.output_text.delta"
+_REASONING_DELTA = "response.reasoning_summary_text.delta"
 _DELTAS = {
     TEXT_DELTA,
     "response.refusal.delta",
     "response.function_call_arguments.delta",
     "response.code_interpreter_call_code.delta",
+    _REASONING_DELTA,
 }
 _STATES = {"response.created", "response.queued", "response.in_progress"}
 _DONE = "response.output_item.done"
@@ -71,7 +72,7 @@ class RunTranslator:
         self._shown: tuple[Json | None, str, Json] = (None, "", {})
         self._is_announced = False
         self._is_running = False
-        self._items = StepBuilder(context)
+        self._items = ItemBuilder(context)
         self._waiting: list[tuple[str, UpstreamEvent]] = []
         """Events of items that have to wait until another one has ended."""
         self.response: Json | None = None
@@ -155,7 +156,7 @@ class RunTranslator:
         ):
             delta = event.delta or ""
             message.texts[place].append(delta)
-            return [TextDelta(message.message_id, place, delta)]
+            return [TextDelta(message.message_id, place, delta, is_commentary=message.is_commentary)]
         if kind in _DELTAS or kind in _ITEMS:
             return [*self._ensure_running(), *self._in_order(kind, event)]
         if kind == "error":
@@ -186,6 +187,8 @@ class RunTranslator:
 
     def _item_event(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
         index, part, item_id = event.output_index, event.content_index, event.item_id or ""
+        if kind == _REASONING_DELTA:
+            return self._items.reason(index, event.summary_index, event.delta or "")
         if kind in _DELTAS:
             return self._items.grow(kind, index, part, item_id, event.delta or "")
         if kind == "response.output_text.annotation.added":
@@ -201,7 +204,7 @@ class RunTranslator:
             return []
         self._is_announced = True
         run = self._run("queued")
-        self._items.begin(response["id"], run)
+        self._items.begin(response, run)
         return [RunResumed(run) if self._resumed else RunCreated(run)]
 
     def _rest(self, response: Json) -> list[DomainEvent]:
@@ -227,14 +230,15 @@ class RunTranslator:
         status = status or self._ended_as or run_status(whole)
         run = run_object(whole, self._context, status=status)
         before = self._ensure_running()
+        is_cut = bool(self._items.open_messages)
         closing = self._items.close(run, whole)
         self.is_ended = True
-        messages, sources = _answer(whole, run, self._context)
-        known = {message["id"] for message in messages}
-        messages += [
-            e.message for e in closing if isinstance(e, MessageEnded) and e.message["id"] not in known
-        ]
-        return [*before, *closing, RunEnded(run, messages, sources)]
+        said = whole["output"]
+        if is_cut:
+            # The upstream's last event need not have messages that were cut off.
+            known = {item.get("id") for item in said}
+            said = [*said, *(item for item in self._items.messages() if item["id"] not in known)]
+        return [*before, *closing, RunEnded(run, *_answer(said, run, self._context))]
 
     def _run(self, status: str) -> Json:
         if self.response is None:
@@ -256,12 +260,15 @@ def run_ended(response: Json, context: RunContext) -> RunEnded:
     """Return the end of a run whose response was not streamed."""
     whole = response if response.get("output") else {**response, "output": []}
     run = run_object(whole, context)
-    return RunEnded(run, *_answer(whole, run, context))
+    return RunEnded(run, *_answer(whole["output"], run, context))
 
 
-def _answer(response: Json, run: Json, context: RunContext) -> tuple[list[Json], list[Json]]:
-    """Return the messages of a response, oldest first, and the flat annotations of their texts."""
-    items = [item for item in response["output"] if item.get("type") == "message"]
+def _answer(output: list[Json], run: Json, context: RunContext) -> tuple[list[Json], list[Json]]:
+    """Return the messages and sources of `RunEnded` from output items."""
+    said = [item for item in output if item.get("type") == "message"]
+    answers = [item for item in said if item.get("phase") != "commentary"]
+    commentary = [item for item in said if item.get("phase") == "commentary"]
     named = {"thread_id": context.thread_id, "assistant_id": context.assistant_id, "run_id": run["id"]}
-    messages = [message_object(item, context.ids, created_at=run["created_at"], **named) for item in items]
-    return messages, [source for item in items for source in message_sources(item, context.ids)]
+    messages = [message_object(item, context.ids, created_at=run["created_at"], **named) for item in answers]
+    sources = [source for item in answers + commentary for source in message_sources(item, context.ids)]
+    return messages, sources

@@ -1,4 +1,7 @@
-"""Builds steps and messages from the output items of a running response, and knows which are open."""
+"""Builds steps and messages from the messages of a running response, and knows which are open."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
 
 from app.translate.annotations import annotation_object, source_object
 from app.translate.context import RunContext
@@ -11,17 +14,10 @@ from app.translate.events import (
     StepEnded,
     StepStarted,
     TextDelta,
-    ToolCallDelta,
-    ToolCallReady,
 )
 from app.translate.objects import message_object
-from app.translate.steps import message_details, step_object, tool_call, tool_details
+from app.translate.steps import message_details, step_object
 
-_CALL_KINDS = {
-    "function_call": "function",
-    "code_interpreter_call": "code_interpreter",
-    "file_search_call": "file_search",
-}
 _TEXT = "response.output_text.delta"
 _REFUSAL = "response.refusal.delta"
 
@@ -29,11 +25,22 @@ _REFUSAL = "response.refusal.delta"
 class OpenMessage:
     """A message that still receives text."""
 
-    __slots__ = ("annotation_counts", "annotations_seen", "item_id", "message_id", "places", "texts")
+    __slots__ = (
+        "annotation_counts",
+        "annotations_seen",
+        "is_commentary",
+        "item_id",
+        "message_id",
+        "phase",
+        "places",
+        "texts",
+    )
 
-    def __init__(self, item_id: str, message_id: str) -> None:
-        self.item_id = item_id
+    def __init__(self, item: Json, message_id: str) -> None:
+        self.item_id = str(item.get("id"))
         self.message_id = message_id
+        self.phase = item.get("phase")
+        self.is_commentary = self.phase == "commentary"
         self.places: dict[int, int] = {}
         """The place of each content index: some upstreams begin at 1, or leave numbers out."""
         self.texts: list[list[str]] = []
@@ -72,10 +79,11 @@ class OpenMessage:
             "role": "assistant",
             "status": status,
             "content": content,
+            **({"phase": self.phase} if self.phase else {}),
         }
 
 
-class _OpenStep:
+class OpenStep:
     """The step that is open."""
 
     __slots__ = ("calls", "details", "grown", "index", "is_function")
@@ -88,30 +96,33 @@ class _OpenStep:
         self.grown: dict[int, int] = {}
 
 
-class StepBuilder:
-    """Turns output items into the events of steps and messages, with at most one open step at a time."""
+class StepBuilder(ABC):
+    """Turns messages into the events of steps and messages, with at most one open step at a time."""
 
     __slots__ = (
         "_context",
         "_finished",
-        "_response_id",
+        "_response",
         "_run",
         "_step",
+        "_thought",
         "open_messages",
     )
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._step: _OpenStep | None = None
+        self._step: OpenStep | None = None
         self.open_messages: dict[int, OpenMessage] = {}
         """The open messages by output index."""
         self._finished: dict[int, Json] = {}
         self._run: Json = {}
-        self._response_id = ""
+        self._response: Json = {}
+        self._thought: dict[tuple[int, int], int] = {}
+        """How many characters of each part of the reasoning's summary clients have, by item and part."""
 
-    def begin(self, response_id: str, run: Json) -> None:
+    def begin(self, response: Json, run: Json) -> None:
         """Set the response and run of the items."""
-        self._response_id = response_id
+        self._response = response
         self._run = run
 
     def finished(self) -> list[Json]:
@@ -153,18 +164,14 @@ class StepBuilder:
     def start(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
         """Handle the start of an item."""
         self._run = run
-        kind = item.get("type")
-        if kind == "message":
-            return self._start_message(index, str(item.get("id")))
-        if kind in _CALL_KINDS:
-            return self._start_call(index, item, _CALL_KINDS[kind])
-        return []
+        is_message = item.get("type") == "message"
+        return self._start_message(index, item) if is_message else self._start_other(index, item)
 
     def grow(self, kind: str, index: int, part: int, item_id: str, delta: str) -> list[DomainEvent]:
         """Handle a delta of an item's text, arguments or code."""
         if kind in {_TEXT, _REFUSAL}:
             message = self.open_messages.get(index)
-            started = [] if message else self._start_message(index, item_id)
+            started = [] if message else self._start_message(index, {"id": item_id})
             message = message or self.open_messages[index]
             place = message.place_of(part)
             return [*started, self._say(message, place, delta, is_refusal=kind == _REFUSAL)]
@@ -178,7 +185,8 @@ class StepBuilder:
 
     def _say(self, message: OpenMessage, place: int, text: str, *, is_refusal: bool) -> DomainEvent:
         message.texts[place].append(text)
-        return TextDelta(message.message_id, place, text, "refusal" if is_refusal else "text")
+        kind: Literal["text", "refusal"] = "refusal" if is_refusal else "text"
+        return TextDelta(message.message_id, place, text, kind, message.is_commentary)
 
     def _catch_up_texts(self, message: OpenMessage, parts: list[Json]) -> list[DomainEvent]:
         """Return the missing events of a complete message's parts, which are matched by their text."""
@@ -197,7 +205,7 @@ class StepBuilder:
 
     def annotate(self, index: int, part: int, item_id: str, upstream: Json) -> list[DomainEvent]:
         """Handle an annotation of a message's text."""
-        started = [] if index in self.open_messages else self._start_message(index, item_id)
+        started = [] if index in self.open_messages else self._start_message(index, {"id": item_id})
         message = self.open_messages[index]
         return [*started, *self._cite(message, message.place_of(part), upstream)]
 
@@ -215,17 +223,26 @@ class StepBuilder:
         """Handle the end of an item."""
         self._run = run
         self._finished[index] = item
-        kind = item.get("type")
-        if kind == "message":
-            events = [] if index in self.open_messages else self._start_message(index, str(item.get("id")))
+        if item.get("type") == "message":
+            events = [] if index in self.open_messages else self._start_message(index, item)
             message = self.open_messages[index]
             # An upstream may name it otherwise now: clients know its first id.
             self._finished[index] = item = {**item, "id": message.item_id}
             events += self._catch_up_texts(message, item.get("content") or [])
             return [*events, *self._end_message(index, item)]
-        if kind in _CALL_KINDS:
-            return self._end_call(index, item, _CALL_KINDS[kind])
-        return []
+        return self._end_other(index, item)
+
+    @abstractmethod
+    def _start_other(self, index: int, item: Json) -> list[DomainEvent]:
+        """Handle the start of an item that is no message."""
+
+    @abstractmethod
+    def _end_other(self, index: int, item: Json) -> list[DomainEvent]:
+        """Handle the end of an item that is no message."""
+
+    @abstractmethod
+    def _grow_call(self, index: int, delta: str) -> list[DomainEvent]:
+        """Handle a delta of a call's arguments or code."""
 
     def close(self, run: Json, response: Json) -> list[DomainEvent]:
         """Close what is still open at the end of the run, with a status that follows from the run's."""
@@ -241,14 +258,14 @@ class StepBuilder:
         waits = run["status"] == "requires_action" and self._step is not None and self._step.is_function
         return events if waits else [*events, *self._close_step(_step_status(run["status"]), run["usage"])]
 
-    def _start_message(self, index: int, item_id: str) -> list[DomainEvent]:
+    def _start_message(self, index: int, item: Json) -> list[DomainEvent]:
         events = self._close_step("completed")
-        message = OpenMessage(item_id, self._context.ids.message(item_id))
+        message = OpenMessage(item, self._context.ids.message(str(item.get("id"))))
         self.open_messages[index] = message
         if self._context.is_brief:
-            return [*events, self._open_step(_OpenStep(index, {})), MessageStarted({})]
-        events.append(self._open_step(_OpenStep(index, message_details(message.message_id))))
-        empty = {"id": item_id, "role": "assistant", "status": "in_progress", "content": []}
+            return [*events, self._open_step(OpenStep(index, {})), MessageStarted({})]
+        events.append(self._open_step(OpenStep(index, message_details(message.message_id))))
+        empty = {"id": message.item_id, "role": "assistant", "status": "in_progress", "content": []}
         events.append(MessageStarted(self._message(empty)))
         return events
 
@@ -256,44 +273,7 @@ class StepBuilder:
         del self.open_messages[index]
         return [MessageEnded(self._message(item))]
 
-    def _start_call(self, index: int, item: Json, kind: str) -> list[DomainEvent]:
-        events: list[DomainEvent] = []
-        joins = self._step is not None and self._step.is_function and kind == "function"
-        if not joins:
-            events += self._close_step("completed")
-            events.append(self._open_step(_OpenStep(index, tool_details([]), is_function=kind == "function")))
-        step = self._current_step()
-        step.calls[index] = number = len(step.calls)
-        call_id = str(item.get("call_id") if kind == "function" else item.get("id"))
-        name = str(item.get("name") or "") if kind == "function" else ""
-        events.append(ToolCallDelta(self._step_id(), number, call_id, kind, name, ""))
-        step.details["tool_calls"].append({"id": call_id, "type": kind})
-        return events
-
-    def _grow_call(self, index: int, delta: str) -> list[DomainEvent]:
-        step = self._step
-        if step is None or index not in step.calls:
-            return []
-        step.grown[index] = step.grown.get(index, 0) + len(delta)
-        number = step.calls[index]
-        call = step.details["tool_calls"][number]
-        return [ToolCallDelta(self._step_id(), number, call["id"], call["type"], "", delta)]
-
-    def _end_call(self, index: int, item: Json, kind: str) -> list[DomainEvent]:
-        events: list[DomainEvent] = []
-        if self._step is None or index not in self._step.calls:
-            events += self._start_call(index, item, kind)
-        step = self._current_step()
-        whole = str((item.get("arguments") if kind == "function" else item.get("code")) or "")
-        if left := whole[step.grown.get(index, 0) :]:
-            events += self._grow_call(index, left)
-        call = tool_call(item, self._context) or {}
-        number = step.calls[index]
-        step.details["tool_calls"][number] = call
-        events.append(ToolCallReady(self._step_id(), number, call))
-        return events if kind == "function" else [*events, *self._close_step("completed")]
-
-    def _open_step(self, step: _OpenStep) -> DomainEvent:
+    def _open_step(self, step: OpenStep) -> DomainEvent:
         self._step = step
         return StepStarted(self._step_object("in_progress"))
 
@@ -304,13 +284,13 @@ class StepBuilder:
         self._step = None
         return [ended]
 
-    def _current_step(self) -> _OpenStep:
+    def _current_step(self) -> OpenStep:
         if self._step is None:
             raise ValueError("no step is open")
         return self._step
 
     def _step_id(self) -> str:
-        return self._context.ids.step(self._response_id, self._current_step().index)
+        return self._context.ids.step(self._response["id"], self._current_step().index)
 
     def _step_object(self, status: str, usage: Json | None = None) -> Json:
         if self._context.is_brief:
@@ -324,7 +304,7 @@ class StepBuilder:
         return step_object(
             self._context,
             self._run,
-            self._response_id,
+            self._response["id"],
             step.index,
             details=details,
             status=status,

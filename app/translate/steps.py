@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from app.translate.client_calls import client_call
 from app.translate.context import RunContext
 from app.translate.events import Json
 from app.translate.pictures import code_outputs
@@ -59,13 +60,17 @@ def tool_details(calls: list[Json]) -> Json:
     return {"type": "tool_calls", "tool_calls": calls}
 
 
-def tool_call(item: Json, context: RunContext, outputs: Mapping[str, str] | None = None) -> Json | None:
-    """Return the tool call for an output item; None if it is no call of an Assistants tool.
+def tool_call(
+    item: Json, response: Json, context: RunContext, outputs: Mapping[str, str] | None = None
+) -> Json | None:
+    """Return the tool call for an output item of a response; None if it is no call of an Assistants tool.
 
-    `outputs` has what the client submitted for function calls, by call id.
+    `outputs` has what the client submitted for its calls, by call id.
     """
-    builder = _CALLS.get(str(item.get("type")))
-    return builder(item, context, outputs or {}) if builder else None
+    if builder := _CALLS.get(str(item.get("type"))):
+        return builder(item, context)
+    call = client_call(item, response)
+    return _function(call, outputs or {}) if call else None
 
 
 def run_steps(response: Json, run: Json, context: RunContext, outputs: Mapping[str, str]) -> list[Json]:
@@ -89,15 +94,15 @@ def _groups(response: Json, context: RunContext, outputs: Mapping[str, str]) -> 
     for index, item in enumerate(response.get("output") or []):
         if item.get("type") == "message":
             groups.append((index, message_details(context.ids.message(str(item.get("id"))))))
-        elif call := tool_call(item, context, outputs):
+            follows_function = False
+        elif call := tool_call(item, response, context, outputs):
+            is_function = call["type"] == "function"
             # The Assistants API showed parallel function calls as one step.
-            if follows_function and call["type"] == "function":
+            if follows_function and is_function:
                 groups[-1][1]["tool_calls"].append(call)
             else:
                 groups.append((index, tool_details([call])))
-        else:
-            continue
-        follows_function = item.get("type") == "function_call"
+            follows_function = is_function
     return groups
 
 
@@ -109,20 +114,18 @@ def _group_status(details: Json, run_status: str, *, is_last: bool) -> str:
     return "in_progress" if waits else "completed"
 
 
-def _function(item: Json, _context: RunContext, outputs: Mapping[str, str]) -> Json:
-    call_id = str(item.get("call_id"))
-    called = {"name": item.get("name"), "arguments": item.get("arguments") or ""}
-    function = {**called, "output": outputs.get(call_id)}
-    return {"id": call_id, "type": "function", "function": function}
+def _function(call: Json, outputs: Mapping[str, str]) -> Json:
+    called = {"name": call["name"], "arguments": call["arguments"], "output": outputs.get(call["id"])}
+    return {"id": call["id"], "type": "function", "function": called}
 
 
-def _code_interpreter(item: Json, context: RunContext, _outputs: Mapping[str, str]) -> Json:
+def _code_interpreter(item: Json, context: RunContext) -> Json:
     outputs = code_outputs(item, context.ids.conversation(context.thread_id), context.ids)
     inner = {"input": item.get("code") or "", "outputs": outputs}
     return {"id": item.get("id"), "type": "code_interpreter", "code_interpreter": inner}
 
 
-def _file_search(item: Json, context: RunContext, _outputs: Mapping[str, str]) -> Json:
+def _file_search(item: Json, context: RunContext) -> Json:
     results = [_search_result(result, context) for result in item.get("results") or []]
     inner = {"ranking_options": {"ranker": "auto", "score_threshold": 0.0}, "results": results}
     return {"id": item.get("id"), "type": "file_search", "file_search": inner}
@@ -138,7 +141,6 @@ def _search_result(result: Json, context: RunContext) -> Json:
 
 
 _CALLS = {
-    "function_call": _function,
     "code_interpreter_call": _code_interpreter,
     "file_search_call": _file_search,
 }

@@ -27,6 +27,7 @@ class UpstreamEvent(msgspec.Struct):
     sequence_number: int | None = None
     output_index: int = 0
     content_index: int = 0
+    summary_index: int = 0
     item_id: str | None = None
     delta: str | None = None
     annotation: dict[str, Any] | None = None

@@ -65,7 +65,7 @@ class TestStreamed:
             "index": 0,
             "id": call["id"],
             "type": "function",
-            "function": {"name": "get_weather", "arguments": ""},
+            "function": {"name": "get_weather", "output": None, "arguments": ""},
         }
         assert all("id" not in delta and "name" not in delta["function"] for delta in deltas[1:])
         arguments = "".join(delta["function"]["arguments"] for delta in deltas)

@@ -106,6 +106,16 @@ class TestRuns:
         assert upstream.conversations == [{"metadata": {"t": "1"}, "items": [message]}]
         assert upstream.sent[0].get("input", []) == []
 
+    async def test_a_summary_of_the_reasoning_is_asked_for_beside_the_effort(self, ask, upstream):
+        settings = {"assistant_reasoning_summary": "auto", "allow_run_overrides": "all"}
+        await ask("chat", {"message": "hi"}, **settings)
+        run = {"assistant_id": ASSISTANT, "reasoning_effort": "low"}
+        await ask("threads/thread_1/runs", run, **settings)
+        assert [sent["reasoning"] for sent in upstream.sent] == [
+            {"summary": "auto"},
+            {"effort": "low", "summary": "auto"},
+        ]
+
     async def test_an_exported_assistant_is_sent_with_every_call(self, ask, upstream, tmp_path):
         exported = {
             "name": "Analyst",

@@ -139,15 +139,15 @@ class TestRounds:
 
     def test_what_was_overridden_is_remembered(self):
         first = {"id": "resp_1", "metadata": RunRounds.start({"tools": [], "model": "x"})}
-        assert RunRounds.read(first).overrides == ["model", "tools"]
+        assert RunRounds.read(first).marks == ["model", "tools"]
         second = {"id": "resp_2", "metadata": RunRounds.follow(first)}
-        assert RunRounds.read(second).overrides == ["model", "tools"]
+        assert RunRounds.read(second).marks == ["model", "tools"]
         assert RunRounds.start({}) == {}
 
     @pytest.mark.parametrize("metadata", [None, {}, {"soloist_run": "x"}, {"soloist_run": "a,b,c,d"}, 5, []])
     def test_what_cannot_be_read_is_a_first_round(self, metadata):
         rounds = RunRounds.read({"id": "resp_1", "metadata": metadata})
-        assert (rounds.first, rounds.previous, rounds.tokens, rounds.overrides) == (None, None, (0, 0), [])
+        assert (rounds.first, rounds.previous, rounds.tokens, rounds.marks) == (None, None, (0, 0), [])
 
     @pytest.mark.parametrize(
         ("value", "moment"), [(5, 5), (5.9, 5), (0, None), (-1, None), (None, None), ("5", None)]

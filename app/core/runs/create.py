@@ -17,6 +17,7 @@ from app.core.observability.run_metrics import RunMeasurement, RunMetrics
 from app.core.runs.follow import ForegroundStream, RunStream
 from app.core.runs.follow_background import BackgroundStream
 from app.core.runs.held_runs import HeldRun, HeldRuns
+from app.core.runs.overrides import RunOverrides
 from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
 from app.core.upstream.background_mode import BackgroundMode
@@ -45,6 +46,7 @@ class RunCreator:
     background: BackgroundTasks
     stopped_turns: StoppedTurns
     held_runs: HeldRuns
+    overrides: RunOverrides
     metrics: RunMetrics
     deadline_seconds: float
 
@@ -59,13 +61,13 @@ class RunCreator:
             await self.leave(stream, "detach")
             return stream.response or {}
         response = await self._started(scope, params)
-        await self._remember(context, params["conversation"], response, is_listed=True)
+        await self._remember(context, params, response, is_listed=True)
         return response
 
     async def complete(self, scope: RequestScope, context: RunContext, params: Json) -> RunEnded:
         """Create a foreground response and return the end of its run. Lists of runs do not show it."""
         response = await self._whole(scope, params)
-        await self._remember(context, params["conversation"], response, is_listed=False)
+        await self._remember(context, params, response, is_listed=False)
         return run_ended(response, context)
 
     async def open(
@@ -129,9 +131,7 @@ class RunCreator:
                 # Only this replica can stop it: closing this stream is the upstream's only way to cancel it.
                 held = HeldRun(conversation_id, partial(self._stop, context, conversation_id, stream))
                 self.held_runs.add(_run_id(context, stream.response), held)
-            await self._remember(
-                context, conversation_id, stream.response, is_listed=is_listed or in_background
-            )
+            await self._remember(context, params, stream.response, is_listed=is_listed or in_background)
         except BaseException:
             await stream.aclose()
             raise
@@ -256,16 +256,17 @@ class RunCreator:
             self.background.spawn(abandon())
             raise
 
-    async def _remember(
-        self, context: RunContext, conversation_id: str, response: Json, *, is_listed: bool
-    ) -> None:
-        response_id = response["id"]
+    async def _remember(self, context: RunContext, params: Json, response: Json, *, is_listed: bool) -> None:
+        response_id, conversation_id = response["id"], params["conversation"]
         note(thread_id=context.thread_id, run_id=context.ids.run(_run_id(context, response)))
         if (first_id := context.first_response_id) is not None:
             await self.metadata.note(
                 conversation_id, lambda history: history.set_round(first_id, response_id)
             )
-        elif is_listed:
+            return
+        if "metadata" in params:
+            await self.overrides.keep(response_id, params)
+        if is_listed:
             self.metadata.note_run(conversation_id, response_id)
 
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:

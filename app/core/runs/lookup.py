@@ -12,9 +12,10 @@ from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamError, UpstreamMissingError, not_found_as
 from app.core.upstream.responses import Responses
+from app.translate.client_calls import answered_call, ended_by, waits_for_answer
 from app.translate.context import RunContext
 from app.translate.events import Json
-from app.translate.objects import LIVE, run_object, run_status
+from app.translate.objects import LIVE, pending_calls, run_object, run_status
 from app.translate.run_metadata import RunHistory, RunRounds
 from app.translate.steps import run_steps
 
@@ -113,6 +114,8 @@ class RunLookup:
             if (current_id := history.current_of(first_id)) != first_id:
                 response = await self.responses.get(current_id)
                 status = run_status(response)
+        if status == "requires_action" and ended is None:
+            ended = await self._closed_as(conversation_id, response)
         status = ended or await self._in_time(context, conversation_id, response, status)
         return RunView(conversation_id, first_id, response, status, context)
 
@@ -130,19 +133,32 @@ class RunLookup:
             await self.metadata.note(conversation_id, lambda history: history.set_ended(first_id, "expired"))
         return "expired"
 
+    async def _closed_as(self, conversation_id: str, response: Json) -> str | None:
+        """Return the end of a run whose calls were closed in the client's place, or None."""
+        wanted = {call["id"] for call in pending_calls(response)}
+        return ended_by((await self._answers(conversation_id, wanted)).values())
+
     async def _outputs(self, conversation_id: str, responses: list[Json]) -> dict[str, str]:
-        """Return the submitted outputs of the function calls, by call id."""
-        items = [item for response in responses for item in response.get("output") or []]
-        wanted = {item.get("call_id") for item in items if item.get("type") == "function_call"}
-        outputs: dict[str, str] = {}
-        if not wanted:
-            return outputs
+        """Return the submitted outputs of the client's calls, by call id."""
+        wanted = {call["id"] for response in responses for call in pending_calls(response)}
+        return await self._answers(conversation_id, wanted)
+
+    async def _answers(self, conversation_id: str, call_ids: set[str]) -> dict[str, str]:
+        """Return the answers to calls as texts, by call id."""
+        answers: dict[str, str] = {}
+        left = set(call_ids)
+        if not left:
+            return answers
         async for item in self.conversations.items(conversation_id, most=_OUTPUT_SCAN_ITEMS):
-            if item.get("type") == "function_call_output" and item.get("call_id") in wanted:
-                outputs[item["call_id"]] = _text_of(item.get("output"))
-            if len(outputs) == len(wanted):
+            if (answer := answered_call(item)) and answer[0] in left:
+                answers[answer[0]] = answer[1]
+                left.discard(answer[0])
+            else:
+                # An answer always comes after its call.
+                left.discard(waits_for_answer(item) or "")
+            if not left:
                 break
-        return outputs
+        return answers
 
 
 def _was_in_foreground(response: Json, status: str) -> bool:
@@ -155,10 +171,3 @@ def _conversation_of(response: Json) -> str | None:
     if isinstance(found, dict):
         found = found.get("id")
     return found if isinstance(found, str) else None
-
-
-def _text_of(output: object) -> str:
-    if isinstance(output, str):
-        return output
-    parts = output if isinstance(output, list) else []
-    return "".join(str(part.get("text") or "") for part in parts if isinstance(part, dict))

@@ -7,6 +7,7 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import OverrideForbiddenError, not_found
 from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate
+from app.translate.client_calls import answerable_kinds
 from app.translate.context import RunContext
 from app.translate.events import Json
 from app.translate.run_metadata import RunRounds, public_metadata
@@ -25,6 +26,9 @@ class RunParams:
         self._assistant = assistant
         # Computed once: it is the same for every chat turn without files.
         self._plain = assistant.response_params({}, {})
+        self._chat_metadata = RunRounds.start(answerable_kinds(self._plain.get("tools") or []))
+        self.waits_for_more_than_functions = bool(self._chat_metadata)
+        """Whether the assistant has tools whose calls clients see as functions that they are not."""
         self._policy = settings.allow_run_overrides
         self._truncation = settings.assistant_truncation
         self._lifetime_seconds = int(settings.run_expires_seconds)
@@ -55,24 +59,17 @@ class RunParams:
         """Return the parameters of a new run, without its input and conversation."""
         overrides = self._overrides(body, scope)
         params = self._assistant.response_params(overrides, resources)
-        return params | self._common(scope, (body.metadata or {}) | RunRounds.start(overrides))
+        marks = {*overrides, *answerable_kinds(params.get("tools") or [])}
+        return params | self._common(scope, (body.metadata or {}) | RunRounds.start(marks))
 
     def for_chat(self, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters of a chat turn, which overrides nothing."""
         own = self._assistant.response_params({}, resources) if resources else self._plain
-        return own | self._common(scope, {})
+        return own | self._common(scope, self._chat_metadata)
 
-    def for_next_round(self, response: Json, scope: RequestScope, resources: Json) -> Json:
-        """Return the parameters of the round after tool outputs.
-
-        The run's overrides are taken from the response of its last round, but for `tool_choice`: a function
-        that is forced in every round would never let the run end.
-        """
-        params = self._assistant.response_params({}, resources)
-        for name in RunRounds.read(response).overrides:
-            key = OVERRIDES.get(name)
-            if key and key != "tool_choice" and response.get(key) is not None:
-                params[key] = response[key]
+    def for_next_round(self, response: Json, scope: RequestScope, resources: Json, overridden: Json) -> Json:
+        """Return the parameters of the round after tool outputs; `overridden` are those of `RunOverrides`."""
+        params = self._assistant.response_params({}, resources) | overridden
         return params | self._common(
             scope, public_metadata(response.get("metadata")) | RunRounds.follow(response)
         )

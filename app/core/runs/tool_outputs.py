@@ -5,63 +5,68 @@ from dataclasses import dataclass
 
 from app.core.errors import BadRequestError
 from app.core.runs.lookup import RunView
-from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.models.runs import ToolOutput
+from app.translate.client_calls import (
+    CANCELLED,
+    NOT_ANSWERED,
+    BadAnswerError,
+    answer_item,
+    answered_call,
+    client_call,
+    closing_item,
+    waits_for_answer,
+)
 from app.translate.events import DomainEvent, Json, StepEnded
-from app.translate.input_items import output_item
-from app.translate.objects import pending_calls
-from app.translate.run_metadata import RunHistory
 from app.translate.steps import run_steps
 
-NOT_ANSWERED = "The tool call was not answered: its caller went away."
-CANCELLED = "The tool call was not answered: the run was cancelled."
 _SCAN_ITEMS = 200
 _CALL_ID = re.compile(r"[A-Za-z0-9_.-]{1,80}\Z")
 
 
 @dataclass(eq=False)
 class ToolRounds:
-    """Keeps the function calls of conversations answered: upstream, an open call fails every later turn."""
+    """Keeps the calls of conversations answered: upstream, an open call fails every later turn.
+
+    The sentence in an answer tells how a run ended whose calls were closed here.
+    """
 
     conversations: Conversations
-    metadata: ConversationMetadata
 
     async def give_up(self, view: RunView) -> None:
-        """Answer the calls of a waiting run that is cancelled, and note its end."""
-        items = [output_item(call["id"], CANCELLED) for call in pending_calls(view.response)]
+        """Close the calls of a waiting run that is cancelled."""
+        items = [closing_item(item, CANCELLED) for item in _waiting(view).values()]
         await self.conversations.add_items(view.conversation_id, items)
-        await self.metadata.note(
-            view.conversation_id, lambda history: history.set_ended(view.first_id, "cancelled")
-        )
 
     async def repair(self, conversation_id: str) -> list[str]:
-        """Answer every open call of a conversation with a fixed sentence; return the ids of those calls."""
+        """Close every open call of a conversation, of whatever kind; return the ids of those calls."""
         open_calls = await self._open_calls(conversation_id)
         if not open_calls:
             return []
-        items = [output_item(call_id, NOT_ANSWERED) for call_id in open_calls]
+        items = [closing_item(item, NOT_ANSWERED) for item in open_calls.values()]
         await self.conversations.add_items(conversation_id, items)
-
-        def expire(history: RunHistory) -> None:
-            for item_id in open_calls.values():
-                if first_id := history.run_of_message(item_id):
-                    history.set_ended(first_id, "expired")
-
-        await self.metadata.note(conversation_id, expire)
         # The ids go into a response header, so nothing else may be in them.
         return [call_id for call_id in open_calls if _CALL_ID.match(call_id)]
 
-    async def _open_calls(self, conversation_id: str) -> dict[str, str]:
-        """Return item ids by call id, of the function calls without an output among the newest items."""
+    async def typed_answers(self, conversation_id: str, items: list[Json]) -> list[Json]:
+        """Return input items with each function output in the form that its call needs upstream.
+
+        A frontend's history has functions only, and not the kinds of their calls.
+        """
+        if all(item.get("type") != "function_call_output" for item in items):
+            return items
+        calls = await self._open_calls(conversation_id)
+        return [_typed_answer(calls.get(str(item.get("call_id"))), item) for item in items]
+
+    async def _open_calls(self, conversation_id: str) -> dict[str, Json]:
+        """Return the calls without an answer among the newest items, by call id."""
         answered: set[str] = set()
-        found: dict[str, str] = {}
+        found: dict[str, Json] = {}
         async for item in self.conversations.items(conversation_id, most=_SCAN_ITEMS):
-            call_id = str(item.get("call_id"))
-            if item.get("type") == "function_call_output":
-                answered.add(call_id)
-            elif item.get("type") == "function_call" and call_id not in answered:
-                found[call_id] = str(item.get("id"))
+            if answer := answered_call(item):
+                answered.add(answer[0])
+            elif (call_id := waits_for_answer(item)) and call_id not in answered:
+                found[call_id] = item
         return found
 
 
@@ -71,13 +76,32 @@ def output_items(view: RunView, outputs: list[ToolOutput]) -> list[Json]:
         raise BadRequestError(
             f"The run is {view.status} and waits for no tool outputs.", param="run_id", code="run_not_waiting"
         )
-    waiting = [call["id"] for call in pending_calls(view.response)]
+    waiting = _waiting(view)
     given = [output.tool_call_id for output in outputs]
     _refuse([each for each in given if each not in waiting], "are not waited for", "unknown_tool_call")
     _refuse([each for each in waiting if each not in given], "have no output yet", "missing_tool_output")
     if len(set(given)) != len(given):
         raise BadRequestError("A tool call has two outputs. Send one each.", param="tool_outputs")
-    return [output_item(output.tool_call_id, output.output) for output in outputs]
+    return [_answer(waiting[output.tool_call_id], output.output) for output in outputs]
+
+
+def _typed_answer(call: Json | None, item: Json) -> Json:
+    if call is None or item.get("type") != "function_call_output":
+        return item
+    return _answer(call, str(item.get("output") or ""))
+
+
+def _answer(call: Json, output: str) -> Json:
+    try:
+        return answer_item(call, output)
+    except BadAnswerError as exc:
+        raise BadRequestError(str(exc), param="tool_outputs", code="invalid_approval") from exc
+
+
+def _waiting(view: RunView) -> dict[str, Json]:
+    """Return the items that the run waits for the client to answer, by the ids of their calls."""
+    calls = ((client_call(item, view.response), item) for item in view.response.get("output") or [])
+    return {call["id"]: item for call, item in calls if call and item.get("status") != "incomplete"}
 
 
 def answered_step(view: RunView, outputs: list[ToolOutput]) -> list[DomainEvent]:

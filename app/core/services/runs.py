@@ -198,7 +198,8 @@ class Runs:
         self.unsupported.check(body, scope)
         items = output_items(view, body.tool_outputs)
         resources = await self.resources(view.conversation_id) if uses_files(view.response) else {}
-        params = self.params.for_next_round(view.response, scope, resources)
+        overridden = await self.creator.overrides.of(view.first_id, view.response)
+        params = self.params.for_next_round(view.response, scope, resources, overridden)
         return turn_body(params, view.conversation_id, items)
 
 

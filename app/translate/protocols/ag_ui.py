@@ -10,7 +10,7 @@ from app.translate.protocols.encoder import PARAGRAPH, Encoder, data_frame, dump
 
 
 class AgUiEncoder(Encoder):
-    """`RUN_STARTED`, text messages and function calls, then `RUN_FINISHED` or `RUN_ERROR`.
+    """`RUN_STARTED`, reasoning, text messages and function calls, then `RUN_FINISHED` or `RUN_ERROR`.
 
     The `result` of `RUN_FINISHED` is our own `{thread_id, run_id, status, usage?}`, which a client needs to
     continue the thread.
@@ -25,8 +25,8 @@ class AgUiEncoder(Encoder):
         self._ids = {"threadId": thread_id, "runId": run_id}
         self._started = False
         self._message_id = ""
-        self._index = 0
-        self._prefix = b""
+        self._index: int | None = None
+        self._prefix = self._message_end = b""
         self._open_calls: set[str] = set()
 
     def encode(self, event: events.DomainEvent) -> bytes:
@@ -36,6 +36,8 @@ class AgUiEncoder(Encoder):
         match event:
             case events.RunCreated() | events.RunResumed() | events.RunInProgress():
                 return self._start()
+            case events.ReasoningDelta(text=text) if text:
+                return self._reasoning(f"reasoning-{event.item}", event.index, text)
             case events.MessageEnded():
                 return self._end_message()
             case events.ToolCallDelta(kind="function"):
@@ -58,25 +60,50 @@ class AgUiEncoder(Encoder):
         # Clients before 1.0 refuse an empty delta.
         if not event.text:
             return b""
-        opening, text = b"", event.text
-        if event.message_id != self._message_id:
-            opening = self._start() + self._end_message() + self._start_message(event)
-        elif event.index != self._index:
-            self._index, text = event.index, PARAGRAPH + text
-        return opening + self._prefix + dump_json(text) + b"}\n\n"
+        if event.is_commentary:
+            # What the model says while it works is shown where clients show its reasoning.
+            return self._reasoning(event.message_id, event.index, event.text)
+        opening = b"" if event.message_id == self._message_id else self._start_text(event.message_id)
+        return opening + self._content(event.index, event.text)
 
-    def _start_message(self, event: events.TextDelta) -> bytes:
-        self._message_id, self._index = event.message_id, event.index
-        self._prefix = b'data: {"type":"TEXT_MESSAGE_CONTENT","messageId":%b,"delta":' % dump_json(
-            event.message_id
+    def _reasoning(self, message_id: str, index: int, text: str) -> bytes:
+        opening = b"" if message_id == self._message_id else self._start_reasoning(message_id)
+        return opening + self._content(index, text)
+
+    def _content(self, index: int, text: str) -> bytes:
+        if index != self._index:
+            text = PARAGRAPH + text if self._index is not None else text
+            self._index = index
+        return self._prefix + dump_json(text) + b"}\n\n"
+
+    def _start_text(self, message_id: str) -> bytes:
+        opening = self._open("TEXT_MESSAGE", message_id)
+        self._message_end = data_frame({"type": "TEXT_MESSAGE_END", "messageId": message_id})
+        return opening + data_frame(
+            {"type": "TEXT_MESSAGE_START", "messageId": message_id, "role": "assistant"}
         )
-        return data_frame({"type": "TEXT_MESSAGE_START", "messageId": event.message_id, "role": "assistant"})
+
+    def _start_reasoning(self, message_id: str) -> bytes:
+        opening = self._open("REASONING_MESSAGE", message_id)
+        named = {"messageId": message_id}
+        self._message_end = data_frame({"type": "REASONING_MESSAGE_END", **named})
+        self._message_end += data_frame({"type": "REASONING_END", **named})
+        start = {"type": "REASONING_MESSAGE_START", **named, "role": "reasoning"}
+        return opening + data_frame({"type": "REASONING_START", **named}) + data_frame(start)
+
+    def _open(self, kind: str, message_id: str) -> bytes:
+        """Close what is open, and prepare the deltas of a new message."""
+        opening = self._start() + self._end_message()
+        self._message_id, self._index = message_id, None
+        quoted = dump_json(message_id)
+        self._prefix = b'data: {"type":"%b_CONTENT","messageId":%b,"delta":' % (kind.encode(), quoted)
+        return opening
 
     def _end_message(self) -> bytes:
         if not self._message_id:
             return b""
-        message_id, self._message_id = self._message_id, ""
-        return data_frame({"type": "TEXT_MESSAGE_END", "messageId": message_id})
+        self._message_id = ""
+        return self._message_end
 
     def _call_delta(self, event: events.ToolCallDelta) -> bytes:
         opening = b""
@@ -108,17 +135,23 @@ class AgUiEncoder(Encoder):
         if status == "cancelled":
             # 1.0 has an outcome for this, which clients just before it refuse; all of them know an error.
             return _error({"message": "The run was cancelled.", "code": "cancelled"})
-        if self._open_calls:
-            # RUN_FINISHED would end these calls, and a client would run them with half their arguments.
-            return _error({"message": "The run ended in the middle of a tool call.", "code": status})
+        cut = b"".join(map(_cut_call, sorted(self._open_calls)))
         usage = usage_counts(run)
         result = {"thread_id": run["thread_id"], "run_id": run["id"], "status": status}
         result.update({"usage": usage} if usage else {})
-        return data_frame({"type": "RUN_FINISHED", **self._ids, "result": result})
+        return cut + data_frame({"type": "RUN_FINISHED", **self._ids, "result": result})
 
 
 def _arguments(call_id: str, fragment: str) -> bytes:
     return data_frame({"type": "TOOL_CALL_ARGS", "toolCallId": call_id, "delta": fragment})
+
+
+def _cut_call(call_id: str) -> bytes:
+    """End a call whose arguments were cut off, with a result: clients run a call that has none."""
+    result = {"messageId": f"{call_id}-result", "toolCallId": call_id, "role": "tool"}
+    return data_frame({"type": "TOOL_CALL_END", "toolCallId": call_id}) + data_frame(
+        {"type": "TOOL_CALL_RESULT", **result, "content": "The call was cut off and not carried out."}
+    )
 
 
 def _error(error: Json) -> bytes:

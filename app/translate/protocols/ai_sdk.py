@@ -26,13 +26,15 @@ _START_STEP = b'data: {"type":"start-step"}\n\n'
 _FINISH_STEP = b'data: {"type":"finish-step"}\n\n'
 _FINISH = b'data: {"type":"finish"}\n\n'
 _ABORT = b'data: {"type":"abort"}\n\n'
+_HOSTED = {"providerExecuted": True, "dynamic": True}
 
 
 class AiSdkEncoder(Encoder):
     """Chunks `start`, `start-step`, text, tool and source parts, `finish-step`, `finish`, then `[DONE]`.
 
     `start` carries `messageMetadata` `{thread_id, run_id}`, `finish` adds `{status, usage}`. Function calls
-    become tool parts that the client answers; calls that the upstream carries out itself are not shown.
+    become tool parts that the client answers. Tools that the upstream runs itself are dynamic tool parts,
+    and its reasoning and commentary are reasoning parts.
 
     Args:
         message_id: the id of the assistant message that the client is to extend; by default derived from the
@@ -47,8 +49,8 @@ class AiSdkEncoder(Encoder):
         self._message_id = message_id
         self._file_url = file_url
         self._started = False
-        self._part: tuple[str, int] | None = None
-        self._part_id = self._prefix = b""
+        self._part: tuple[str, str] | None = None
+        self._prefix = self._part_end = b""
         self._calls: set[str] = set()
         self._sources: set[str] = set()
 
@@ -61,6 +63,10 @@ class AiSdkEncoder(Encoder):
                 return self._start(run)
             case events.MessageEnded():
                 return self._end_part()
+            case events.ReasoningDelta():
+                return self._delta("reasoning", f"reasoning-{event.item}-{event.index}", event.text)
+            case events.HostedCall():
+                return self._hosted_call(event)
             case events.AnnotationAdded(source=source):
                 return self._source(source)
             case events.ToolCallDelta(kind="function"):
@@ -90,22 +96,28 @@ class AiSdkEncoder(Encoder):
         return data_frame(chunk) + _START_STEP
 
     def _text(self, event: events.TextDelta) -> bytes:
-        opening = b""
-        if (event.message_id, event.index) != self._part:
-            opening = self._start() + self._end_part() + self._start_part(event)
-        return opening + self._prefix + dump_json(event.text) + b"}\n\n"
+        # What the model says while it works is shown where clients show its reasoning.
+        kind = "reasoning" if event.is_commentary else "text"
+        return self._delta(kind, f"{event.message_id}-{event.index}", event.text)
 
-    def _start_part(self, event: events.TextDelta) -> bytes:
-        self._part = (event.message_id, event.index)
-        self._part_id = dump_json(f"{event.message_id}-{event.index}")
-        self._prefix = b'data: {"type":"text-delta","id":%b,"delta":' % self._part_id
-        return b'data: {"type":"text-start","id":%b}\n\n' % self._part_id
+    def _delta(self, kind: str, part_id: str, text: str) -> bytes:
+        opening = b""
+        if (kind, part_id) != self._part:
+            opening = self._start() + self._end_part() + self._start_part(kind, part_id)
+        return opening + self._prefix + dump_json(text) + b"}\n\n"
+
+    def _start_part(self, kind: str, part_id: str) -> bytes:
+        self._part = (kind, part_id)
+        name, quoted = kind.encode(), dump_json(part_id)
+        self._prefix = b'data: {"type":"%b-delta","id":%b,"delta":' % (name, quoted)
+        self._part_end = b'data: {"type":"%b-end","id":%b}\n\n' % (name, quoted)
+        return b'data: {"type":"%b-start","id":%b}\n\n' % (name, quoted)
 
     def _end_part(self) -> bytes:
         if self._part is None:
             return b""
         self._part = None
-        return b'data: {"type":"text-end","id":%b}\n\n' % self._part_id
+        return self._part_end
 
     def _source(self, source: Json) -> bytes:
         name = source.get("url") or source.get("file_id")
@@ -133,6 +145,23 @@ class AiSdkEncoder(Encoder):
         function = call["function"]
         chunk = {"type": "tool-input-available", "toolCallId": call["id"], "toolName": function["name"]}
         return self._start() + data_frame({**chunk, "input": _parsed(function["arguments"])})
+
+    def _hosted_call(self, event: events.HostedCall) -> bytes:
+        opening = b""
+        if event.call_id not in self._calls:
+            self._calls.add(event.call_id)
+            named = {"toolCallId": event.call_id, "toolName": event.name, **_HOSTED}
+            opening = self._start() + data_frame({"type": "tool-input-start", **named})
+        if event.status == "in_progress":
+            return opening
+        # As a delta: `tool-input-available` is what clients wait for to run a tool of their own.
+        given = {"toolCallId": event.call_id, "inputTextDelta": dump_json(event.input).decode()}
+        opening += data_frame({"type": "tool-input-delta", **given})
+        ended = {"type": "tool-output-available", "toolCallId": event.call_id, **_HOSTED}
+        if event.status == "failed":
+            failed = {**ended, "type": "tool-output-error", "errorText": "The tool failed."}
+            return opening + data_frame(failed)
+        return opening + data_frame({**ended, "output": event.output})
 
 
 def _ending(run: Json) -> bytes:

@@ -65,6 +65,8 @@ class AssistantsEncoder(Encoder):
                 return _twice(b"thread.run.step.created", b"thread.run.step.in_progress", step)
             case events.ToolCallDelta():
                 return self._tool_call(event)
+            case events.ToolCallReady(call={"type": "code_interpreter"}):
+                return _code_outputs(event)
             case events.ToolCallReady(call={"type": "function"}) if (
                 self._with_ids and event.sequence is not None
             ):
@@ -93,14 +95,15 @@ class AssistantsEncoder(Encoder):
             call["id"] = event.call_id
         call["type"] = event.kind
         if event.kind == "function":
-            call["function"] = {**({"name": event.name} if event.name else {}), "arguments": event.arguments}
+            # SDKs add later deltas to the first one, which has all keys therefore.
+            first: Json = {"name": event.name, "output": None} if event.name else {}
+            call["function"] = {**first, "arguments": event.arguments}
         elif event.kind == "code_interpreter":
-            call["code_interpreter"] = {"input": event.arguments}
+            first = {"outputs": []} if "id" in call else {}
+            call["code_interpreter"] = {"input": event.arguments, **first}
         else:
             call[event.kind] = {}
-        details = {"type": "tool_calls", "tool_calls": [call]}
-        delta = {"id": event.step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
-        return event_frame(b"thread.run.step.delta", delta)
+        return _step_delta(event.step_id, call)
 
     def _call_mark(self, event: events.ToolCallReady) -> bytes:
         # An empty delta carries the id; without it, a client would resume before arguments that it has.
@@ -108,6 +111,21 @@ class AssistantsEncoder(Encoder):
         return self._tool_call(
             events.ToolCallDelta(event.step_id, event.index, event.call["id"], "function", "", "")
         )
+
+
+def _step_delta(step_id: str, call: Json) -> bytes:
+    details = {"type": "tool_calls", "tool_calls": [call]}
+    delta = {"id": step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
+    return event_frame(b"thread.run.step.delta", delta)
+
+
+def _code_outputs(event: events.ToolCallReady) -> bytes:
+    outputs = event.call["code_interpreter"]["outputs"]
+    if not outputs:
+        return b""
+    numbered = [{"index": number, **output} for number, output in enumerate(outputs)]
+    kind = "code_interpreter"
+    return _step_delta(event.step_id, {"index": event.index, "type": kind, kind: {"outputs": numbered}})
 
 
 def _annotation(event: events.AnnotationAdded) -> bytes:

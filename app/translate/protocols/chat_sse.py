@@ -17,7 +17,8 @@ from app.translate.protocols.encoder import (
 class ChatEncoder(Encoder):
     """Events `thread`, `delta`, `annotation`, then `done` with the whole JSON answer, or `error`.
 
-    The `delta` texts add up to the answer's `message`. Frames of events with a sequence number have `id: N`.
+    The `delta` texts add up to the answer's `message`. What the model says and does before it comes as
+    `commentary`, `reasoning` and `tool`. Frames of events with a sequence number have `id: N`.
     """
 
     def __init__(self) -> None:
@@ -25,7 +26,7 @@ class ChatEncoder(Encoder):
 
     def encode(self, event: events.DomainEvent) -> bytes:
         """Return the frame of one event, or nothing."""
-        if isinstance(event, events.TextDelta):
+        if isinstance(event, events.TextDelta) and not event.is_commentary:
             # Written by hand: this runs for every token.
             mark = b"" if event.sequence is None else b"id: %d\n" % event.sequence
             return b'%bevent: delta\ndata: {"text":%b}\n\n' % (mark, dump_json(self._paragraphs.text(event)))
@@ -36,6 +37,12 @@ class ChatEncoder(Encoder):
         match event:
             case events.RunCreated(run=run) | events.RunResumed(run=run):
                 return event_frame(b"thread", {"thread_id": run["thread_id"], "run_id": run["id"]})
+            case events.TextDelta(text=text):
+                return event_frame(b"commentary", {"text": text})
+            case events.ReasoningDelta(text=text):
+                return event_frame(b"reasoning", {"text": text})
+            case events.HostedCall():
+                return event_frame(b"tool", _tool(event))
             case events.AnnotationAdded(source=source):
                 return event_frame(b"annotation", source)
             case events.RunEnded(run=run) if run["status"] == "failed":
@@ -45,6 +52,11 @@ class ChatEncoder(Encoder):
             case events.StreamFailed(error=error):
                 return event_frame(b"error", {"error": error})
         return b""
+
+
+def _tool(event: events.HostedCall) -> Json:
+    shown: Json = {"id": event.call_id, "name": event.name, "status": event.status, "input": event.input}
+    return {**shown, "output": event.output} if event.output else shown
 
 
 def chat_answer(ended: events.RunEnded) -> Json:

@@ -16,6 +16,6 @@ class TextEncoder(Encoder):
 
     def encode(self, event: DomainEvent) -> bytes:
         """Return the text of a delta, and nothing for other events."""
-        if isinstance(event, TextDelta):
+        if isinstance(event, TextDelta) and not event.is_commentary:
             return self._paragraphs.text(event).encode("utf-8", "replace")
         return b""

@@ -131,13 +131,15 @@ def test_answers_that_are_not_whole_end_in_an_error(status, cause, ending):
     assert frames == STARTED + MESSAGE_START + content(b"Hi") + MESSAGE_END + failure
 
 
-def test_a_half_finished_call_is_never_declared_complete():
+def test_a_call_that_was_cut_off_has_a_result_that_says_so():
     opened = ToolCallDelta("step_1", 0, "call_1", "function", "f", "")
     frames = encode(opened, RunEnded(run("incomplete")))
-    failure = (
-        b'{"type":"RUN_ERROR","message":"The run ended in the middle of a tool call.","code":"incomplete"}'
+    cut = (
+        b'data: {"type":"TOOL_CALL_END","toolCallId":"call_1"}\n\n'
+        b'data: {"type":"TOOL_CALL_RESULT","messageId":"call_1-result","toolCallId":"call_1","role":"tool",'
+        b'"content":"The call was cut off and not carried out."}\n\n'
     )
-    assert frames == STARTED + call_start(b"call_1", b"f") + b"data: " + failure + b"\n\n"
+    assert frames == STARTED + call_start(b"call_1", b"f") + cut + finished(b"incomplete")
 
 
 def test_resumed_stream_opens_what_it_goes_on_with():

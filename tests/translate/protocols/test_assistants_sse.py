@@ -124,10 +124,14 @@ def test_function_calls_name_themselves_once_and_leave_the_step_open():
     assert frames == (
         BEGINNING
         + MESSAGE_OPENS[: MESSAGE_OPENS.index(b"event: thread.message.created")]
-        + call_frame(b'{"index":0,"id":"call_1","type":"function","function":{"name":"f","arguments":""}}')
+        + call_frame(
+            b'{"index":0,"id":"call_1","type":"function","function":{"name":"f","output":null,"arguments":""}}'
+        )
         + call_frame(b'{"index":0,"type":"function","function":{"arguments":"{"}}')
         + call_frame(b'{"index":0,"type":"function","function":{"arguments":"}"}}')
-        + call_frame(b'{"index":1,"id":"call_2","type":"function","function":{"name":"g","arguments":""}}')
+        + call_frame(
+            b'{"index":1,"id":"call_2","type":"function","function":{"name":"g","output":null,"arguments":""}}'
+        )
         + b'event: thread.run.requires_action\ndata: {"id":"run_1","status":"requires_action"}\n\n'
         + DONE
     )
@@ -141,7 +145,9 @@ def test_hosted_tools_send_their_id_once():
         call_delta(1, "fs_1", "file_search", "", ""),
     )
     assert frames == (
-        call_frame(b'{"index":0,"id":"ci_1","type":"code_interpreter","code_interpreter":{"input":""}}')
+        call_frame(
+            b'{"index":0,"id":"ci_1","type":"code_interpreter","code_interpreter":{"input":"","outputs":[]}}'
+        )
         + call_frame(b'{"index":0,"type":"code_interpreter","code_interpreter":{"input":"1+1"}}')
         + call_frame(b'{"index":0,"type":"code_interpreter","code_interpreter":{"input":""}}')
         + call_frame(b'{"index":1,"id":"fs_1","type":"file_search","file_search":{}}')
