@@ -27,6 +27,8 @@ class CitationStage:
         self._numbers: dict[str, int] = {}
         self._parts: dict[tuple[str, int], RenderedText] = {}
         self._open: tuple[str, int] | None = None
+        self._commentary: set[str] = set()
+        """The ids of the messages that are no answer."""
 
     def feed(self, event: DomainEvent) -> list[DomainEvent]:
         """Return the rendered events for one event; the last one keeps its sequence number."""
@@ -34,6 +36,8 @@ class CitationStage:
             case TextDelta(kind="text"):
                 closed = self._close() if self._open != (event.message_id, event.index) else []
                 self._open = (event.message_id, event.index)
+                if event.is_commentary:
+                    self._commentary.add(event.message_id)
                 text = self._part(*self._open).feed(event.text)
                 return [*closed, replace(event, text=text)] if text else closed
             case AnnotationAdded():
@@ -60,7 +64,10 @@ class CitationStage:
         self._open = self._open or key
         text = part.cite(event.annotation, event.source)
         moved = replace(event, source={**event.source, "index": part.places[-1]})
-        return [TextDelta(*key, text), moved] if text else [moved]
+        return [self._delta(key, text), moved] if text else [moved]
+
+    def _delta(self, key: tuple[str, int], text: str) -> TextDelta:
+        return TextDelta(*key, text, is_commentary=key[0] in self._commentary)
 
     def _part(self, message_id: str, index: int) -> RenderedText:
         key = (message_id, index)
@@ -76,7 +83,7 @@ class CitationStage:
             return []
         key, self._open = self._open, None
         text = self._parts[key].end()
-        return [TextDelta(*key, text)] if text else []
+        return [self._delta(key, text)] if text else []
 
     def _message(self, message: Json, sources: list[Json], places: list[int]) -> Json:
         content = []

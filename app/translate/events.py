@@ -108,6 +108,14 @@ class MessageStarted(DomainEvent):
     message: Json
 
 
+class PictureAdded(DomainEvent):
+    """The message got the picture `part` as its content part `index`, before any text."""
+
+    message_id: str
+    index: int
+    part: Json
+
+
 class TextDelta(DomainEvent):
     """The message's content part `index` grew by `text`."""
 

@@ -7,7 +7,7 @@ import pytest
 from tests.fake_thread import FakeThread, message
 from tests.fake_upstream import fake_upstream
 from tests.security.support import GUARDED, KEY_B, bearer, mint
-from tests.support import error_of
+from tests.support import ASSISTANT, error_of, frames, names
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"png" * 20
 JPEG = b"\xff\xd8\xff\xe0 jpeg"
@@ -240,3 +240,61 @@ async def test_pictures_belong_to_the_owner_of_their_thread(start):
             assert error["code"] == "file_not_found"
         forged = file_id.replace("ig_1", "ig_2")
         error_of(await client.get(f"files/{forged}/content", headers=user), 404)
+
+
+async def test_a_stream_tells_pictures_before_the_text(start):
+    answer = message("There, look.", [{"type": "file_citation", "index": 5, "file_id": "f", "filename": "a"}])
+    upstream = FakeThread([drawn("ci_1", logs("one"), picture()), generated("ig_1"), answer])
+    async with fake_upstream(upstream.handle) as fake, start(url=fake.url, is_served=True) as service:
+        body = {"assistant_id": ASSISTANT, "stream": True}
+        events = frames((await service.client.post("threads/thread_1/runs", json=body)).text)
+        again = frames((await service.client.get("threads/thread_1/runs/run_1/events")).text)
+        page = (await service.client.get(MESSAGES)).json()
+    assert names(events) == names(again) == STREAMED
+    parts = [data["delta"]["content"][0] for name, data in events if name == "thread.message.delta"]
+    assert [(part["index"], part["type"]) for part in parts] == [
+        (0, "image_file"),
+        (1, "image_file"),
+        (2, "text"),
+        (2, "text"),
+        (2, "text"),
+    ]
+    assert parts[0] == {"index": 0, **page["data"][0]["content"][0]}
+    assert "".join(part["text"]["value"] for part in parts[2:]) == "There【0†a】, look."
+    (ended,) = [data for name, data in events if name == "thread.message.completed"]
+    assert ended["content"] == page["data"][0]["content"]
+
+
+async def test_a_message_that_is_cut_off_keeps_its_pictures(start):
+    class Cut(FakeThread):
+        def events(self):
+            *told, _, _ = super().events()
+            response = {**self.response, "status": "failed", "output": []}
+            return [*told, {"type": "response.failed", "response": response}]
+
+    upstream = Cut([generated("ig_1"), message("There.")])
+    async with fake_upstream(upstream.handle) as fake, start(url=fake.url, is_served=True) as service:
+        body = {"assistant_id": ASSISTANT, "stream": True}
+        events = frames((await service.client.post("threads/thread_1/runs", json=body)).text)
+    (ended,) = [data for name, data in events if name == "thread.message.incomplete"]
+    assert shown(ended) == ["~1.ig_1.0", "There."]
+
+
+STREAMED = [
+    "thread.run.created",
+    "thread.run.queued",
+    "thread.run.in_progress",
+    "thread.run.step.created",
+    "thread.run.step.in_progress",
+    "thread.run.step.delta",
+    "thread.run.step.completed",
+    "thread.run.step.created",
+    "thread.run.step.in_progress",
+    "thread.message.created",
+    "thread.message.in_progress",
+    "thread.message.delta",
+    "thread.message.completed",
+    "thread.run.step.completed",
+    "thread.run.completed",
+    "done",
+]
