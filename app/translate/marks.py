@@ -77,12 +77,13 @@ class MarkedText:
         """Render a whole text with its annotations."""
         self.feed(text)
         own = [self._own(*pair) for pair in found]
-        spans = {}
-        for number in sorted(range(len(found)), key=lambda number: _place(found[number])):
-            if own[number] is None:
-                place = min(_place(found[number]), self._chars)
-                spans[number] = self._mark(number, found[number][1], int(place))
-        self.spans = [self._shifted(span) if span else spans[at] for at, span in enumerate(own)]
+        places = [_place(*pair, self._chars) for pair in found]
+        unmarked = [number for number, span in enumerate(own) if span is None]
+        marked = {
+            number: self._mark(number, found[number][1], places[number])
+            for number in sorted(unmarked, key=places.__getitem__)
+        }
+        self.spans = [self._shifted(span) if span else marked[at] for at, span in enumerate(own)]
         return self.rendered
 
     def _own(self, annotation: Json, source: Json) -> tuple[int, int] | None:
@@ -204,11 +205,11 @@ def _shown(
     ]
 
 
-def _place(pair: tuple[Json, Json]) -> float:
-    """Return where the mark of an annotation goes: an empty span of a generated file says nothing."""
-    annotation, source = pair
-    is_nowhere = source["type"] == "file_path" and annotation["end_index"] == 0
-    return float("inf") if is_nowhere else int(annotation["end_index"])
+def _place(annotation: Json, source: Json, chars: int) -> int:
+    """Return where the mark of an annotation goes in a text of so many characters."""
+    place = int(annotation["end_index"])
+    # Upstreams send 0 for a generated file that the text does not link to.
+    return chars if source["type"] == "file_path" and place == 0 else place
 
 
 def _links(text: str, source: Json) -> list[tuple[int, int]]:

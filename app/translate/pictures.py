@@ -56,7 +56,7 @@ def code_outputs(item: Json, conversation_id: str, ids: IdCodec) -> list[Json]:
     outputs: list[Json] = []
     for number, output in enumerate(item.get("outputs") or []):
         if output.get("type") == "logs":
-            outputs.append({"type": "logs", "logs": output.get("logs") or ""})
+            outputs.append({"type": "logs", "logs": str(output.get("logs") or "")})
         elif _base64_of(item, number) and (
             file_id := ids.picture(conversation_id, str(item.get("id")), number)
         ):
