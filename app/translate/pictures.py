@@ -33,7 +33,7 @@ def pictures_in(item: Json, conversation_id: str, ids: IdCodec) -> list[Picture]
     """Return the pictures in an item, without those that no file id can name."""
     is_drawn = item.get("type") == "code_interpreter_call"
     count = len(item.get("outputs") or []) if is_drawn else 1
-    numbers = (number for number in range(count) if _base64_of(item, number))
+    numbers = (number for number in range(count) if _base64_in(item, number))
     found = (ids.picture(conversation_id, str(item.get("id")), number) for number in numbers)
     return [Picture(file_id, is_drawn) for file_id in found if file_id]
 
@@ -57,7 +57,7 @@ def code_outputs(item: Json, conversation_id: str, ids: IdCodec) -> list[Json]:
     for number, output in enumerate(item.get("outputs") or []):
         if output.get("type") == "logs":
             outputs.append({"type": "logs", "logs": str(output.get("logs") or "")})
-        elif _base64_of(item, number) and (
+        elif _base64_in(item, number) and (
             file_id := ids.picture(conversation_id, str(item.get("id")), number)
         ):
             outputs.append({"type": "image", "image": {"file_id": file_id}})
@@ -66,11 +66,12 @@ def code_outputs(item: Json, conversation_id: str, ids: IdCodec) -> list[Json]:
 
 def picture_bytes(item: Json, number: int) -> tuple[bytes, str] | None:
     """Return a picture of an item and the extension of its format; None unless it is one for browsers."""
-    text = _base64_of(item, number)
-    if not text or len(text) > _MAX_BASE64_CHARS:
+    found = _base64_in(item, number)
+    if not found or len(found[0]) > _MAX_BASE64_CHARS:
         return None
+    text, start = found
     try:
-        data = base64.b64decode(text, validate=True)
+        data = base64.b64decode(text[start:], validate=True)
     except (binascii.Error, ValueError):
         return None
     extension = ".webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
@@ -78,18 +79,19 @@ def picture_bytes(item: Json, number: int) -> tuple[bytes, str] | None:
     return (data, extension) if extension else None
 
 
-def _base64_of(item: Json, number: int) -> str:
-    """Return a picture's base64, empty if the item has no such picture; a URL is never followed."""
+def _base64_in(item: Json, number: int) -> tuple[str, int] | None:
+    """Return the text that holds a picture and where its base64 begins; URLs are never followed."""
     if item.get("type") == "image_generation_call":
-        found = item.get("result") if number == 0 else None
-        return found if isinstance(found, str) else ""
+        result = item.get("result")
+        return (result, 0) if number == 0 and result and isinstance(result, str) else None
     outputs: Sequence[Json] = item.get("outputs") or []
     if item.get("type") != "code_interpreter_call" or number >= len(outputs):
-        return ""
-    output = outputs[number]
-    url = output.get("url")
-    head = _DATA_URL.match(url) if output.get("type") == "image" and isinstance(url, str) else None
-    return str(url)[head.end() :] if head else ""
+        return None
+    url = outputs[number].get("url")
+    if outputs[number].get("type") != "image" or not isinstance(url, str):
+        return None
+    head = _DATA_URL.match(url)
+    return (url, head.end()) if head else None
 
 
 def _cited_pictures(message: Json, ids: IdCodec) -> Iterable[str]:

@@ -94,7 +94,8 @@ class Messages:
             )
         if item.get("type") != "message":
             raise not_found("message")
-        before = await self._pictures_before(scope, conversation_id, item)
+        with not_found_as("message"):
+            before = await self._pictures_before(scope, conversation_id, item)
         return self.seen(scope, thread_id, item, history, _created_at(conversation), before)
 
     async def delete(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
