@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from app.embedded.errors import ApiError, conversation_locked
 from app.embedded.generation import Generation, Pace
-from app.embedded.include import shown_body, shown_items
+from app.embedded.include import shown_body
 from app.embedded.items import (
     check_calls_answered,
     check_outputs_have_calls,
@@ -128,7 +128,7 @@ class Engine:
 
     async def _store_end(self, generation: Generation, body: Json, frames: Sequence[bytes]) -> None:
         whole = body["status"] in ("completed", "incomplete")
-        items = [*generation.fresh, *(shown_items(body["output"], generation.include) if whole else [])]
+        items = [*generation.fresh, *(body["output"] if whole else [])]
         log = frames if generation.streamed else None
         try:
             await self._responses.finish(body, log, items, stored=body["store"])

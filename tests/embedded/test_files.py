@@ -210,6 +210,19 @@ class TestChart:
         assert read.output[0].outputs == asked.output[0].outputs
         assert (await client.responses.retrieve(asked.id)).output[0].outputs is None
 
+    async def test_items_of_a_conversation_have_the_output_of_code_for_those_who_ask(self, client):
+        conversation = await client.conversations.create()
+        tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+        body = {"model": "m", "input": "chart: a 1 b 2", "tools": tools, "conversation": conversation.id}
+        await client.responses.create(**body)
+        for include, known in (([], False), (["code_interpreter_call.outputs"], True)):
+            page = await client.conversations.items.list(conversation.id, include=include)
+            call = next(item for item in page.data if item.type == "code_interpreter_call")
+            read = await client.conversations.items.retrieve(
+                call.id, conversation_id=conversation.id, include=include
+            )
+            assert [bool(item.outputs) for item in (call, read)] == [known, known]
+
     async def test_streams_tell_the_output_of_code_as_it_was_asked_for(self, client):
         tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
         body = {"model": "m", "input": "chart: a 1 b 2", "tools": tools, "stream": True}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.core.caller import RequestScope
 from app.core.errors import not_found
 from app.core.runs.message_runs import MessageRuns
-from app.core.runs.params import CODE_OUTPUTS, SEARCH_RESULTS, RunParams
+from app.core.runs.params import SEARCH_RESULTS, RunParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError, not_found_as
@@ -17,6 +17,7 @@ from app.translate.client_calls import answered_call, ended_by, waits_for_answer
 from app.translate.context import RunContext
 from app.translate.events import Json
 from app.translate.objects import LIVE, pending_calls, run_object, run_status
+from app.translate.pictures import CODE_OUTPUTS
 from app.translate.run_metadata import RunHistory, RunRounds
 from app.translate.steps import run_steps
 

@@ -10,12 +10,12 @@ from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate
 from app.translate.client_calls import answerable_kinds
 from app.translate.context import RunContext
 from app.translate.events import Json
+from app.translate.pictures import CODE_OUTPUTS
 from app.translate.run_metadata import RunRounds, public_metadata
 
 FILE_TOOLS = frozenset({"file_search", "code_interpreter"})
 """Tools that read files of the thread."""
 
-CODE_OUTPUTS = "code_interpreter_call.outputs"
 SEARCH_RESULTS = "file_search_call.results"
 
 _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoning_effort")

@@ -8,6 +8,7 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, not_found
 from app.core.files.attachments import Attachments
+from app.core.files.service import file_url
 from app.core.runs.message_runs import Authors, MessageRuns
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
@@ -18,11 +19,17 @@ from app.models.messages import MessageCreate
 from app.translate.attachments import Attached
 from app.translate.events import Json
 from app.translate.input_items import is_models_own, message_item, text_length
+from app.translate.marks import text_objects
 from app.translate.objects import message_object, page
+from app.translate.pictures import CODE_OUTPUTS, Picture, PictureTrail, picture_parts, pictures_in
 from app.translate.run_metadata import RunHistory
 from app.utils.ids import BadIdError, created_at_of
 
-_FEW_ITEMS = 10
+# Between two messages there are a few items: calls, their outputs, reasoning.
+_ITEMS_BEFORE = 10
+_MOST_ITEMS_BEFORE = 100
+Seen = tuple[Json, Sequence[Picture]]
+"""A message's item, and the pictures that were made before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +65,12 @@ class Messages:
         created_at = created_at_of(stored[0]["id"]) or _created_at(
             await self.conversations.get(conversation_id)
         )
-        return self.seen(scope, thread_id, stored[:1], {}, created_at)[0]
+        return self.seen(scope, thread_id, [(stored[0], ())], {}, created_at)[0]
 
     async def get(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
-        """Read a message.
+        """Read a message. Upstream: GET conversations/{c}/items/{i} and conversations/{c}.
 
-        Upstream: GET conversations/{c}/items/{i} and conversations/{c}, then for an answer `authors`.
+        For an answer also `authors`, and GET conversations/{c}/items: pictures in it are items of their own.
         """
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
@@ -72,8 +79,10 @@ class Messages:
             )
         if item.get("type") != "message":
             raise not_found("message")
+        with not_found_as("message"):
+            before = await self._pictures_before(scope, conversation_id, item)
         authors = await self.authors([item], history)
-        return self.seen(scope, thread_id, [item], authors, _created_at(conversation))[0]
+        return self.seen(scope, thread_id, [(item, before)], authors, _created_at(conversation))[0]
 
     async def delete(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
         """Delete a message, and reasoning that led only to it: left alone, upstreams refuse that.
@@ -108,7 +117,7 @@ class Messages:
             if response_id is None:
                 window = self._window(scope, conversation_id, cursor)
                 (conversation, history), (items, has_more) = await gather_pair(reading, window)
-                authors = await self.authors(items, history)
+                authors = await self.authors((item for item, _ in items), history)
             else:
                 conversation, history = await reading
                 authors = await self.runs.of_run(response_id, history)
@@ -125,7 +134,7 @@ class Messages:
     async def _reasoning_of(self, conversation_id: str, item_id: str) -> list[str]:
         """Return the ids of the reasoning items directly before an answer, unless a later item needs them."""
         found: list[str] = []
-        async for item in self.conversations.items(conversation_id, after=item_id, page_items=_FEW_ITEMS):
+        async for item in self.conversations.items(conversation_id, after=item_id, page_items=_ITEMS_BEFORE):
             if item.get("type") != "reasoning":
                 break
             found.append(str(item.get("id")))
@@ -172,25 +181,37 @@ class Messages:
         conversation_id: str,
         cursor: Cursor,
         wanted: Collection[str] | None = None,
-    ) -> tuple[list[Json], bool]:
-        """Return the items of a page and whether there are more; with `wanted`, only those with these ids."""
+    ) -> tuple[list[Seen], bool]:
+        """Return the items of a page, each with the pictures made before it, and whether there are more.
+
+        With `wanted`, only items with these ids count.
+        """
         order = cursor.order
         after, stop = _item_of(scope, cursor.after, "after"), _item_of(scope, cursor.before, "before")
         # With `before` alone, the page ends at it: read towards the other end and turn the page round.
         backwards = stop is not None and after is None
         if backwards:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
-        found: list[Json] = []
+        found: list[Seen] = []
+        trail = PictureTrail(is_ascending=order == "asc")
         # With a filter, the number of items to read is unknown: large pages then save calls.
         page_items = 100 if stop or wanted is not None else cursor.limit + 1
-        items = self.conversations.items(conversation_id, order=order, after=after, page_items=page_items)
+        items = self.conversations.items(
+            conversation_id, order=order, after=after, page_items=page_items, include=CODE_OUTPUTS
+        )
         try:
             async for item in items:
                 if item.get("id") == stop:
                     break
-                if item.get("type") == "message" and (wanted is None or item.get("id") in wanted):
-                    found.append(item)
-                if len(found) > cursor.limit or (wanted is not None and len(found) == len(wanted)):
+                if item.get("type") != "message":
+                    trail.note(pictures_in(item, conversation_id, scope.ids))
+                    continue
+                if wanted is not None and len(found) == len(wanted):
+                    break
+                pictures = trail.before_message()
+                if wanted is None or item.get("id") in wanted:
+                    found.append((item, pictures))
+                if len(found) > cursor.limit:
                     break
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
             # Upstreams answer an unknown cursor like an unknown conversation.
@@ -200,16 +221,47 @@ class Messages:
         has_more, found = len(found) > cursor.limit, found[: cursor.limit]
         return (found[::-1] if backwards else found), has_more
 
+    async def _pictures_before(
+        self, scope: RequestScope, conversation_id: str, message: Json
+    ) -> list[Picture]:
+        """Return the pictures that were made for an answer, none for a question."""
+        trail = PictureTrail(is_ascending=False)
+        found = trail.before_message()
+        if message.get("role") != "assistant":
+            return found
+        items = self.conversations.items(
+            conversation_id,
+            after=str(message["id"]),
+            page_items=_ITEMS_BEFORE,
+            most=_MOST_ITEMS_BEFORE,
+            include=CODE_OUTPUTS,
+        )
+        async for item in items:
+            if item.get("type") == "message":
+                break
+            trail.note(pictures_in(item, conversation_id, scope.ids))
+        return found
+
     def seen(
-        self, scope: RequestScope, thread_id: str, items: Iterable[Json], authors: Authors, began_at: int
+        self,
+        scope: RequestScope,
+        thread_id: str,
+        items: Iterable[Seen],
+        authors: Authors,
+        began_at: int,
+        *,
+        is_raw: bool = False,
     ) -> list[Json]:
         """Return the Messages for a thread's items, oldest first, with the runs that wrote them.
 
         `began_at` is the thread's time, for messages whose own is unknown. None is older than the one before.
+        `is_raw` leaves items as they are: no pictures, no marks of citations.
         """
+        citations = None if is_raw else text_objects(self.settings.citations, file_url(self.settings))
         found: list[Json] = []
-        for item in items:
+        for item, pictures in items:
             author = authors.get(str(item.get("id")))
+            shows_pictures = item.get("role") == "assistant" and not is_raw
             message = message_object(
                 item,
                 scope.ids,
@@ -217,6 +269,8 @@ class Messages:
                 assistant_id=self.assistant_id,
                 run_id=scope.ids.run(author.run) if author else None,
                 created_at=(author and author.created_at) or began_at,
+                text_object=citations,
+                pictures=picture_parts(item, pictures, scope.ids) if shows_pictures else (),
             )
             found.append(_not_before(found[-1], message) if found else message)
         return found

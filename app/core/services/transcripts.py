@@ -15,7 +15,7 @@ from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.models.threads import ThreadCreate
 from app.translate.attachments import public_resources, resources_of
-from app.translate.citations import FileUrl
+from app.translate.cited_text import FileUrl
 from app.translate.events import Json
 from app.translate.objects import thread_object
 from app.translate.run_metadata import RunHistory
@@ -42,9 +42,9 @@ class Transcripts:
         Upstream: GET conversations/{c}, GET conversations/{c}/items, then as `Messages.authors`.
         """
         thread, history, items = await self._whole(scope, thread_id)
-        said = [item for item in items if item["type"] == "message"]
-        authors = await self.messages.authors(said, history)
-        messages = self.messages.seen(scope, thread_id, said, authors, thread["created_at"])
+        said = [(item, ()) for item in items if item["type"] == "message"]
+        authors = await self.messages.authors((item for item, _ in said), history)
+        messages = self.messages.seen(scope, thread_id, said, authors, thread["created_at"], is_raw=True)
         calls = tool_calls(items, scope.ids)
         return {"object": "thread.export", "thread": thread, "data": messages, "tool_calls": calls}
 
