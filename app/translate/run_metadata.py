@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from app.translate.events import Json
-from app.utils.ids import origin_of
 
 PRIVATE_PREFIX = "soloist_"
 """Metadata keys with this prefix are ours and never reach a client."""
@@ -30,7 +29,6 @@ class RunHistory:
         self.run_ids = run_ids
         """The ids of the runs' first responses, newest first."""
         self._states = states
-        self._origins: dict[str | None, str] | None = None
 
     @classmethod
     def read(cls, metadata: object) -> Self:
@@ -46,12 +44,10 @@ class RunHistory:
         """Add a new run; the oldest one is dropped if there are too many."""
         if response_id not in self.run_ids:
             self.run_ids = [response_id, *self.run_ids][:_MAX_RUNS]
-            self._origins = None
 
     def set_round(self, first_id: str, current_id: str) -> None:
         """Set the response of a run's current round."""
         self._states = {first_id: current_id, **{k: v for k, v in self._states.items() if k != first_id}}
-        self._origins = None
 
     def set_ended(self, first_id: str, status: str) -> None:
         """Set how a run ended, for ends that the upstream does not know."""
@@ -65,17 +61,6 @@ class RunHistory:
     def ended_as(self, first_id: str) -> str | None:
         """Return the status that `set_ended` was given, if any."""
         return self._states.get(first_id, "").partition("!")[2] or None
-
-    def run_of_message(self, item_id: str) -> str | None:
-        """Return the run that wrote an assistant's message, if their ids tell."""
-        origin = origin_of(item_id)
-        if self._origins is None:
-            self._origins = {}
-            # Newest last, so that it wins where two runs share an origin.
-            for first_id in reversed(self.run_ids):
-                for response_id in (first_id, self.current_of(first_id)):
-                    self._origins[origin_of(response_id)] = first_id
-        return self._origins.get(origin) if origin else None
 
     def metadata(self) -> dict[str, str]:
         """Return both keys as they are stored, without empty ones."""

@@ -1,6 +1,7 @@
 """One contract for both adapters: what they send, how failures of an upstream leave them, what they close."""
 
 import gzip
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -41,6 +42,12 @@ class TestRequests:
         assert sent.headers["content-type"] == "application/json"
         assert sent.headers["authorization"] == "Bearer key"
         assert fake.count == 1
+
+    async def test_a_list_in_the_query_is_a_parameter_for_each_value(self, opened):
+        async with opened(always(200, b"{}")) as (upstream, fake):
+            await upstream.request("GET", "/x", query={"include": ["a.b", "c d"], "limit": 3})
+        sent = parse_qsl(fake.requests[0].query_string)
+        assert sent == [("include[]", "a.b"), ("include[]", "c d"), ("limit", "3")]
 
     @pytest.mark.parametrize("method", ["GET", "DELETE"])
     async def test_a_request_without_a_body_sends_none(self, opened, method):

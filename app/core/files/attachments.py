@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
+from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
 from app.core.caller import RequestScope
 from app.core.config import Settings
@@ -46,6 +47,7 @@ class Attachments:
         knowledge: KnowledgeStore,
         metadata: ConversationMetadata,
         background: BackgroundTasks,
+        assistant: Assistant,
         settings: Settings,
     ) -> None:
         self._upstream = upstream
@@ -53,6 +55,7 @@ class Attachments:
         self._knowledge = knowledge
         self._metadata = metadata
         self._background = background
+        self._tools_of_files = (assistant.tool_of_files,) if assistant.tool_of_files else ()
         self._max_files = settings.max_files
         self._store_days = settings.thread_store_days
 
@@ -62,12 +65,15 @@ class Attachments:
         """Look up the files that each message attaches. Upstream: GET files/{f}, once for each file."""
         wanted: list[tuple[int, str, str, tuple[str, ...]]] = []
         for number, message in enumerate(messages):
-            name = f"{prefix}[{number}].attachments" if prefix else "attachments"
-            if len(message.attachments or []) > self._max_files:
-                raise BadRequestError(f"At most {self._max_files} files a message.", param=name)
+            name = f"{prefix}[{number}]." if prefix else ""
             for place, attachment in enumerate(message.attachments or []):
                 tools: tuple[str, ...] = tuple(dict.fromkeys(tool.type for tool in attachment.tools))
-                wanted.append((number, attachment.file_id, f"{name}[{place}].file_id", tools))
+                wanted.append((number, attachment.file_id, f"{name}attachments[{place}].file_id", tools))
+            for place, file_id in enumerate(message.file_ids or []):
+                wanted.append((number, file_id, f"{name}file_ids[{place}]", self._tools_of_files))
+            if sum(each[0] == number for each in wanted) > self._max_files:
+                param = f"{name}{'attachments' if message.attachments else 'file_ids'}"
+                raise BadRequestError(f"At most {self._max_files} files a message.", param=param)
         known = await asyncio.gather(*(self._files.find(scope, file_id, at) for _, file_id, at, _ in wanted))
         found: list[list[Attached]] = [[] for _ in messages]
         for (number, _, _, tools), file in zip(wanted, known, strict=True):

@@ -22,7 +22,12 @@ from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
 from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.errors import BackgroundRefusedError, ToolOutputMissingError, UpstreamMissingError
+from app.core.upstream.errors import (
+    BackgroundRefusedError,
+    ToolOutputMissingError,
+    UpstreamMissingError,
+    UpstreamRefusedError,
+)
 from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
@@ -236,6 +241,11 @@ class RunCreator:
             answered = await self.rounds.repair(params["conversation"])
             if not answered:
                 raise
+        except UpstreamRefusedError as exc:
+            # Other kinds of refusals have their own causes.
+            if not params["input"] and type(exc) is UpstreamRefusedError:
+                await self.rounds.check_not_empty(params["conversation"])
+            raise
         scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
         return await call()
 

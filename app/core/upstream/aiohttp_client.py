@@ -118,10 +118,15 @@ class AiohttpUpstream:
         limit.reschedule(min(time() + self._silence_seconds, ends_at))
 
     def _url(self, path: str, query: Query | None) -> str:
-        target = f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+        target = f"{path}?{_written(query)}" if query else path
         if not target.isascii() or not target.isprintable() or " " in target or "#" in target:
             raise ValueError("a path must be escaped")
         return self._base + target
+
+
+def _written(query: Query) -> str:
+    lists = {name if isinstance(value, str | int) else f"{name}[]": value for name, value in query.items()}
+    return urlencode(lists, doseq=True, quote_via=quote)
 
 
 @asynccontextmanager

@@ -200,9 +200,22 @@ def _detail(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     found = parsed.get("error", parsed.get("detail")) if isinstance(parsed, dict) else None
+    if problems := _problems(found):
+        return {"message": problems[0].get("msg"), "param": _last(problems[0].get("loc"))}
     if isinstance(found, dict):
         return found
     return {"message": found} if isinstance(found, str) else {}
+
+
+def _problems(found: object) -> list[dict[str, Any]]:
+    """Return the problems that a FastAPI server found in a request, each with its `loc` and `msg`."""
+    while isinstance(found, dict) and ("detail" in found or "errors" in found):
+        found = found.get("detail", found.get("errors"))
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _last(location: object) -> object:
+    return location[-1] if isinstance(location, list) and location else None
 
 
 def _clean(pattern: re.Pattern[str], value: object) -> str | None:
