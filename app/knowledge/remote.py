@@ -5,7 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from app.core.upstream.errors import UpstreamBusyError, UpstreamMissingError, UpstreamUnreachableError
+from app.core.upstream.errors import (
+    UpstreamBusyError,
+    UpstreamMalformedError,
+    UpstreamMissingError,
+    UpstreamUnreachableError,
+)
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed, read
 from app.knowledge.folder import LocalFile, chunks_of
@@ -71,7 +76,7 @@ class RemoteStore:
             raw = await read(self._upstream, f"/vector_stores/{self.store_id}/files/{file_id}")
             found = _stored(raw)
             if found is None:
-                raise UpstreamMissingError("The file has lost its attributes.")
+                raise UpstreamMalformedError("The file has lost its attributes.")
             if found.status != "in_progress" or asyncio.get_running_loop().time() > deadline:
                 return found
             await asyncio.sleep(pause)

@@ -7,16 +7,12 @@ from app.translate.annotations import annotation_object, source_object
 from app.translate.attachments import read_attachments
 from app.translate.context import RunContext
 from app.translate.events import Json
+from app.translate.failures import code_of, failure_for
 from app.translate.run_metadata import RunRounds, moment_of, public_metadata, usage_object
 from app.translate.tools import to_assistants_choice, to_assistants_tools, to_response_format
 from app.utils.ids import IdCodec, created_at_of
 
 LIVE = frozenset({"queued", "in_progress"})
-_LAST_ERRORS = {
-    "rate_limit_exceeded": "The upstream's rate limit was reached during the run.",
-    "invalid_prompt": "The model refused the prompt.",
-    "server_error": "The model failed during the run.",
-}
 _TERMINAL_AT = {
     "completed": "completed_at",
     "incomplete": "completed_at",
@@ -120,9 +116,20 @@ def _run_settings(response: Json, context: RunContext) -> Json:
 
 
 def message_object(
-    item: Json, ids: IdCodec, *, thread_id: str, assistant_id: str, run_id: str | None, created_at: int
+    item: Json,
+    ids: IdCodec,
+    *,
+    thread_id: str,
+    assistant_id: str,
+    run_id: str | None,
+    created_at: int,
+    incomplete_reason: str = "run_cancelled",
 ) -> Json:
-    """Return a Message for a conversation item; `created_at` is used if the item's id contains no time."""
+    """Return a Message for a conversation item.
+
+    `created_at` is used if the item's id contains no time. `incomplete_reason` is told of an incomplete
+    message; an item alone does not say it, and most are left by a cancelled run.
+    """
     status = item.get("status")
     status = status if status in {"incomplete", "in_progress"} else "completed"
     made = created_at_of(str(item.get("id"))) or created_at
@@ -143,7 +150,7 @@ def message_object(
         "metadata": {},
         "completed_at": made if status == "completed" else None,
         "incomplete_at": made if status == "incomplete" else None,
-        "incomplete_details": {"reason": "run_cancelled"} if status == "incomplete" else None,
+        "incomplete_details": {"reason": incomplete_reason} if status == "incomplete" else None,
     }
 
 
@@ -186,16 +193,22 @@ def _required_action(response: Json) -> Json:
 
 
 def _last_error(response: Json) -> Json:
-    error = response.get("error")
-    code = error.get("code") if isinstance(error, dict) else None
-    code = code if code in _LAST_ERRORS else "server_error"
-    return {"code": code, "message": _LAST_ERRORS[code]}
+    failure = failure_for(code_of(response.get("error")))
+    return {"code": failure.last_error, "message": failure.message}
+
+
+def incomplete_reason(run: Json) -> str:
+    """Return why a message of this run is incomplete, as one of the five reasons of the Assistants API."""
+    if run["status"] == "incomplete":
+        details = run["incomplete_details"] or {}
+        return "content_filter" if details.get("reason") == "content_filter" else "max_tokens"
+    return f"run_{run['status']}" if run["status"] in {"expired", "failed"} else "run_cancelled"
 
 
 def _incomplete_details(response: Json) -> Json:
     details = response.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
-    return {"reason": "max_completion_tokens" if reason in {None, "max_output_tokens"} else reason}
+    return {"reason": "content_filter" if reason == "content_filter" else "max_completion_tokens"}
 
 
 def _last_moment(response: Json) -> int | None:

@@ -12,12 +12,14 @@ from app.translate.events import (
     StreamFailed,
     TextDelta,
 )
-from app.translate.objects import message_object, message_sources, run_object, run_status
+from app.translate.failures import code_of, failure_of_run, known_failure
+from app.translate.objects import incomplete_reason, message_object, message_sources, run_object, run_status
 from app.translate.step_builder import StepBuilder
 from app.translate.upstream_types import (
     TERMINAL,
     UNREADABLE,
     UPSTREAM_FAILED,
+    ErrorEventError,
     MalformedEventError,
     UpstreamEvent,
     decode,
@@ -91,7 +93,7 @@ class RunTranslator:
     def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
         """Translate one upstream event.
 
-        Raises `MalformedEventError`; do not go on with the stream then.
+        Raises `MalformedEventError`, or `ErrorEventError` once the run exists; do not go on with the stream.
         """
         if self.is_ended:
             return []
@@ -103,6 +105,8 @@ class RunTranslator:
         try:
             event = decode(data)
             events = self._translate(kind, event)
+        except ErrorEventError:
+            raise
         except UNREADABLE as exc:
             raise MalformedEventError(kind) from exc
         if event.sequence_number is not None:
@@ -121,7 +125,8 @@ class RunTranslator:
         if self.response is None:
             self.is_ended = True
             return [StreamFailed(error)]
-        return self._end({**self.response, "output": [], "status": status}, status)
+        ended = {**self.response, "output": [], "status": status, "error": {"code": error.get("code")}}
+        return self._end(ended, status)
 
     def said(self) -> list[Json]:
         """Return the assistant's messages so far in the upstream's form; open ones are `incomplete`."""
@@ -159,7 +164,7 @@ class RunTranslator:
         if kind in _DELTAS or kind in _ITEMS:
             return [*self._ensure_running(), *self._in_order(kind, event)]
         if kind == "error":
-            return self._error()
+            return self._error(event)
         response = response_of(event)
         if kind in TERMINAL:
             return self._terminal(response)
@@ -234,7 +239,8 @@ class RunTranslator:
         messages += [
             e.message for e in closing if isinstance(e, MessageEnded) and e.message["id"] not in known
         ]
-        return [*before, *closing, RunEnded(run, messages, sources)]
+        failure = failure_of_run(whole, status)
+        return [*before, *closing, RunEnded(run, messages, sources, failure)]
 
     def _run(self, status: str) -> Json:
         if self.response is None:
@@ -245,23 +251,31 @@ class RunTranslator:
             self._shown = (self.response, status, run)
         return run
 
-    def _error(self) -> list[DomainEvent]:
+    def _error(self, event: UpstreamEvent) -> list[DomainEvent]:
+        # Servers differ in whether the error is the event or an object in it.
+        code = event.code or code_of(event.error)
         if self.response is not None:
             # The stream has ended, but its response may go on: the caller looks it up.
-            raise MalformedEventError("error")
-        return self.fail(UPSTREAM_FAILED)
+            raise ErrorEventError(code)
+        known = known_failure(code)
+        return self.fail(known.error() if known else UPSTREAM_FAILED)
 
 
 def run_ended(response: Json, context: RunContext) -> RunEnded:
     """Return the end of a run whose response was not streamed."""
     whole = response if response.get("output") else {**response, "output": []}
     run = run_object(whole, context)
-    return RunEnded(run, *_answer(whole, run, context))
+    return RunEnded(run, *_answer(whole, run, context), failure_of_run(whole, run["status"]))
 
 
 def _answer(response: Json, run: Json, context: RunContext) -> tuple[list[Json], list[Json]]:
     """Return the messages of a response, oldest first, and the flat annotations of their texts."""
     items = [item for item in response["output"] if item.get("type") == "message"]
-    named = {"thread_id": context.thread_id, "assistant_id": context.assistant_id, "run_id": run["id"]}
+    named = {
+        "thread_id": context.thread_id,
+        "assistant_id": context.assistant_id,
+        "run_id": run["id"],
+        "incomplete_reason": incomplete_reason(run),
+    }
     messages = [message_object(item, context.ids, created_at=run["created_at"], **named) for item in items]
     return messages, [source for item in items for source in message_sources(item, context.ids)]

@@ -32,10 +32,20 @@ class UpstreamEvent(msgspec.Struct):
     annotation: dict[str, Any] | None = None
     item: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
+    code: Any = None
+    error: Any = None
 
 
 class MalformedEventError(ValueError):
-    """The upstream sent something that is not an event of its API, or an error event."""
+    """The upstream sent something that is not an event of its API."""
+
+
+class ErrorEventError(MalformedEventError):
+    """The upstream sent an error event after its response had begun; `code` is the upstream's."""
+
+    def __init__(self, code: object) -> None:
+        super().__init__("error")
+        self.code = code
 
 
 UNREADABLE = (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError, RecursionError)
@@ -45,7 +55,8 @@ UNREADABLE = (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueErr
 class _Named(msgspec.Struct):
     """The field that identifies an event without a name."""
 
-    type: str
+    type: str | None = None
+    error: Any = None
 
 
 class _Numbered(msgspec.Struct):
@@ -62,9 +73,13 @@ _decode_number = msgspec.json.Decoder(_Numbered).decode
 def name_of(data: bytes) -> str:
     """Return the type of an event without a name; raises `MalformedEventError`."""
     try:
-        return _decode_name(data).type
+        found = _decode_name(data)
     except UNREADABLE as exc:
         raise MalformedEventError("an event without a type") from exc
+    if found.type is None and found.error is None:
+        raise MalformedEventError("an event without a type")
+    # Azure and some gateways send a bare error object instead of an event.
+    return found.type or "error"
 
 
 def item_of(event: UpstreamEvent) -> Json:

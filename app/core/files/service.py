@@ -70,10 +70,8 @@ class Files:
             raise BadRequestError(
                 "A generated file cannot be attached. Download it and upload it again.", param=param
             )
-        try:
+        with not_found_as("file", param=param):
             return await read(self._upstream, f"/files/{upstream_id}")
-        except UpstreamMissingError as exc:
-            raise not_found("file", param=param) from exc
 
     async def list_page(self, scope: RequestScope, query: Mapping[str, str | int]) -> Json:
         """List the upstream's files, which are the operator's. Upstream: GET files."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from app.core.background import BackgroundTasks
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
-from app.core.errors import ServiceError, not_found
+from app.core.errors import ServiceError
 from app.core.logging import note
 from app.core.observability.run_metrics import RunMeasurement, RunMetrics
 from app.core.runs.follow import ForegroundStream, RunStream
@@ -21,7 +21,7 @@ from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
 from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.errors import BackgroundRefusedError, ToolOutputMissingError, UpstreamMissingError
+from app.core.upstream.errors import BackgroundRefusedError, ToolOutputMissingError, not_found_as
 from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
@@ -227,17 +227,16 @@ class RunCreator:
 
     async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, and repeat it after answering tool calls that an earlier turn left open."""
-        try:
+        with not_found_as("thread"):
+            try:
+                return await call()
+            except ToolOutputMissingError:
+                # Without this, the thread of a client that left in the middle of a round could never go on.
+                answered = await self.rounds.repair(params["conversation"])
+                if not answered:
+                    raise
+            scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
             return await call()
-        except UpstreamMissingError as exc:
-            raise not_found("thread") from exc
-        except ToolOutputMissingError:
-            # Without this, the thread of a client that left in the middle of a round could never go on.
-            answered = await self.rounds.repair(params["conversation"])
-            if not answered:
-                raise
-        scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
-        return await call()
 
     async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:
         """Await an opening to its end even if the caller is cancelled.

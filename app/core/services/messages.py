@@ -158,7 +158,7 @@ class Messages:
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
             # Upstreams answer an unknown cursor like an unknown conversation.
             if not (cursor.after or cursor.before):
-                raise not_found("thread") from exc
+                raise
             raise _bad_cursor("after" if cursor.after else "before") from exc
         has_more, found = len(found) > cursor.limit, found[: cursor.limit]
         return (found[::-1] if backwards else found), has_more

@@ -17,7 +17,12 @@ from app.core.config import Settings
 from app.core.errors import ServiceError
 from app.core.observability.health import ModelWatch
 from app.core.observability.run_metrics import load_prices, price_of
-from app.core.upstream.errors import UpstreamAuthError, UpstreamMissingError, UpstreamUnreachableError
+from app.core.upstream.errors import (
+    UpstreamAuthError,
+    UpstreamModelMissingError,
+    UpstreamNotFoundError,
+    UpstreamUnreachableError,
+)
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
@@ -105,8 +110,10 @@ async def _check_upstream(settings: Settings, model: str) -> list[Finding]:
 async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[Finding]:
     try:
         found = parsed(await upstream.request("GET", f"/models/{model}", timeout=_SECONDS))
-    except UpstreamMissingError:
+    except UpstreamModelMissingError:
         return [Finding("warning", f"The upstream does not list the model {model}: check ASSISTANT_MODEL.")]
+    except UpstreamNotFoundError as exc:
+        return [Finding("warning", f"The upstream does not tell whether it knows {model}. {exc.message}")]
     watch = ModelWatch(model, warn_days=warn_days)
     watch.note(found.get("shutdown_date"))
     findings = [Finding("ok", f"The upstream answers and knows the model {model}.")]
@@ -118,7 +125,7 @@ async def _check_conversations(upstream: Upstream) -> Finding:
     try:
         made = parsed(await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS))
         await upstream.request("DELETE", f"/conversations/{made.get('id')}", timeout=_SECONDS)
-    except UpstreamMissingError:
+    except UpstreamNotFoundError:
         return Finding("error", "The upstream has no Conversations API, so threads cannot live there.")
     return Finding("ok", "The upstream keeps conversations.")
 
