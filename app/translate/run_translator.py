@@ -22,6 +22,7 @@ from app.translate.upstream_types import (
     ErrorEventError,
     MalformedEventError,
     UpstreamEvent,
+    annotation_of,
     decode,
     item_of,
     name_of,
@@ -194,7 +195,7 @@ class RunTranslator:
         if kind in _DELTAS:
             return self._items.grow(kind, index, part, item_id, event.delta or "")
         if kind == "response.output_text.annotation.added":
-            return self._items.annotate(index, part, item_id, event.annotation or {})
+            return self._items.annotate(index, part, item_id, annotation_of(event))
         item = item_of(event)
         if kind == "response.output_item.added":
             return self._items.start(index, item, self._run("in_progress"))

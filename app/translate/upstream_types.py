@@ -1,15 +1,15 @@
-"""The stream events and objects of the upstream, with checks of the types of those fields that are used.
+"""The stream events of the upstream. Source: OpenAI's Responses API.
 
 Only the needed fields are parsed, into flat structs: to build the SDK's event models would cost ten times as
-much as all other work on a token. Items of unknown kinds pass unchecked. Source: OpenAI's Responses API.
+much as all other work on a token.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-import orjson
 
 from app.translate.events import Json
+from app.translate.upstream_objects import checked_annotation, checked_item, checked_response
 
 TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 UPSTREAM_FAILED: Json = {
@@ -105,97 +105,6 @@ def sequence_of(data: bytes) -> int | None:
         return None
 
 
-class BadShapeError(ValueError):
-    """An upstream object does not have the types that its API describes."""
-
-
-_Tokens = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
-"""Some upstreams count tokens in floats."""
-
-_Moment = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
-"""Unix time in seconds; no later year than 5138."""
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: _Tokens | None = None
-    output_tokens: _Tokens | None = None
-
-
-class _Response(msgspec.Struct):
-    id: str
-    created_at: _Moment | None = None
-    output: list[dict[str, Any]] | None = None
-    usage: _Usage | None = None
-
-
-class _Conversation(msgspec.Struct):
-    id: str
-    created_at: _Moment | None = None
-
-
-class _Part(msgspec.Struct):
-    annotations: list[dict[str, Any]] | None = None
-
-
-class _Message(msgspec.Struct):
-    content: list[_Part] | None = None
-
-
-class _FunctionCall(msgspec.Struct):
-    call_id: str
-    name: str
-    arguments: str | None = None
-
-
-class _CodeCall(msgspec.Struct):
-    code: str | None = None
-    outputs: list[dict[str, Any]] | None = None
-
-
-class _SearchCall(msgspec.Struct):
-    results: list[dict[str, Any]] | None = None
-
-
-_ITEMS: dict[object, type[msgspec.Struct]] = {
-    "message": _Message,
-    "function_call": _FunctionCall,
-    "code_interpreter_call": _CodeCall,
-    "file_search_call": _SearchCall,
-}
-
-
-def read_response(body: bytes) -> Json:
-    """Parse and check a response; raises `BadShapeError`, or another `ValueError` if it is not JSON."""
-    found = orjson.loads(body)
-    if not isinstance(found, dict):
-        raise BadShapeError("a response is an object")
-    return checked_response(found)
-
-
-def checked_response(found: Json) -> Json:
-    """Return a response unchanged after checking it; raises `BadShapeError`."""
-    _check(found, _Response)
-    for item in found.get("output") or []:
-        checked_item(item)
-    return found
-
-
-def checked_conversation(found: Json) -> Json:
-    """Return a conversation unchanged after checking it; raises `BadShapeError`."""
-    _check(found, _Conversation)
-    return found
-
-
-def checked_item(found: Json) -> Json:
-    """Return an item unchanged after checking it; raises `BadShapeError`."""
-    kind = found.get("type")
-    if isinstance(kind, str) and kind in _ITEMS:
-        _check(found, _ITEMS[kind])
-    return found
-
-
-def _check(found: Json, shape: type[msgspec.Struct]) -> None:
-    try:
-        msgspec.convert(found, shape)
-    except msgspec.ValidationError as exc:
-        raise BadShapeError from exc
+def annotation_of(event: UpstreamEvent) -> Json:
+    """Return the checked annotation of an event, empty if there is none; raises `BadShapeError`."""
+    return checked_annotation(event.annotation or {})

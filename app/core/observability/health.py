@@ -14,6 +14,7 @@ from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.core.upstream.target import UpstreamTarget
 from app.translate.events import Json
+from app.translate.upstream_objects import checked_model
 
 _log = structlog.get_logger(__name__)
 _CACHE_SECONDS = 10.0
@@ -115,7 +116,7 @@ class Health:
     async def _ask(self) -> Json:
         try:
             path = f"/models/{self._watch.model}"
-            model = parsed(await self._upstream.request("GET", path, timeout=_TIMEOUT_SECONDS))
+            model = parsed(await self._upstream.request("GET", path, timeout=_TIMEOUT_SECONDS), checked_model)
         except ServiceError as exc:
             is_reachable = isinstance(exc, UpstreamNotFoundError)
             return {"reachable": is_reachable, "model_known": False, "shutdown_date": None, "error": exc.code}

@@ -32,6 +32,7 @@ from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
 UNANSWERED_HEADER = "x-unanswered-tool-calls"
+_MOST_HEADER_CHARS = 4_000
 
 
 @dataclass(eq=False)
@@ -235,7 +236,7 @@ class RunCreator:
                 answered = await self.rounds.repair(params["conversation"])
                 if not answered:
                     raise
-            scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
+            scope.headers[UNANSWERED_HEADER] = ", ".join(answered)[:_MOST_HEADER_CHARS]
             return await call()
 
     async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:

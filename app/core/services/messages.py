@@ -51,7 +51,7 @@ class Messages:
         with not_found_as("thread"):
             await self.attachments.remember(conversation_id, attached[0])
             stored = await self.conversations.add_items(conversation_id, items)
-        created_at = created_at_of(stored[0]["id"]) or _created_at(
+        created_at = created_at_of(str(stored[0].get("id"))) or _created_at(
             await self.conversations.get(conversation_id)
         )
         return self.seen(scope, thread_id, stored[0], RunHistory.read(None), created_at)

@@ -27,6 +27,7 @@ from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.server.startup import ProcessCount, settings_errors_told
+from app.translate.upstream_objects import checked_conversation, checked_model
 
 _SECONDS = 10.0
 _KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
@@ -109,7 +110,7 @@ async def _check_upstream(settings: Settings, model: str) -> list[Finding]:
 
 async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[Finding]:
     try:
-        found = parsed(await upstream.request("GET", f"/models/{model}", timeout=_SECONDS))
+        found = parsed(await upstream.request("GET", f"/models/{model}", timeout=_SECONDS), checked_model)
     except UpstreamModelMissingError:
         return [Finding("warning", f"The upstream does not list the model {model}: check ASSISTANT_MODEL.")]
     except UpstreamNotFoundError as exc:
@@ -123,7 +124,9 @@ async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[F
 async def _check_conversations(upstream: Upstream) -> Finding:
     """Create a conversation and delete it, as some servers have Responses but no Conversations."""
     try:
-        made = parsed(await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS))
+        made = parsed(
+            await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS), checked_conversation
+        )
         await upstream.request("DELETE", f"/conversations/{made.get('id')}", timeout=_SECONDS)
     except UpstreamNotFoundError:
         return Finding("error", "The upstream has no Conversations API, so threads cannot live there.")
