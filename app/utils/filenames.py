@@ -8,7 +8,6 @@ from urllib.parse import quote
 MAX_FILENAME_CHARS = 255
 
 OCTETS = "application/octet-stream"
-_MOST_CHARS = 255
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 
 # Media types by extension, as the tables of hosts differ.
@@ -90,10 +89,10 @@ def is_image(filename: str) -> bool:
 def download_headers(filename: str) -> dict[str, str]:
     """Return headers that keep browsers from running the file or guessing another type.
 
-    Only raster images are shown inline. RFC 6266, section 4.3, asks for both forms of the name. Of a long name
-    the end is kept, which says what kind of file it is.
+    Only raster images are shown inline. RFC 6266, section 4.3, asks for both forms of the name. A long name
+    loses its start, as its end says what kind of file it is.
     """
-    filename = filename[-_MOST_CHARS:]
+    filename = filename[-MAX_FILENAME_CHARS:]
     media_type = media_type_of(filename)
     if media_type in _ACTIVE:
         media_type = OCTETS
