@@ -85,7 +85,7 @@ def run_object(response: Json, context: RunContext, *, status: str | None = None
         "cancelled_at": None,
         "failed_at": None,
         "completed_at": None,
-        "incomplete_details": _incomplete_details(response) if status == "incomplete" else None,
+        "incomplete_details": incomplete_details(response) if status == "incomplete" else None,
         "usage": None if live else usage_object(response, rounds.tokens),
     }
     if context.is_brief:
@@ -199,13 +199,15 @@ def _last_error(response: Json) -> Json:
 
 def incomplete_reason(run: Json) -> str:
     """Return why a message of this run is incomplete, as one of the five reasons of the Assistants API."""
-    if run["status"] == "incomplete":
-        details = run["incomplete_details"] or {}
-        return "content_filter" if details.get("reason") == "content_filter" else "max_tokens"
-    return f"run_{run['status']}" if run["status"] in {"expired", "failed"} else "run_cancelled"
+    if run["status"] in {"cancelled", "expired", "failed"}:
+        return f"run_{run['status']}"
+    # While the run goes on, only the model's limits end a message early.
+    details = run.get("incomplete_details") or {}
+    return "content_filter" if details.get("reason") == "content_filter" else "max_tokens"
 
 
-def _incomplete_details(response: Json) -> Json:
+def incomplete_details(response: Json) -> Json:
+    """Return the `incomplete_details` of the run of an incomplete response."""
     details = response.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
     return {"reason": "content_filter" if reason == "content_filter" else "max_completion_tokens"}

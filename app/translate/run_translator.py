@@ -13,7 +13,14 @@ from app.translate.events import (
     TextDelta,
 )
 from app.translate.failures import code_of, failure_of_run, known_failure
-from app.translate.objects import incomplete_reason, message_object, message_sources, run_object, run_status
+from app.translate.objects import (
+    incomplete_details,
+    incomplete_reason,
+    message_object,
+    message_sources,
+    run_object,
+    run_status,
+)
 from app.translate.step_builder import StepBuilder
 from app.translate.upstream_types import (
     TERMINAL,
@@ -214,10 +221,13 @@ class RunTranslator:
         """Return the events that are still missing for the items of a complete response."""
         self._waiting.clear()
         events: list[DomainEvent] = []
+        run = self._run("in_progress")
+        if response.get("status") == "incomplete":
+            run = run | {"incomplete_details": incomplete_details(response)}
         for number, item in enumerate(response.get("output") or []):
             index = self._items.index_of(item, number)
             if not self._items.is_finished(index):
-                events += self._items.catch_up(index, item, self._run("in_progress"))
+                events += self._items.catch_up(index, item, run)
         return [*self._ensure_running(), *events] if events else []
 
     def _ensure_running(self) -> list[DomainEvent]:

@@ -114,7 +114,10 @@ def test_failed_run_is_an_error_of_its_kind():
 
 def test_failed_run_without_a_cause_is_still_an_error():
     frames = encode(RunEnded(run("failed", last_error=None)))
-    error = b'{"message":"The model failed during the run.","type":"server_error","param":null,"code":"server_error"}'
+    error = (
+        b'{"message":"The model failed during the run.","type":"server_error","param":null,'
+        b'"code":"server_error"}'
+    )
     assert frames == b'event: error\ndata: {"error":' + error + b"}\n\n"
 
 
