@@ -15,7 +15,7 @@ from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed, read
 from app.knowledge.folder import LocalFile, chunks_of
 from app.translate.events import Json
-from app.translate.upstream_objects import checked_file, checked_page, checked_store, checked_store_file
+from app.translate.upstream_types import checked_file, checked_page, checked_store, checked_store_file
 from app.utils.filenames import media_type_of
 
 T = TypeVar("T")

@@ -34,6 +34,9 @@ _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 FAILED = Failure(502, "server_error", "server_error", "The model failed during the run.", is_passing=True)
 """The failure without a code, or with one that says no more."""
 
+FAILING = frozenset({"failed", "expired"})
+"""The statuses of runs that end with a failure."""
+
 EXPIRED = Failure(502, "server_error", "expired", "The run expired before it finished.")
 
 
@@ -177,11 +180,9 @@ def code_of(error: object) -> object:
     return error.get("code") or error.get("type")
 
 
-def failure_of_run(response: Json, status: str) -> Failure | None:
-    """Return why a run with this status failed; None unless it failed or expired."""
-    if status == "expired":
-        return EXPIRED
-    return failure_for(code_of(response.get("error"))) if status == "failed" else None
+def failure_of_run(response: Json, status: str) -> Failure:
+    """Return why a run failed or expired."""
+    return EXPIRED if status == "expired" else failure_for(code_of(response.get("error")))
 
 
 def _name(code: object) -> str:

@@ -123,12 +123,12 @@ def message_object(
     assistant_id: str,
     run_id: str | None,
     created_at: int,
-    incomplete_reason: str = "run_cancelled",
+    run: Json | None = None,
 ) -> Json:
     """Return a Message for a conversation item.
 
-    `created_at` is used if the item's id contains no time. `incomplete_reason` is told of an incomplete
-    message; an item alone does not say it, and most are left by a cancelled run.
+    `created_at` is used if the item's id contains no time. `run` says why the message is incomplete; without
+    it that is told as the run's cancellation, which leaves most of them.
     """
     status = item.get("status")
     status = status if status in {"incomplete", "in_progress"} else "completed"
@@ -150,7 +150,7 @@ def message_object(
         "metadata": {},
         "completed_at": made if status == "completed" else None,
         "incomplete_at": made if status == "incomplete" else None,
-        "incomplete_details": {"reason": incomplete_reason} if status == "incomplete" else None,
+        "incomplete_details": {"reason": _incomplete_reason(run)} if status == "incomplete" else None,
     }
 
 
@@ -197,8 +197,10 @@ def _last_error(response: Json) -> Json:
     return {"code": failure.last_error, "message": failure.message}
 
 
-def incomplete_reason(run: Json) -> str:
+def _incomplete_reason(run: Json | None) -> str:
     """Return why a message of this run is incomplete, as one of the five reasons of the Assistants API."""
+    if run is None:
+        return "run_cancelled"
     if run["status"] in {"cancelled", "expired", "failed"}:
         return f"run_{run['status']}"
     # While the run goes on, only the model's limits end a message early.

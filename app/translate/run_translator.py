@@ -12,10 +12,9 @@ from app.translate.events import (
     StreamFailed,
     TextDelta,
 )
-from app.translate.failures import code_of, failure_of_run, known_failure
+from app.translate.failures import FAILING, code_of, failure_of_run, known_failure
 from app.translate.objects import (
     incomplete_details,
-    incomplete_reason,
     message_object,
     message_sources,
     run_object,
@@ -221,13 +220,12 @@ class RunTranslator:
         """Return the events that are still missing for the items of a complete response."""
         self._waiting.clear()
         events: list[DomainEvent] = []
-        run = self._run("in_progress")
-        if response.get("status") == "incomplete":
-            run = run | {"incomplete_details": incomplete_details(response)}
+        is_cut = response.get("status") == "incomplete"
+        reason = {"incomplete_details": incomplete_details(response)} if is_cut else {}
         for number, item in enumerate(response.get("output") or []):
             index = self._items.index_of(item, number)
             if not self._items.is_finished(index):
-                events += self._items.catch_up(index, item, run)
+                events += self._items.catch_up(index, item, self._run("in_progress") | reason)
         return [*self._ensure_running(), *events] if events else []
 
     def _ensure_running(self) -> list[DomainEvent]:
@@ -250,7 +248,7 @@ class RunTranslator:
         messages += [
             e.message for e in closing if isinstance(e, MessageEnded) and e.message["id"] not in known
         ]
-        failure = failure_of_run(whole, status)
+        failure = failure_of_run(whole, status) if status in FAILING else None
         return [*before, *closing, RunEnded(run, messages, sources, failure)]
 
     def _run(self, status: str) -> Json:
@@ -276,7 +274,8 @@ def run_ended(response: Json, context: RunContext) -> RunEnded:
     """Return the end of a run whose response was not streamed."""
     whole = response if response.get("output") else {**response, "output": []}
     run = run_object(whole, context)
-    return RunEnded(run, *_answer(whole, run, context), failure_of_run(whole, run["status"]))
+    failure = failure_of_run(whole, run["status"]) if run["status"] in FAILING else None
+    return RunEnded(run, *_answer(whole, run, context), failure)
 
 
 def _answer(response: Json, run: Json, context: RunContext) -> tuple[list[Json], list[Json]]:
@@ -286,7 +285,7 @@ def _answer(response: Json, run: Json, context: RunContext) -> tuple[list[Json],
         "thread_id": context.thread_id,
         "assistant_id": context.assistant_id,
         "run_id": run["id"],
-        "incomplete_reason": incomplete_reason(run),
+        "run": run,
     }
     messages = [message_object(item, context.ids, created_at=run["created_at"], **named) for item in items]
     return messages, [source for item in items for source in message_sources(item, context.ids)]

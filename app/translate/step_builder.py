@@ -14,7 +14,7 @@ from app.translate.events import (
     ToolCallDelta,
     ToolCallReady,
 )
-from app.translate.objects import incomplete_reason, message_object
+from app.translate.objects import message_object
 from app.translate.steps import message_details, step_object, tool_call, tool_details
 
 _CALL_KINDS = {
@@ -340,7 +340,7 @@ class StepBuilder:
             assistant_id=context.assistant_id,
             run_id=self._run["id"],
             created_at=self._run["created_at"],
-            incomplete_reason=incomplete_reason(self._run),
+            run=self._run,
         )
 
 

@@ -180,7 +180,7 @@ class _Image(Item):
     output_format: str | None = None
 
 
-ITEMS: dict[str, type[Item]] = {
+ITEMS: dict[object, type[Item]] = {
     "message": _Message,
     "function_call": _FunctionCall,
     "function_call_output": _CallOutput,

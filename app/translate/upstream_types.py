@@ -1,15 +1,18 @@
-"""The stream events of the upstream. Source: OpenAI's Responses API.
+"""The door for what the upstream sends: events and objects are checked here, once, before they are read.
 
-Only the needed fields are parsed, into flat structs: to build the SDK's event models would cost ten times as
-much as all other work on a token.
+Of events only the needed fields are parsed, into flat structs: to build the SDK's event models would cost ten
+times as much as all other work on a token. Objects have to have a shape of `upstream_shapes.py`, and must be
+JSON that can be sent on. Ids are checked too, as they become parts of paths and headers.
+Source: OpenAI's Responses API.
 """
 
 from typing import Any
 
 import msgspec
+import orjson
 
+from app.translate import upstream_shapes as shapes
 from app.translate.events import Json
-from app.translate.upstream_objects import checked_annotation, checked_item, checked_response
 
 TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 UPSTREAM_FAILED: Json = {
@@ -34,6 +37,10 @@ class UpstreamEvent(msgspec.Struct):
     response: dict[str, Any] | None = None
     code: Any = None
     error: Any = None
+
+
+class BadShapeError(ValueError):
+    """An upstream object does not have the types that its API describes."""
 
 
 class MalformedEventError(ValueError):
@@ -108,3 +115,120 @@ def sequence_of(data: bytes) -> int | None:
 def annotation_of(event: UpstreamEvent) -> Json:
     """Return the checked annotation of an event, empty if there is none; raises `BadShapeError`."""
     return checked_annotation(event.annotation or {})
+
+
+def read_response(body: bytes) -> Json:
+    """Parse and check a response; raises `BadShapeError`, or another `ValueError` if it is not JSON."""
+    found = orjson.loads(body)
+    if not isinstance(found, dict):
+        raise BadShapeError("a response is an object")
+    return checked_response(found)
+
+
+def checked_response(found: Json) -> Json:
+    """Return a response unchanged after checking it; raises `BadShapeError`, as all checks do."""
+    _checked(found, shapes.Response)
+    _check_parts(found.get("output") or [])
+    return found
+
+
+def checked_item(found: Json) -> Json:
+    """Return an item of a response unchanged after checking it; it may lack an id."""
+    try:
+        shape = shapes.ITEMS.get(found.get("type"), shapes.Item)
+    except TypeError as exc:
+        raise BadShapeError from exc
+    return _checked(found, shape)
+
+
+def checked_page(found: Json) -> Json:
+    """Return a page of a list unchanged after checking it, but not its objects."""
+    _checked(found, shapes.Page)
+    if found.get("has_more") and not (found["data"] and found["data"][-1].get("id")):
+        raise BadShapeError("a page with more after it ends with an id")
+    return found
+
+
+def checked_items(found: Json) -> Json:
+    """Return a page of a conversation's items unchanged after checking it; its messages have ids."""
+    _check_parts(checked_page(found)["data"])
+    _check_ids(found["data"])
+    return found
+
+
+def checked_stored_item(found: Json) -> Json:
+    """Return an item of a conversation unchanged after checking it; a message has an id."""
+    _check_ids([checked_item(found)])
+    return found
+
+
+def checked_conversation(found: Json) -> Json:
+    """Return a conversation unchanged after checking it."""
+    return _checked(found, shapes.Conversation)
+
+
+def checked_annotation(found: Json) -> Json:
+    """Return an annotation unchanged after checking it."""
+    return _checked(found, shapes.Annotation)
+
+
+def checked_file(found: Json) -> Json:
+    """Return a file, or a file of a container, unchanged after checking it."""
+    return _checked(found, shapes.File)
+
+
+def checked_files(found: Json) -> Json:
+    """Return a page of files unchanged after checking it."""
+    _check_parts(checked_page(found)["data"], shapes.File)
+    return found
+
+
+def checked_store(found: Json) -> Json:
+    """Return a vector store unchanged after checking it."""
+    return _checked(found, shapes.Store)
+
+
+def checked_store_file(found: Json) -> Json:
+    """Return a file of a vector store unchanged after checking it."""
+    return _checked(found, shapes.StoreFile)
+
+
+def checked_store_files(found: Json) -> Json:
+    """Return a page of a vector store's files unchanged after checking it."""
+    _check_parts(checked_page(found)["data"], shapes.StoreFile)
+    return found
+
+
+def checked_model(found: Json) -> Json:
+    """Return a model unchanged after checking it."""
+    return _checked(found, shapes.Model)
+
+
+def check_sendable(found: Json) -> None:
+    """Raise `BadShapeError` for what cannot be sent on as JSON: nested too deep, or with too long numbers."""
+    _checked(found, dict)
+
+
+def _checked(found: Json, shape: type) -> Json:
+    try:
+        # Our own objects put up to eight levels around it.
+        orjson.dumps(((((((((found,),),),),),),),))
+        msgspec.convert(found, shape)
+    except (orjson.JSONEncodeError, msgspec.ValidationError, RecursionError) as exc:
+        raise BadShapeError from exc
+    return found
+
+
+def _check_parts(parts: list[Json], shape: type | None = None) -> None:
+    """Check the objects of a list that can be sent on; those without a shape are items."""
+    try:
+        for part in parts:
+            msgspec.convert(part, shape or shapes.ITEMS.get(part.get("type"), shapes.Item))
+    # A list or an object as the type is a `TypeError`.
+    except (msgspec.ValidationError, RecursionError, TypeError) as exc:
+        raise BadShapeError from exc
+
+
+def _check_ids(items: list[Json]) -> None:
+    if any(item.get("type") == "message" and not item.get("id") for item in items):
+        raise BadShapeError("a stored message has an id")

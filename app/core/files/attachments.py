@@ -29,7 +29,7 @@ from app.translate.attachments import (
     thread_resources,
 )
 from app.translate.events import Json
-from app.translate.upstream_objects import checked_store, checked_store_file
+from app.translate.upstream_types import checked_store, checked_store_file
 
 _log = structlog.get_logger(__name__)
 # A run may follow at once and should find the file, but a slow one must not hold the request for long.

@@ -13,7 +13,7 @@ from app.core.upstream.retries import parsed, read
 from app.models.files import StoreFileCreate
 from app.translate.events import Json
 from app.translate.objects import page
-from app.translate.upstream_objects import checked_store, checked_store_file, checked_store_files
+from app.translate.upstream_types import checked_store, checked_store_file, checked_store_files
 
 _CACHE_SECONDS = 1.0
 _CACHE_ENTRIES = 256

@@ -26,7 +26,7 @@ from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import read
 from app.translate.events import Json
 from app.translate.objects import page
-from app.translate.upstream_objects import checked_file, checked_files
+from app.translate.upstream_types import checked_file, checked_files
 from app.utils.filenames import download_headers
 
 # RFC 9110 lets a server ignore ranges, so malformed ones are not sent on.

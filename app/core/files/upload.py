@@ -10,7 +10,7 @@ from app.core.upstream.errors import UpstreamError
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.translate.events import Json
-from app.translate.upstream_objects import checked_file
+from app.translate.upstream_types import checked_file
 from app.utils.filenames import extension_of, media_type_of
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")

@@ -14,7 +14,7 @@ from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.core.upstream.target import UpstreamTarget
 from app.translate.events import Json
-from app.translate.upstream_objects import checked_model
+from app.translate.upstream_types import checked_model
 
 _log = structlog.get_logger(__name__)
 _CACHE_SECONDS = 10.0

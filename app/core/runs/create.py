@@ -21,7 +21,12 @@ from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
 from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.errors import BackgroundRefusedError, ToolOutputMissingError, not_found_as
+from app.core.upstream.errors import (
+    BackgroundRefusedError,
+    ToolOutputMissingError,
+    UpstreamMissingError,
+    not_found_as,
+)
 from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
@@ -228,14 +233,17 @@ class RunCreator:
 
     async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, and repeat it after answering tool calls that an earlier turn left open."""
+        try:
+            return await call()
+        except UpstreamMissingError:
+            with not_found_as("thread"):
+                raise
+        except ToolOutputMissingError:
+            # Without this, the thread of a client that left in the middle of a round could never go on.
+            answered = await self.rounds.repair(params["conversation"])
+            if not answered:
+                raise
         with not_found_as("thread"):
-            try:
-                return await call()
-            except ToolOutputMissingError:
-                # Without this, the thread of a client that left in the middle of a round could never go on.
-                answered = await self.rounds.repair(params["conversation"])
-                if not answered:
-                    raise
             scope.headers[UNANSWERED_HEADER] = ", ".join(answered)[:_MOST_HEADER_CHARS]
             return await call()
 

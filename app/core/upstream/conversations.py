@@ -9,7 +9,7 @@ from app.core.upstream.errors import UpstreamMalformedError
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed, read, retry_twice
 from app.translate.events import Json
-from app.translate.upstream_objects import checked_conversation, checked_items, checked_stored_item
+from app.translate.upstream_types import checked_conversation, checked_items, checked_stored_item
 
 ITEMS_PER_CALL = 20
 """Most items that the upstream accepts in one call."""

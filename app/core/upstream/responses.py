@@ -10,7 +10,7 @@ from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import retry_twice
 from app.translate.events import Json
 from app.translate.objects import LIVE
-from app.translate.upstream_objects import BadShapeError, read_response
+from app.translate.upstream_types import BadShapeError, read_response
 
 _PATH = "/responses"
 

@@ -14,7 +14,7 @@ from app.core.upstream.errors import (
 )
 from app.core.upstream.port import Query, Upstream
 from app.translate.events import Json
-from app.translate.upstream_objects import BadShapeError, check_sendable
+from app.translate.upstream_types import BadShapeError, check_sendable
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -22,7 +22,7 @@ _BACKOFF_SECONDS = (0.1, 0.4)
 
 
 def parsed(body: bytes, check: Callable[[Json], object] = check_sendable) -> Json:
-    """Parse a JSON object and check it with one of the checks of `upstream_objects`.
+    """Parse a JSON object and check it with one of the checks of `upstream_types`.
 
     Raises `UpstreamMalformedError` for another object than the check expects, and `UpstreamBrokenError` for
     what is no JSON object.

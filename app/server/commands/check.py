@@ -27,7 +27,7 @@ from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.server.startup import ProcessCount, settings_errors_told
-from app.translate.upstream_objects import checked_conversation, checked_model
+from app.translate.upstream_types import checked_conversation, checked_model
 
 _SECONDS = 10.0
 _KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
