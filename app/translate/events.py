@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.translate.failures import Failure
+
 Json = dict[str, Any]
 """A JSON object of the public wire or of the upstream."""
 
@@ -158,6 +160,8 @@ class RunEnded(DomainEvent):
     run: Json
     messages: list[Json] = []
     sources: list[Json] = []
+    failure: Failure | None = None
+    """Why the run failed or expired."""
 
 
 class StreamFailed(DomainEvent):

@@ -6,6 +6,7 @@ two keys, each within the upstream's 512 characters. `soloist_runs` lists the la
 (`first>current`), and how it ended (`first>current!expired`, or `first>!cancelled` in its first round).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -20,6 +21,10 @@ STATES_KEY = "soloist_run"
 _MAX_RUNS = 10
 _MAX_CHARS = 512
 _PREFIX = "resp_"
+# They become parts of paths; what others wrote there is no id.
+_ID = re.compile(r"[!$-~]{1,1024}\Z")
+_STATE = re.compile(r"[!$-~]+>[!$-~]*\Z")
+_NUMBER = re.compile(r"[0-9]{1,15}\Z")
 
 
 class RunHistory:
@@ -36,9 +41,11 @@ class RunHistory:
         found = metadata if isinstance(metadata, Mapping) else {}
         # Earlier versions appended a time to some ids.
         names = [part.partition("@")[0] for part in str(found.get(RUNS_KEY) or "").split(",")]
-        pairs = [part.partition(">") for part in str(found.get(STATES_KEY) or "").split(",") if ">" in part]
+        pairs = [
+            part.partition(">") for part in str(found.get(STATES_KEY) or "").split(",") if _STATE.match(part)
+        ]
         states = {_long(first): _long_state(state) for first, _, state in pairs}
-        return cls([_long(name) for name in names if name], states)
+        return cls([_long(name) for name in names if _ID.match(name)], states)
 
     def add_run(self, response_id: str) -> None:
         """Add a new run; the oldest one is dropped if there are too many."""
@@ -154,8 +161,8 @@ class RunRounds:
         parts = str(found.get(cls.KEY) or found.get(cls.FORMER_KEY) or "").split(",")
         if len(parts) != 6:
             return cls()
-        created_at, *tokens = (int(part) if part.isdigit() else 0 for part in parts[2:5])
-        first, previous = parts[0] or None, parts[1] or None
+        created_at, *tokens = (int(part) if _NUMBER.match(part) else 0 for part in parts[2:5])
+        first, previous = (part if _ID.match(part) else None for part in parts[:2])
         return cls(first, previous, created_at, (tokens[0], tokens[1]), parts[5].split())
 
     @classmethod

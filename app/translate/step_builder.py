@@ -339,6 +339,7 @@ class StepBuilder(ABC):
             run_id=self._run["id"],
             created_at=self._run["created_at"],
             pictures=pictures,
+            run=self._run,
         )
 
 

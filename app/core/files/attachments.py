@@ -30,6 +30,7 @@ from app.translate.attachments import (
     thread_resources,
 )
 from app.translate.events import Json
+from app.translate.upstream_types import checked_store, checked_store_file
 
 _log = structlog.get_logger(__name__)
 # A run may follow at once and should find the file, but a slow one must not hold the request for long.
@@ -150,7 +151,8 @@ class Attachments:
         # A thread that is deleted elsewhere leaves its store behind.
         expiry = {"anchor": "last_active_at", "days": self._store_days}
         body = {"name": _STORE_NAME, "expires_after": expiry}
-        return str(parsed(await self._upstream.request("POST", "/vector_stores", body=body))["id"])
+        made = await self._upstream.request("POST", "/vector_stores", body=body)
+        return str(parsed(made, checked_store)["id"])
 
     async def _fill(self, store_id: str, file_ids: list[str], *, is_new: bool) -> None:
         try:
@@ -163,12 +165,13 @@ class Attachments:
 
     async def _add(self, store_id: str, file_id: str) -> None:
         path = f"/vector_stores/{store_id}/files"
-        file = parsed(await self._upstream.request("POST", path, body={"file_id": file_id}))
+        added = await self._upstream.request("POST", path, body={"file_id": file_id})
+        file = parsed(added, checked_store_file)
         for pause in _READY_PAUSES_SECONDS:
             if file.get("status") != "in_progress":
                 break
             await asyncio.sleep(pause)
-            file = await read(self._upstream, f"{path}/{file_id}")
+            file = await read(self._upstream, f"{path}/{file_id}", check=checked_store_file)
         if file.get("status") != "completed":
             _log.warning("attachment_not_searchable", status=file.get("status"))
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from app.core.background import BackgroundTasks
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
-from app.core.errors import ServiceError, not_found
+from app.core.errors import ServiceError
 from app.core.logging import note
 from app.core.observability.run_metrics import RunMeasurement, RunMetrics
 from app.core.runs.follow import ForegroundStream, RunStream
@@ -27,6 +27,7 @@ from app.core.upstream.errors import (
     ToolOutputMissingError,
     UpstreamMissingError,
     UpstreamRefusedError,
+    not_found_as,
 )
 from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
@@ -38,6 +39,7 @@ from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
 UNANSWERED_HEADER = "x-unanswered-tool-calls"
+_MOST_HEADER_CHARS = 4_000
 
 
 @dataclass(eq=False)
@@ -234,8 +236,9 @@ class RunCreator:
         """Make a call, and repeat it after answering tool calls that an earlier turn left open."""
         try:
             return await call()
-        except UpstreamMissingError as exc:
-            raise not_found("thread") from exc
+        except UpstreamMissingError:
+            with not_found_as("thread"):
+                raise
         except ToolOutputMissingError:
             # Without this, the thread of a client that left in the middle of a round could never go on.
             answered = await self.rounds.repair(params["conversation"])
@@ -246,8 +249,9 @@ class RunCreator:
             if not params["input"] and type(exc) is UpstreamRefusedError:
                 await self.rounds.check_not_empty(params["conversation"])
             raise
-        scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
-        return await call()
+        with not_found_as("thread"):
+            scope.headers[UNANSWERED_HEADER] = ", ".join(answered)[:_MOST_HEADER_CHARS]
+            return await call()
 
     async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:
         """Await an opening to its end even if the caller is cancelled.

@@ -64,10 +64,10 @@ class RunLookup:
         conversation_id, first_id = scope.conversation(thread_id, of="run"), scope.response(run_id)
         with not_found_as("run"):
             response = await self.responses.get(first_id)
-        # Not every upstream repeats the conversation in its responses.
-        if _conversation_of(response) not in {None, conversation_id}:
-            raise not_found("run")
-        return await self._view(scope, thread_id, conversation_id, response, None)
+            # Not every upstream repeats the conversation in its responses.
+            if _conversation_of(response) not in {None, conversation_id}:
+                raise not_found("run")
+            return await self._view(scope, thread_id, conversation_id, response, None)
 
     async def views(self, scope: RequestScope, thread_id: str) -> list[RunView]:
         """Look up the runs in a thread's history, newest first, without those that are gone upstream."""

@@ -62,7 +62,7 @@ class Messages:
         with not_found_as("thread"):
             await self.attachments.remember(conversation_id, attached[0])
             stored = await self.conversations.add_items(conversation_id, items)
-        created_at = created_at_of(stored[0]["id"]) or _created_at(
+        created_at = created_at_of(str(stored[0].get("id"))) or _created_at(
             await self.conversations.get(conversation_id)
         )
         return self.seen(scope, thread_id, [(stored[0], ())], {}, created_at)[0]
@@ -216,7 +216,7 @@ class Messages:
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
             # Upstreams answer an unknown cursor like an unknown conversation.
             if not (cursor.after or cursor.before):
-                raise not_found("thread") from exc
+                raise
             raise _bad_cursor("after" if cursor.after else "before") from exc
         has_more, found = len(found) > cursor.limit, found[: cursor.limit]
         return (found[::-1] if backwards else found), has_more

@@ -17,11 +17,17 @@ from app.core.config import Settings
 from app.core.errors import ServiceError
 from app.core.observability.health import ModelWatch
 from app.core.observability.run_metrics import load_prices, price_of
-from app.core.upstream.errors import UpstreamAuthError, UpstreamMissingError, UpstreamUnreachableError
+from app.core.upstream.errors import (
+    UpstreamAuthError,
+    UpstreamModelMissingError,
+    UpstreamNotFoundError,
+    UpstreamUnreachableError,
+)
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.server.startup import ProcessCount, settings_errors_told
+from app.translate.upstream_types import checked_conversation, checked_model
 
 _SECONDS = 10.0
 _KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
@@ -104,9 +110,11 @@ async def _check_upstream(settings: Settings, model: str) -> list[Finding]:
 
 async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[Finding]:
     try:
-        found = parsed(await upstream.request("GET", f"/models/{model}", timeout=_SECONDS))
-    except UpstreamMissingError:
+        found = parsed(await upstream.request("GET", f"/models/{model}", timeout=_SECONDS), checked_model)
+    except UpstreamModelMissingError:
         return [Finding("warning", f"The upstream does not list the model {model}: check ASSISTANT_MODEL.")]
+    except UpstreamNotFoundError as exc:
+        return [Finding("warning", f"The upstream does not tell whether it knows {model}. {exc.message}")]
     watch = ModelWatch(model, warn_days=warn_days)
     watch.note(found.get("shutdown_date"))
     findings = [Finding("ok", f"The upstream answers and knows the model {model}.")]
@@ -116,9 +124,11 @@ async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[F
 async def _check_conversations(upstream: Upstream) -> Finding:
     """Create a conversation and delete it, as some servers have Responses but no Conversations."""
     try:
-        made = parsed(await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS))
+        made = parsed(
+            await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS), checked_conversation
+        )
         await upstream.request("DELETE", f"/conversations/{made.get('id')}", timeout=_SECONDS)
-    except UpstreamMissingError:
+    except UpstreamNotFoundError:
         return Finding("error", "The upstream has no Conversations API, so threads cannot live there.")
     return Finding("ok", "The upstream keeps conversations.")
 
