@@ -245,8 +245,9 @@ class RunCreator:
             if not answered:
                 raise
         except UpstreamRefusedError as exc:
-            # Other kinds of refusals have their own causes.
-            if not params["input"] and type(exc) is UpstreamRefusedError:
+            # Its subclasses, such as a locked conversation, have causes of their own.
+            is_about_input = type(exc) is UpstreamRefusedError and exc.param in {None, "input"}
+            if is_about_input and not params["input"]:
                 await self.rounds.check_not_empty(params["conversation"])
             raise
         with not_found_as("thread"):

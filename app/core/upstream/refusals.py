@@ -136,7 +136,7 @@ def _refusal(detail: Json) -> UpstreamError:
     text = str(detail.get("message", "")).lower()
     if param == "background" or ("background" in text and param in {None, "stream"}):
         return BackgroundRefusedError("The upstream has no background mode.", param=param)
-    if "no tool output found" in text:
+    if "no tool output found" in text or "do not have an approval" in text:
         return ToolOutputMissingError("A tool call of an earlier turn was never answered.")
     if _is_unknown_conversation(param, text):
         return UpstreamMissingError(frozenset({"conversation"}))
@@ -166,6 +166,9 @@ def _detail(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         return {}
     found = parsed.get("error", parsed.get("detail")) if isinstance(parsed, dict) else None
+    # OGX wraps the errors of a validation twice.
+    for name in ("detail", "errors"):
+        found = found[name] if isinstance(found, dict) and name in found else found
     if isinstance(found, list):
         found = _of_validation(found)
     if isinstance(found, dict):
