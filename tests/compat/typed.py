@@ -4,11 +4,12 @@ The SDKs build their models without validation, so a field that is missing or of
 in the user's program. Runs with any openai-python from 1.30 on, and needs nothing else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Required, Union, get_args, get_origin
 
 from pydantic import BaseModel
+from typing_extensions import get_type_hints, is_typeddict
 
 _MODULES = ("", ".beta", ".beta.threads", ".beta.threads.runs", ".vector_stores", ".beta.vector_stores")
 _DISCRIMINATORS = ("type", "event", "object")
@@ -16,6 +17,7 @@ _DISCRIMINATORS = ("type", "event", "object")
 _NEWER_KINDS = {"url_citation", "refusal", "thread.run.incomplete"}
 # The types allow these to be absent, and OpenAI itself left them out.
 _NOT_ALWAYS_SENT = {"attributes", "enabled", "status_details"}
+_LISTS: tuple[Any, ...] = (list, Iterable, Sequence)
 _PRIMITIVES: dict[Any, tuple[type, ...]] = {str: (str,), bool: (bool,), int: (int,), float: (int, float)}
 
 
@@ -44,18 +46,19 @@ def object_faults(kind: str, value: Any) -> list[str]:
 
 def faults(kind: Any, value: Any, path: str) -> list[str]:
     """What is wrong with a value of a type: required fields that are missing, and wrong types."""
-    origin = get_origin(kind)
-    if origin is Annotated:
-        return faults(get_args(kind)[0], value, path)
+    kind = _bare(kind)
+    origin: Any = get_origin(kind)
     if origin is Literal:
         return [] if value in get_args(kind) else [f"{path}: {value!r} is none of {get_args(kind)}"]
-    if origin is list:
+    if origin in _LISTS:
         return _list_faults(get_args(kind)[0], value, path)
-    if origin is dict:
+    if origin in {dict, Mapping}:
         return [] if isinstance(value, dict) else [f"{path}: {value!r} is no object"]
     if origin is not None:
         return _union_faults(get_args(kind), value, path)
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    if _is_params(kind):
+        return list(_params_faults(kind, value, path))
+    if _is_model(kind):
         return list(_model_faults(kind, value, path))
     return _primitive_faults(kind, value, path)
 
@@ -78,6 +81,20 @@ def _model_faults(kind: type[BaseModel], value: Any, path: str) -> Iterator[str]
             yield f"{path}.{key}: missing"
 
 
+def _params_faults(kind: Any, value: Any, path: str) -> Iterator[str]:
+    """What is wrong with what a request sends; unlike an answer, it has no keys that the type lacks."""
+    if not isinstance(value, dict):
+        yield f"{path}: {value!r} is no {kind.__name__}"
+        return
+    hints = get_type_hints(kind, include_extras=True)
+    for name, hint in hints.items():
+        if name in value:
+            yield from faults(hint, value[name], f"{path}.{name}")
+        elif _is_required(hint):
+            yield f"{path}.{name}: missing"
+    yield from (f"{path}.{name}: unknown" for name in value if name not in hints)
+
+
 def _union_faults(kinds: tuple[Any, ...], value: Any, path: str) -> list[str]:
     """A union is resolved by the literals of its members, else any member will do."""
     if value is None:
@@ -86,17 +103,18 @@ def _union_faults(kinds: tuple[Any, ...], value: Any, path: str) -> list[str]:
     if any(not wrong for _, wrong in found):
         return []
     if isinstance(value, dict):
-        named = [wrong for kind, wrong in found if _is_named(kind, value)]
+        near = [wrong for kind, wrong in found if _is_model(kind) and _is_named(kind, value)]
         own = value.get("type") or value.get("event")
-        if named or own in _NEWER_KINDS:
-            return named[0] if named else []
-        return [f"{path}: {own!r} is no type of the union"]
-    return found[0][1]
+        if not near:
+            return [] if own in _NEWER_KINDS else [f"{path}: {own!r} is no type of the union"]
+    else:
+        near = [wrong for kind, wrong in found if (get_origin(kind) in _LISTS) == isinstance(value, list)]
+    return min(near or [wrong for _, wrong in found], key=len)
 
 
 def _flat(kinds: tuple[Any, ...]) -> Iterator[Any]:
     for kind in kinds:
-        bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        bare = _bare(kind)
         if get_origin(bare) is Union:
             yield from _flat(get_args(bare))
         else:
@@ -104,10 +122,33 @@ def _flat(kinds: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _is_named(kind: Any, value: dict[str, Any]) -> bool:
-    """Whether the literal fields of a model are those of the value."""
-    fields = getattr(kind, "model_fields", {})
-    names = [name for name in _DISCRIMINATORS if name in fields]
-    return bool(names) and all(value.get(name) in get_args(fields[name].annotation) for name in names)
+    """Whether the literal fields of a model, if it has any, are those of the value."""
+    if _is_params(kind):
+        hints = {name: _bare(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
+    else:
+        fields = getattr(kind, "model_fields", {})
+        hints = {name: field.annotation for name, field in fields.items()}
+    names = [name for name in _DISCRIMINATORS if name in hints]
+    # A message may leave its type out.
+    return all(value.get(name, "message") in get_args(hints[name]) for name in names)
+
+
+def _is_required(hint: Any) -> bool:
+    origin: Any = get_origin(hint)
+    return origin is Required
+
+
+def _is_model(kind: Any) -> bool:
+    return _is_params(kind) or (isinstance(kind, type) and issubclass(kind, BaseModel))
+
+
+def _is_params(kind: Any) -> bool:
+    return is_typeddict(kind)
+
+
+def _bare(hint: Any) -> Any:
+    """A type without what only describes it."""
+    return _bare(get_args(hint)[0]) if get_origin(hint) in {Required, Annotated} else hint
 
 
 def _primitive_faults(kind: Any, value: Any, path: str) -> list[str]:
@@ -118,11 +159,10 @@ def _primitive_faults(kind: Any, value: Any, path: str) -> list[str]:
     return [] if is_right else [f"{path}: {value!r} is no {kind.__name__}"]
 
 
-# What OpenAI's first delta of a part or a call had, required by the types or not.
-_FIRST = {
-    "text": ("value", "annotations"),
-    "function": ("name", "arguments", "output"),
-    "code_interpreter": ("input", "outputs"),
+# What OpenAI's first delta of a call had beyond the fields that the types require.
+_FIRST: dict[str, dict[str, Any]] = {
+    "function": {"output": None},
+    "code_interpreter": {"input": "", "outputs": []},
 }
 
 
@@ -157,6 +197,8 @@ def _first_faults(whole: str, part: dict[str, Any]) -> list[str]:
     kind = part.get("type", "")
     path = f"first delta of {kind}"
     found = faults(model(whole), part, path)
-    inner = part.get(kind)
-    absent = [key for key in _FIRST.get(kind, ()) if not isinstance(inner, dict) or key not in inner]
-    return found + [f"{path}.{kind}.{key}: missing" for key in absent]
+    inner = part.get(kind) or {}
+    for key, value in _FIRST.get(kind, {}).items():
+        if key not in inner or inner[key] != value:
+            found.append(f"{path}.{kind}.{key}: {inner.get(key, 'absent')!r} and not {value!r}")
+    return found

@@ -22,6 +22,28 @@ async def store_of(upstream: str) -> str:
         return str((await client.post("/vector_stores", json=body)).json()["id"])
 
 
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"created_at": None}, "Thread.created_at: None is no int"),
+        ({"object": "thread.message"}, "Thread.object: 'thread.message' is none of ('thread',)"),
+        ({"metadata": ["a"]}, "Thread.metadata: ['a'] is no object"),
+        ({"tool_resources": {"file_search": {"vector_store_ids": "vs_1"}}}, "is no list"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_a_fault(change, fault):
+    thread = {"id": "t", "created_at": 1, "metadata": {}, "object": "thread", "tool_resources": None}
+    assert typed.object_faults("Thread", thread) == []
+    assert fault in typed.object_faults("Thread", thread | change)[0]
+
+
+def test_a_field_that_is_not_there_is_a_fault():
+    assert typed.object_faults("Thread", {"created_at": 1, "object": "thread", "metadata": {}}) == [
+        "Thread.id: missing",
+        "Thread.tool_resources: absent",
+    ]
+
+
 @pytest.fixture
 async def collected(start, upstream):
     """A function of `capture` in a thread, as the service needs this one."""
