@@ -102,7 +102,7 @@ def recorded(start, sent):
 
 
 def with_ids(body: Json) -> Json:
-    """Give an id to answers that are kept with their status: the types want one, but only OpenAI makes ids."""
+    """Give an id to answers kept with their status: the types want one, but only OpenAI makes ids."""
     items = [{"id": "msg_1", **item} if "status" in item else item for item in body.get("items") or []]
     return {**body, "items": items} if items else body
 
