@@ -93,7 +93,7 @@ def recorded(start, sent):
         async with start(**(defaults | settings)) as service:
             yield service.client
         assert {path for path, _ in sent} >= set(paths)
-        bodies = [(path, with_ids(body)) for path, body in sent]
+        bodies = [(path, as_typed(body)) for path, body in sent]
         found = [fault for path, body in bodies for fault in typed.faults(KINDS[path], body, path)]
         wrong = sorted({re.sub(r"\[\d+\]", "[]", fault) for fault in found})
         assert not wrong, "\n".join(wrong)
@@ -101,10 +101,21 @@ def recorded(start, sent):
     return begin
 
 
-def with_ids(body: Json) -> Json:
-    """Give an id to answers kept with their status: the types want one, but only OpenAI makes ids."""
-    items = [{"id": "msg_1", **item} if "status" in item else item for item in body.get("items") or []]
-    return {**body, "items": items} if items else body
+def as_typed(body: Json) -> Json:
+    """Fill in what the types demand of assistant messages with parts, and only OpenAI makes: ids.
+
+    Upstreams take them without. The plain text that the types allow instead comes back from OGX as no list.
+    """
+    lists = {key: body[key] for key in ("items", "input") if isinstance(body.get(key), list)}
+    return body | {key: [_filled(item) for item in items] for key, items in lists.items()}
+
+
+def _filled(item: Json) -> Json:
+    if item.get("role") != "assistant" or isinstance(item["content"], str):
+        return item
+    content = [{"annotations": [], **part} for part in item["content"] if part["type"] == "output_text"]
+    others = [part for part in item["content"] if part["type"] != "output_text"]
+    return {"id": "msg_1", "status": "completed", **item, "content": content + others}
 
 
 async def ask(client, **body):
