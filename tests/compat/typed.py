@@ -169,17 +169,35 @@ _FIRST: dict[str, dict[str, Any]] = {
 def stream_faults(events: list[tuple[str, Any]]) -> list[str]:
     """What is wrong with the events of an Assistants stream, and with what their deltas add up to."""
     found: list[str] = []
-    begun: set[tuple[str, int]] = set()
+    summed: dict[tuple[str, int], dict[str, Any]] = {}
     union = model("AssistantStreamEvent")
     for name, data in events:
         if name == "done":
             continue
         found += faults(union, {"event": name, "data": data}, name)
         for whole, part in _parts(data):
-            if (data["id"], part["index"]) not in begun:
-                begun.add((data["id"], part["index"]))
+            place = (data["id"], part["index"])
+            if place not in summed:
                 found += _first_faults(whole, part)
+            summed[place] = _added(summed.get(place, {}), part)
+        if name in {"thread.message.completed", "thread.message.incomplete"}:
+            parts = [summed.get((data["id"], at)) for at in range(len(data["content"]))]
+            found += [f"{name}: not what its deltas add up to"] if parts != data["content"] else []
     return found
+
+
+def _added(whole: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    """Add a delta as the SDKs do: texts grow, lists are joined, an index only says which one is meant."""
+    for key, value in delta.items():
+        if isinstance(value, dict):
+            whole[key] = _added(whole.get(key, {}), value)
+        elif isinstance(value, list):
+            whole[key] = whole.get(key, []) + [_added({}, each) for each in value]
+        elif isinstance(value, str) and key not in _DISCRIMINATORS:
+            whole[key] = whole.get(key, "") + value
+        elif key != "index":
+            whole[key] = value
+    return whole
 
 
 def _parts(data: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -6,7 +6,7 @@ import semantic_kernel
 from openai import AsyncOpenAI
 from report import base_url, run
 from semantic_kernel.agents import AssistantAgentThread, OpenAIAssistantAgent
-from semantic_kernel.contents import StreamingAnnotationContent, StreamingFileReferenceContent
+from semantic_kernel.contents import AnnotationContent, FileReferenceContent, StreamingAnnotationContent
 from semantic_kernel.functions import kernel_function
 
 
@@ -73,10 +73,9 @@ async def citations():
 async def chart():
     """Have a chart drawn, and download it."""
     agent = await opened()
-    ids = []
-    async for each in agent.invoke_stream(messages="draw a chart of apples 3 pears 5"):
-        kinds = (StreamingAnnotationContent, StreamingFileReferenceContent)
-        ids += [item.file_id for item in each.message.items if isinstance(item, kinds)]
+    response = await agent.get_response(messages="draw a chart of apples 3 pears 5")
+    kinds = (AnnotationContent, FileReferenceContent)
+    ids = [item.file_id for item in response.message.items if isinstance(item, kinds)]
     assert ids
     content = await agent.client.files.content(ids[0])
     assert content.read().startswith(b"\x89PNG")
