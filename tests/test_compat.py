@@ -82,6 +82,14 @@ def test_one_failing_client_does_not_stop_the_others(two_clients, monkeypatch, t
     assert "old" not in written
 
 
+def test_a_part_of_the_table_is_not_written(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["compat", "--write", "AI SDK"])
+    with pytest.raises(SystemExit) as left:
+        compat.main()
+    assert left.value.code == 2
+    assert "name no clients" in capsys.readouterr().err
+
+
 def test_the_weekly_job_runs_the_command():
     job = yaml.safe_load((ROOT / ".github/workflows/compatibility.yml").read_text())["jobs"]["clients"]
     assert "./run.sh compat --write" in [step.get("run") for step in job["steps"]]

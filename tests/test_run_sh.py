@@ -149,8 +149,8 @@ def test_tests_run_without_xdist_too(run_sh, arguments):
 
 
 def test_arguments_of_compat_reach_it(run_sh):
-    result, calls = run_sh("compat", "--write", "AI SDK")
-    assert result.stdout == "ran -m tests.compat --write AI SDK\n"
+    result, calls = run_sh("compat", "AI SDK", "two words")
+    assert result.stdout == "ran -m tests.compat AI SDK two words\n"
     assert "-r requirements/dev.lock" in calls[-1]
 
 

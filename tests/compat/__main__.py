@@ -55,6 +55,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="parts of clients' names; all clients by default")
     parser.add_argument("--write", action="store_true", help="write the table to docs/COMPATIBILITY.md")
     given = parser.parse_args()
+    if given.write and given.names:
+        parser.error("--write writes the whole table: name no clients.")
     outcomes = []
     for client in clients(given.names):
         outcomes.append(found := outcome_of(client))
