@@ -128,6 +128,9 @@ class TextDelta(DomainEvent):
     is_commentary: bool = False
     """Whether the message tells what the model is about to do, and is not its answer."""
 
+    is_first: bool = False
+    """Whether the part begins with this text."""
+
 
 class AnnotationAdded(DomainEvent):
     """Content part `index` got its annotation number `annotation_index`, in the Assistants shape.

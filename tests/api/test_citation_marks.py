@@ -158,7 +158,7 @@ async def test_a_mark_and_its_annotation_come_in_one_delta(start):
         "file_citation": {"file_id": "file-a", "quote": ""},
     }
     assert [delta["content"] for delta in deltas] == [
-        [{"index": 0, "type": "text", "text": {"value": "Nine"}}],
+        [{"index": 0, "type": "text", "text": {"value": "Nine", "annotations": []}}],
         [{"index": 0, "type": "text", "text": {"value": "【0†a.txt】", "annotations": [annotation]}}],
         [{"index": 0, "type": "text", "text": {"value": ", yes."}}],
     ]
