@@ -68,6 +68,7 @@ class ChatAnswer(BaseModel):
     annotations: list[Source]
     usage: Usage | None
     tool_calls: list[ToolCall] | None = Field(None, description="Only where status is requires_action.")
+    pictures: list[str] | None = Field(None, description="Ids of picture files, if the assistant made any.")
 
 
 class AgUiRequest(RequestModel):

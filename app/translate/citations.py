@@ -29,6 +29,8 @@ class CitationStage:
         self._open: tuple[str, int] | None = None
         self._commentary: set[str] = set()
         """The ids of the messages that are no answer."""
+        self._unsaid: set[tuple[str, int]] = set()
+        """The parts whose first text is held back."""
 
     def feed(self, event: DomainEvent) -> list[DomainEvent]:
         """Return the rendered events for one event; the last one keeps its sequence number."""
@@ -38,8 +40,11 @@ class CitationStage:
                 self._open = (event.message_id, event.index)
                 if event.is_commentary:
                     self._commentary.add(event.message_id)
+                if event.is_first:
+                    self._unsaid.add(self._open)
                 text = self._part(*self._open).feed(event.text)
-                return [*closed, replace(event, text=text)] if text else closed
+                shown = self._delta(self._open, text) if text else None
+                return [*closed, replace(shown, sequence=event.sequence)] if shown else closed
             case AnnotationAdded():
                 return self._cited(event)
             case MessageEnded() | StreamFailed():
@@ -67,7 +72,9 @@ class CitationStage:
         return [self._delta(key, text), moved] if text else [moved]
 
     def _delta(self, key: tuple[str, int], text: str) -> TextDelta:
-        return TextDelta(*key, text, is_commentary=key[0] in self._commentary)
+        is_first = key in self._unsaid
+        self._unsaid.discard(key)
+        return TextDelta(*key, text, is_commentary=key[0] in self._commentary, is_first=is_first)
 
     def _part(self, message_id: str, index: int) -> RenderedText:
         key = (message_id, index)

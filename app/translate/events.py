@@ -111,7 +111,7 @@ class MessageStarted(DomainEvent):
 
 
 class PictureAdded(DomainEvent):
-    """The message got the picture `part` as its content part `index`, before any text."""
+    """The message got the picture `part` as its content part `index`; in chats, the answer got it."""
 
     message_id: str
     index: int
@@ -157,12 +157,13 @@ class RunEnded(DomainEvent):
     """The run stopped: completed, failed, cancelled, expired, incomplete or requires_action.
 
     `messages` are the assistant's messages of this round, oldest first, without commentary. `sources` are
-    their flat annotations, followed by those of the commentary.
+    their flat annotations, followed by those of the commentary; `pictures` are file ids.
     """
 
     run: Json
     messages: list[Json] = []
     sources: list[Json] = []
+    pictures: list[str] = []
     failure: Failure | None = None
     """Why the run failed or expired."""
 

@@ -14,12 +14,12 @@ _SHELL_OUTPUT = "shell_call_output"
 def hosted_call(item: Json, *, is_over: bool) -> list[DomainEvent]:
     """Return the event for the start or the end of an item; none if it is no hosted call."""
     kind = str(item.get("type"))
-    # The output of a shell is an item of its own, and its call is over when that is.
-    if kind not in _HOSTED or (kind == "shell_call" and is_over) or (kind == _SHELL_OUTPUT and not is_over):
+    if kind not in _HOSTED or (kind == _SHELL_OUTPUT and not is_over):
         return []
     name, given, result = _HOSTED[kind](item)
     call_id = str(item.get("call_id") or item.get("id"))
-    if not is_over:
+    # The output of a shell is an item of its own, and its call is over when that is.
+    if not is_over or kind == "shell_call":
         return [HostedCall(call_id, name, "in_progress", given)]
     is_failed = item.get("status") in _FAILED or bool(item.get("error"))
     return [HostedCall(call_id, name, "failed" if is_failed else "completed", given, result)]
@@ -48,7 +48,7 @@ def _code_interpreter(item: Json) -> tuple[str, Json, Json]:
 
 
 def _image_generation(item: Json) -> tuple[str, Json, Json]:
-    # The picture itself is a part of the message: its bytes are no text for a stream.
+    # The picture itself is a file: its bytes are no text for a stream.
     return "image_generation", {"prompt": item.get("revised_prompt") or ""}, {}
 
 

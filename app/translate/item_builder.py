@@ -1,9 +1,9 @@
 """Builds steps and events from those output items of a running response that are no messages."""
 
 from app.translate.client_calls import client_call
-from app.translate.events import DomainEvent, Json, ReasoningDelta, ToolCallDelta, ToolCallReady
+from app.translate.events import DomainEvent, Json, PictureAdded, ReasoningDelta, ToolCallDelta, ToolCallReady
 from app.translate.hosted_calls import hosted_call
-from app.translate.pictures import pictures_in
+from app.translate.pictures import image_part, pictures_in
 from app.translate.step_builder import OpenStep, StepBuilder
 from app.translate.steps import tool_call, tool_details
 
@@ -18,20 +18,34 @@ class ItemBuilder(StepBuilder):
 
     __slots__ = ()
 
+    def _is_function(self, item: Json) -> bool:
+        return self._call_kind(item) == "function"
+
     def _start_other(self, index: int, item: Json) -> list[DomainEvent]:
+        item = self._identified(index, item)
         call = self._call_kind(item)
         return hosted_call(item, is_over=False) + (self._start_call(index, item, call) if call else [])
 
     def _end_other(self, index: int, item: Json) -> list[DomainEvent]:
         if item.get("type") == "reasoning":
             return self._end_reasoning(index, item)
-        context = self._context
-        if not context.is_brief:
-            conversation_id = context.ids.conversation(context.thread_id)
-            made = pictures_in(item, conversation_id, context.ids)
-            self._pictures += [picture.file_id for picture in made]
+        item = self._identified(index, item)
         call = self._call_kind(item)
-        return (self._end_call(index, item, call) if call else []) + hosted_call(item, is_over=True)
+        ended = self._end_call(index, item, call) if call else []
+        # Last what every protocol shows: a client that breaks off there has seen all of the event.
+        return [*self._made(item), *hosted_call(item, is_over=True), *ended]
+
+    def _identified(self, index: int, item: Json) -> Json:
+        return item if item.get("id") else {**item, "id": self._made_up_id(index)}
+
+    def _made(self, item: Json) -> list[DomainEvent]:
+        """Keep the pictures in an item for the next message; chats show them at once."""
+        context = self._context
+        made = pictures_in(item, context.ids.conversation(context.thread_id), context.ids)
+        if context.is_brief:
+            return [PictureAdded("", 0, image_part(picture.file_id)) for picture in made]
+        self._pictures += made
+        return []
 
     def reason(self, index: int, part: int, delta: str) -> list[DomainEvent]:
         """Handle a delta of a part of the reasoning's summary."""
@@ -41,7 +55,7 @@ class ItemBuilder(StepBuilder):
     def _end_reasoning(self, index: int, item: Json) -> list[DomainEvent]:
         events: list[DomainEvent] = []
         for part, summary in enumerate(item.get("summary") or []):
-            text = str(summary.get("text") or "")
+            text = str(summary.get("text") or "") if isinstance(summary, dict) else ""
             events += self.reason(index, part, text[self._thought.get((index, part), 0) :])
         return events
 

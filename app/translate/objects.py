@@ -131,12 +131,13 @@ def message_object(
     run: Json | None = None,
     text_object: TextObject | None = None,
     pictures: Iterable[Json] = (),
+    cited: Iterable[Json] = (),
 ) -> Json:
     """Return a Message for a conversation item.
 
     `created_at` is used if the item's id contains no time. `run` says why the message is incomplete; without
     it that is told as the run's cancellation, which leaves most of them. `text_object` renders the texts of
-    answers with their annotations; `pictures` are parts that come first.
+    answers with their annotations; `pictures` are parts that come first, `cited` parts that come last.
     """
     status = item.get("status")
     status = status if status in {"incomplete", "in_progress"} else "completed"
@@ -152,7 +153,11 @@ def message_object(
         "thread_id": thread_id,
         "role": "assistant" if is_answer else "user",
         "status": status,
-        "content": [*pictures, *(part for raw in parts if (part := content_part(raw, ids, text_object)))],
+        "content": [
+            *pictures,
+            *(part for raw in parts if (part := content_part(raw, ids, text_object))),
+            *cited,
+        ],
         "assistant_id": assistant_id if is_answer else None,
         "run_id": run_id,
         "attachments": attachments,

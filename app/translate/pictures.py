@@ -7,7 +7,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.translate.events import Json
 from app.utils.filenames import is_image
@@ -15,6 +15,9 @@ from app.utils.ids import IdCodec
 
 CODE_OUTPUTS = "code_interpreter_call.outputs"
 """What `include` has to name, so that items have the outputs of code interpreter."""
+
+PICTURE_ITEMS = frozenset({"code_interpreter_call", "image_generation_call"})
+"""The types of items that may hold pictures."""
 
 _MAX_BASE64_CHARS = 40 * 1024 * 1024
 _DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
@@ -29,25 +32,6 @@ class Picture:
     is_drawn: bool
 
 
-@dataclass(slots=True)
-class PictureTrail:
-    """Gathers the pictures between messages while the items of a thread are read."""
-
-    is_ascending: bool
-    _pictures: list[Picture] = field(default_factory=list)
-
-    def note(self, made: list[Picture]) -> None:
-        """Add the pictures of the next item."""
-        at = len(self._pictures) if self.is_ascending else 0
-        self._pictures[at:at] = made
-
-    def before_message(self) -> list[Picture]:
-        """Return the pictures before the next item, a message; newest first, they are still to come."""
-        own = self._pictures if self.is_ascending else []
-        self._pictures = [] if self.is_ascending else own
-        return own
-
-
 def pictures_in(item: Json, conversation_id: str, ids: IdCodec) -> list[Picture]:
     """Return the pictures in an item, without those that no file id can name."""
     is_drawn = item.get("type") == "code_interpreter_call"
@@ -57,12 +41,12 @@ def pictures_in(item: Json, conversation_id: str, ids: IdCodec) -> list[Picture]
     return [Picture(file_id, is_drawn) for file_id in found if file_id]
 
 
-def picture_parts(message: Json, before: Iterable[Picture], ids: IdCodec) -> list[Json]:
-    """Return the content parts for the pictures made before an answer, and those whose files it cites."""
-    cited = list(dict.fromkeys(_cited_pictures(message, ids)))
-    # Cited are the same pictures that the code drew.
-    made = [picture.file_id for picture in before if not (picture.is_drawn and cited)]
-    return [image_part(file_id) for file_id in [*made, *cited]]
+def cited_parts(message: Json, before: Iterable[Picture], ids: IdCodec) -> list[Json]:
+    """Return the parts for the pictures whose files an answer cites, and that it does not show already."""
+    # What code drew before the answer are the same pictures.
+    if any(picture.is_drawn for picture in before):
+        return []
+    return [image_part(file_id) for file_id in dict.fromkeys(_cited_pictures(message, ids))]
 
 
 def image_part(file_id: str) -> Json:

@@ -20,6 +20,7 @@ from app.translate.objects import (
     run_object,
     run_status,
 )
+from app.translate.pictures import PICTURE_ITEMS, pictures_in
 from app.translate.upstream_types import (
     TERMINAL,
     UNREADABLE,
@@ -63,6 +64,7 @@ class RunTranslator:
     __slots__ = (
         "_context",
         "_ended_as",
+        "_has_settled",
         "_is_announced",
         "_is_running",
         "_items",
@@ -81,6 +83,7 @@ class RunTranslator:
         self._shown: tuple[Json | None, str, Json] = (None, "", {})
         self._is_announced = False
         self._is_running = False
+        self._has_settled = False
         self._items = ItemBuilder(context)
         self._waiting: list[tuple[str, UpstreamEvent]] = []
         """Events of items that have to wait until another one has ended."""
@@ -134,7 +137,7 @@ class RunTranslator:
             self.is_ended = True
             return [StreamFailed(error)]
         ended = {**self.response, "output": [], "status": status, "error": {"code": error.get("code")}}
-        return self._end(ended, status)
+        return [*self._rest(ended), *self._end(ended, status)]
 
     def said(self) -> list[Json]:
         """Return the assistant's messages so far in the upstream's form; open ones are `incomplete`."""
@@ -183,11 +186,27 @@ class RunTranslator:
         announced = self._announce(response)
         # Some upstreams send items, or their ends, only here.
         is_whole = response.get("status") in {"completed", "incomplete"}
-        return [*announced, *(self._rest(response) if is_whole else []), *self._end(response, None)]
+        rest = response if is_whole else {**response, "output": []}
+        return [*announced, *self._rest(rest), *self._end(response, None)]
+
+    def _released(self, response: Json) -> list[DomainEvent]:
+        """Return the events that waited for the end of an item which did not come."""
+        output = response.get("output") or []
+        whole = {self._items.index_of(item, number) for number, item in enumerate(output)}
+        status = "completed" if response.get("status") == "completed" else "incomplete"
+        events: list[DomainEvent] = []
+        while waiting := [(kind, event) for kind, event in self._waiting if event.output_index not in whole]:
+            self._waiting = []
+            events += [*self._told_rest(response, is_open=True), *self._items.settle(status)]
+            self._has_settled = True
+            for later in waiting:
+                events += self._in_order(*later)
+        self._waiting = []
+        return events
 
     def _in_order(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
-        """Handle an event, or hold it back while a message of another item is open."""
-        if self._items.is_busy_with_another(event.output_index):
+        """Handle an event, or hold it back while another item is open."""
+        if self._items.is_busy_with_another(event.output_index, event.item):
             self._waiting.append((kind, event))
             return []
         events = self._item_event(kind, event)
@@ -220,14 +239,18 @@ class RunTranslator:
         return [RunResumed(run) if self._resumed else RunCreated(run)]
 
     def _rest(self, response: Json) -> list[DomainEvent]:
-        """Return the events that are still missing for the items of a complete response."""
-        self._waiting.clear()
+        """Return the events that are still missing for a response, without its end."""
+        released = self._released(response) if self._waiting else []
+        return [*released, *self._told_rest(response)]
+
+    def _told_rest(self, response: Json, *, is_open: bool = False) -> list[DomainEvent]:
+        """Return the missing events of a response's items; with `is_open`, of the open ones."""
         events: list[DomainEvent] = []
         is_cut = response.get("status") == "incomplete"
         reason = {"incomplete_details": incomplete_details(response)} if is_cut else {}
         for number, item in enumerate(response.get("output") or []):
             index = self._items.index_of(item, number)
-            if not self._items.is_finished(index):
+            if not self._items.is_finished(index) and (not is_open or self._items.is_open(index)):
                 events += self._items.catch_up(index, item, self._run("in_progress") | reason)
         return [*self._ensure_running(), *events] if events else []
 
@@ -244,7 +267,7 @@ class RunTranslator:
         status = status or self._ended_as or run_status(whole)
         run = run_object(whole, self._context, status=status)
         before = self._ensure_running()
-        is_cut = bool(self._items.open_messages)
+        is_cut = self._has_settled or bool(self._items.open_messages)
         closing = self._items.close(run, whole)
         self.is_ended = True
         said = whole["output"]
@@ -252,8 +275,7 @@ class RunTranslator:
             # The upstream's last event need not have messages that were cut off.
             known = {item.get("id") for item in said}
             said = [*said, *(item for item in self._items.messages() if item["id"] not in known)]
-        failure = failure_of_run(whole, status) if status in FAILING else None
-        return [*before, *closing, RunEnded(run, *_answer(said, run, self._context), failure)]
+        return [*before, *closing, _ended(whole, said, run, self._context)]
 
     def _run(self, status: str) -> Json:
         if self.response is None:
@@ -278,12 +300,12 @@ def run_ended(response: Json, context: RunContext) -> RunEnded:
     """Return the end of a run whose response was not streamed."""
     whole = response if response.get("output") else {**response, "output": []}
     run = run_object(whole, context)
-    failure = failure_of_run(whole, run["status"]) if run["status"] in FAILING else None
-    return RunEnded(run, *_answer(whole["output"], run, context), failure)
+    return _ended(whole, whole["output"], run, context)
 
 
-def _answer(output: list[Json], run: Json, context: RunContext) -> tuple[list[Json], list[Json]]:
-    """Return the messages and sources of `RunEnded` from output items."""
+def _ended(response: Json, output: list[Json], run: Json, context: RunContext) -> RunEnded:
+    """Return the end of a run with the items that it has shown."""
+    calls = [item for item in output if item.get("type") in PICTURE_ITEMS]
     said = [item for item in output if item.get("type") == "message"]
     answers = [item for item in said if item.get("phase") != "commentary"]
     commentary = [item for item in said if item.get("phase") == "commentary"]
@@ -295,4 +317,12 @@ def _answer(output: list[Json], run: Json, context: RunContext) -> tuple[list[Js
     }
     messages = [message_object(item, context.ids, created_at=run["created_at"], **named) for item in answers]
     sources = [source for item in answers + commentary for source in message_sources(item, context.ids)]
-    return messages, sources
+    pictures = _pictures(calls, context) if calls else []
+    failure = failure_of_run(response, run["status"]) if run["status"] in FAILING else None
+    return RunEnded(run, messages, sources, pictures, failure)
+
+
+def _pictures(items: list[Json], context: RunContext) -> list[str]:
+    conversation_id = context.ids.conversation(context.thread_id)
+    made = [picture for item in items for picture in pictures_in(item, conversation_id, context.ids)]
+    return [picture.file_id for picture in made]

@@ -18,7 +18,7 @@ from app.translate.events import (
     TextDelta,
 )
 from app.translate.objects import message_object
-from app.translate.pictures import image_part
+from app.translate.pictures import Picture, cited_parts, image_part
 from app.translate.steps import message_details, step_object
 
 _TEXT = "response.output_text.delta"
@@ -40,13 +40,13 @@ class OpenMessage:
         "texts",
     )
 
-    def __init__(self, item: Json, message_id: str) -> None:
-        self.item_id = str(item.get("id"))
+    def __init__(self, item: Json, item_id: str, message_id: str) -> None:
+        self.item_id = item_id
         self.message_id = message_id
         self.phase = item.get("phase")
         self.is_commentary = self.phase == "commentary"
-        self.pictures: list[Json] = []
-        """The picture parts, which take the first places."""
+        self.pictures: list[Picture] = []
+        """The pictures, which take the first places."""
         self.places: dict[int, int] = {}
         """The place of each content index: some upstreams begin at 1, or leave numbers out."""
         self.texts: list[list[str]] = []
@@ -54,8 +54,8 @@ class OpenMessage:
         self.annotation_counts: dict[int, int] = {}
         self.annotations_seen: dict[int, int] = {}
 
-    def show(self, pictures: list[Json]) -> None:
-        """Add picture parts, before any text."""
+    def show(self, pictures: list[Picture]) -> None:
+        """Add pictures, before any text."""
         self.pictures = pictures
         self.texts += [[] for _ in pictures]
 
@@ -128,8 +128,8 @@ class StepBuilder(ABC):
         self.open_messages: dict[int, OpenMessage] = {}
         """The open messages by output index."""
         self._finished: dict[int, Json] = {}
-        self._pictures: list[str] = []
-        """The file ids of the pictures that the next message shows."""
+        self._pictures: list[Picture] = []
+        """The pictures that the next message shows."""
         self._run: Json = {}
         self._response: Json = {}
         self._thought: dict[tuple[int, int], int] = {}
@@ -154,9 +154,28 @@ class StepBuilder(ABC):
         """Return whether the item at an output index is complete."""
         return index in self._finished
 
-    def is_busy_with_another(self, index: int) -> bool:
-        """Return whether a message is open at another output index; clients get one message at a time."""
-        return bool(self.open_messages) and index not in self.open_messages
+    def is_open(self, index: int) -> bool:
+        """Return whether the message or call at an output index is open."""
+        return index in self.open_messages or (self._step is not None and index in self._step.calls)
+
+    def is_busy_with_another(self, index: int, item: Json | None) -> bool:
+        """Return whether a message or a call is open at another output index than that of `item`.
+
+        Clients get one message and one step at a time; functions that are called together are one step.
+        """
+        if self.open_messages:
+            return index not in self.open_messages
+        step = self._step
+        if step is None or index in step.calls or all(map(self._finished.__contains__, step.calls)):
+            return False
+        return not (step.is_function and item is not None and self._is_function(item))
+
+    def settle(self, status: str) -> list[DomainEvent]:
+        """End what is open, as nothing more comes of it; messages get a status."""
+        events: list[DomainEvent] = []
+        for index, message in list(self.open_messages.items()):
+            events += self.end(index, message.item(status), self._run)
+        return [*events, *self._close_step("completed")]
 
     def index_of(self, item: Json, index: int) -> int:
         """Return the output index at which an item was streamed, or `index` if it was not.
@@ -173,7 +192,7 @@ class StepBuilder(ABC):
         for number, item in enumerate(output):
             told = self._finished.get(self.index_of(item, number), item)
             is_same = told.get("type") == item.get("type") and told.get("id")
-            named.append({**item, "id": told["id"]} if is_same else item)
+            named.append({**item, "id": told["id"], "phase": told.get("phase")} if is_same else item)
         return named
 
     def start(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
@@ -194,8 +213,7 @@ class StepBuilder(ABC):
 
     def catch_up(self, index: int, item: Json, run: Json) -> list[DomainEvent]:
         """Return the missing events for an item that was looked up, with its text in one piece."""
-        is_open = index in self.open_messages or (self._step is not None and index in self._step.calls)
-        events = [] if is_open else self.start(index, item, run)
+        events = [] if self.is_open(index) else self.start(index, item, run)
         return [*events, *self.end(index, item, run)]
 
     def _say(self, message: OpenMessage, place: int, text: str, *, is_refusal: bool) -> DomainEvent:
@@ -242,11 +260,15 @@ class StepBuilder(ABC):
         if item.get("type") == "message":
             events = [] if index in self.open_messages else self._start_message(index, item)
             message = self.open_messages[index]
-            # An upstream may name it otherwise now: clients know its first id.
-            self._finished[index] = item = {**item, "id": message.item_id}
+            # An upstream may name it otherwise now: clients know its first id, and what it was shown as.
+            self._finished[index] = item = {**item, "id": message.item_id, "phase": message.phase}
             events += self._catch_up_texts(message, item.get("content") or [])
             return [*events, *self._end_message(index, item)]
         return self._end_other(index, item)
+
+    @abstractmethod
+    def _is_function(self, item: Json) -> bool:
+        """Return whether an item is a call that clients see as a function's."""
 
     @abstractmethod
     def _start_other(self, index: int, item: Json) -> list[DomainEvent]:
@@ -276,21 +298,30 @@ class StepBuilder(ABC):
 
     def _start_message(self, index: int, item: Json) -> list[DomainEvent]:
         events = self._close_step("completed")
-        message = OpenMessage(item, self._context.ids.message(str(item.get("id"))))
+        item_id = str(item.get("id") or self._made_up_id(index))
+        message = OpenMessage(item, item_id, self._context.ids.message(item_id))
         self.open_messages[index] = message
         if self._context.is_brief:
             return [*events, self._open_step(OpenStep(index, {})), MessageStarted({})]
         events.append(self._open_step(OpenStep(index, message_details(message.message_id))))
         empty = {"id": message.item_id, "role": "assistant", "status": "in_progress", "content": []}
         events.append(MessageStarted(self._message(empty)))
-        message.show([image_part(file_id) for file_id in self._pictures])
-        self._pictures.clear()
-        shown = enumerate(message.pictures)
-        return [*events, *(PictureAdded(message.message_id, place, part) for place, part in shown)]
+        message.show(self._pictures)
+        self._pictures = []
+        return [*events, *_shown(message, [image_part(each.file_id) for each in message.pictures])]
 
     def _end_message(self, index: int, item: Json) -> list[DomainEvent]:
         message = self.open_messages.pop(index)
-        return [MessageEnded(self._message(item, message.pictures))]
+        if self._context.is_brief:
+            return [MessageEnded(self._message(item))]
+        made = [image_part(picture.file_id) for picture in message.pictures]
+        cited = cited_parts(item, message.pictures, self._context.ids)
+        ended = MessageEnded(self._message(item, made, cited))
+        return [*_shown(message, cited, len(message.texts)), ended]
+
+    def _made_up_id(self, index: int) -> str:
+        """Return an id for an item that the upstream gives none."""
+        return f"item_{self._response['id']}_{index}"
 
     def _open_step(self, step: OpenStep) -> DomainEvent:
         self._step = step
@@ -330,7 +361,7 @@ class StepBuilder(ABC):
             usage=usage,
         )
 
-    def _message(self, item: Json, pictures: Sequence[Json] = ()) -> Json:
+    def _message(self, item: Json, pictures: Sequence[Json] = (), cited: Sequence[Json] = ()) -> Json:
         context = self._context
         return message_object(
             item,
@@ -340,8 +371,13 @@ class StepBuilder(ABC):
             run_id=self._run["id"],
             created_at=self._run["created_at"],
             pictures=pictures,
+            cited=cited,
             run=self._run,
         )
+
+
+def _shown(message: OpenMessage, parts: Sequence[Json], first: int = 0) -> list[DomainEvent]:
+    return [PictureAdded(message.message_id, place, part) for place, part in enumerate(parts, first)]
 
 
 def _step_status(run_status: str) -> str:

@@ -108,7 +108,7 @@ async def test_a_picture_that_the_answer_cites_is_shown_once(start):
     async with fake_upstream(upstream.handle) as fake, start(url=fake.url) as service:
         page = (await service.client.get(MESSAGES)).json()
     text = "There.【0†plot.PNG】【1†data.csv】【2†plot.PNG】"
-    assert shown(page["data"][0]) == ["~1.ig_1.0", "cfile_1.cntr_1", text]
+    assert shown(page["data"][0]) == ["~1.ci_1.0", "~1.ig_1.0", text]
 
 
 THREAD = [
@@ -297,3 +297,33 @@ STREAMED = [
     "thread.run.completed",
     "done",
 ]
+
+
+async def test_chats_show_pictures_with_or_without_a_text(start):
+    upstream = FakeThread([generated("ig_1"), message("There."), generated("ig_2")])
+    async with fake_upstream(upstream.handle) as fake, start(url=fake.url, is_served=True) as service:
+        client = service.client
+        answer = (await client.post("chat", json={"message": "Draw."})).json()
+        assert len(answer["pictures"]) == 2
+        told = frames((await client.post("chat", json={"message": "Draw.", "stream": True})).text)
+        pictures = [data["file_id"] for name, data in told if name == "picture"]
+        assert pictures == told[-1][1]["pictures"]
+        history = [{"id": "1", "role": "user", "parts": [{"type": "text", "text": "Draw."}]}]
+        parts = (await client.post("chat", json={"messages": history})).text
+        assert parts.count('"type":"file"') == 2
+        assert parts.count('"mediaType":"image/png"') == 2
+
+
+async def test_a_stream_shows_a_picture_that_the_answer_only_cites(start):
+    place = {"start_index": 0, "end_index": 0, "container_id": "cntr_1"}
+    cited = {"type": "container_file_citation", "file_id": "cfile_1", "filename": "plot.png", **place}
+    upstream = FakeThread([message("There.", [cited])])
+    async with fake_upstream(upstream.handle) as fake, start(url=fake.url, is_served=True) as service:
+        body = {"assistant_id": ASSISTANT, "stream": True}
+        told = frames((await service.client.post("threads/thread_1/runs", json=body)).text)
+        page = (await service.client.get(MESSAGES)).json()
+    deltas = [data["delta"]["content"][0] for name, data in told if name == "thread.message.delta"]
+    assert deltas[-1]["index"] == 1
+    assert deltas[-1]["image_file"]["file_id"] == "cfile_1.cntr_1"
+    (ended,) = [data for name, data in told if name == "thread.message.completed"]
+    assert shown(ended) == shown(page["data"][0]) == ["There.【0†plot.png】", "cfile_1.cntr_1"]

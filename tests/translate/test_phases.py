@@ -208,6 +208,7 @@ def test_hosted_calls_and_what_came_of_them():
         ("mcp_2", "lookup", "in_progress", asked, {}),
         ("mcp_2", "lookup", "failed", asked, {"is_error": True}),
         ("call_s", "shell", "in_progress", {"commands": ["ls"]}, {}),
+        ("call_s", "shell", "in_progress", {"commands": ["ls"]}, {}),
         ("call_s", "shell", "completed", {}, {"output": [{"stdout": "a", "stderr": ""}]}),
     ]
 
@@ -222,3 +223,51 @@ def test_a_function_call_that_was_cut_off_is_not_ready():
     assert "tool-input-available" not in data
     found = [event["type"] for event in chunks(b"".join(map(AgUiEncoder("t", "r").encode, events)))]
     assert found[-3:] == ["TOOL_CALL_END", "TOOL_CALL_RESULT", "RUN_FINISHED"]
+
+
+def test_the_last_event_of_a_hosted_call_is_one_that_every_protocol_shows():
+    code = {
+        "type": "code_interpreter_call",
+        "id": "ci_1",
+        "code": "1",
+        "outputs": None,
+        "status": "completed",
+    }
+    events = fed([*created(), added(code), done(code), ended(output=[code])])
+    numbered = [type(event).__name__ for event in events if event.sequence is not None]
+    assert numbered == ["RunCreated", "RunInProgress", "ToolCallDelta", "StepEnded", "RunEnded"]
+
+
+def test_reasoning_ends_before_a_call_in_ag_ui():
+    function = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f", "arguments": "{}"}
+    events = fed(
+        [
+            *created(),
+            added({**REASONING, "summary": []}),
+            done(REASONING),
+            added(function, 1),
+            done(function, 1),
+            ended(output=[REASONING, function]),
+        ]
+    )
+    found = [event["type"] for event in chunks(b"".join(map(AgUiEncoder("t", "r").encode, events)))]
+    assert found[found.index("REASONING_END") + 1] == "TOOL_CALL_START"
+
+
+def test_a_shells_commands_come_before_its_output_in_the_ai_sdks_stream():
+    begun = {**SHELL, "action": {"commands": []}}
+    events = fed([*created(), added(begun), done(SHELL), added(SHELL_OUTPUT, 1), done(SHELL_OUTPUT, 1)])
+    found = chunks(b"".join(map(AiSdkEncoder().encode, events)))
+    tool = [chunk for chunk in found if chunk["type"].startswith("tool")]
+    assert [chunk["type"] for chunk in tool] == [
+        "tool-input-start",
+        "tool-input-delta",
+        "tool-output-available",
+    ]
+    assert tool[1]["inputTextDelta"] == '{"commands":["ls"]}'
+
+
+def test_a_hosted_call_without_an_end_ends_with_its_run():
+    events = fed([*created(), added(SEARCH), ended(output=[])])
+    found = [chunk["type"] for chunk in chunks(b"".join(map(AiSdkEncoder().encode, events)))]
+    assert found[-3:] == ["tool-output-available", "finish-step", "finish"]

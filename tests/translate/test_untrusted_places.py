@@ -4,13 +4,23 @@ import json
 
 import pytest
 
-from app.translate.events import Json, MessageEnded, MessageStarted, RunEnded, TextDelta
+from app.translate.events import (
+    HostedCall,
+    Json,
+    MessageEnded,
+    MessageStarted,
+    RunEnded,
+    StepEnded,
+    StepStarted,
+    TextDelta,
+)
 from app.translate.run_translator import RunTranslator
 from app.translate.upstream_types import MalformedEventError
 from tests.translate.upstream_events import (
     CONTEXT,
     RESPONSE,
     added,
+    arguments,
     call,
     created,
     done,
@@ -151,3 +161,96 @@ def test_numbers_that_cannot_be_are_malformed(changes):
     event = json.dumps({"type": "response.created", "response": RESPONSE | changes}).encode()
     with pytest.raises(MalformedEventError):
         RunTranslator(CONTEXT).feed(b"response.created", event)
+
+
+CODE = {"type": "code_interpreter_call", "id": "ci_1", "code": "1", "outputs": None, "status": "completed"}
+
+
+def steps(events):
+    """The ids of steps as they begin and end."""
+    return [
+        (type(event).__name__, event.step["id"])
+        for event in events
+        if isinstance(event, StepStarted | StepEnded)
+    ]
+
+
+def test_items_without_ids_are_items_of_their_own():
+    one, two = ({**message(said), "id": None} for said in ("one", "two"))
+    search = {"type": "web_search_call", "status": "completed", "action": {"type": "search"}}
+    items = [one, two, search, search]
+    events = fed(
+        [*created(), *(each for n, item in enumerate(items) for each in (added(item, n), done(item, n)))]
+    )
+    assert [texts for _, texts in told(events).values()] == [["one"], ["two"]]
+    calls = {event.call_id for event in events if isinstance(event, HostedCall)}
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(("second", "step"), [(CODE, "step_1.1"), (message("Hi"), "step_1.1")])
+def test_a_step_begins_once_however_calls_interleave(second, step):
+    function = call(arguments="")
+    events = fed(
+        [
+            *created(),
+            added(function),
+            added(second | {"content": []}, 1),
+            arguments("{}"),
+            done(call(arguments="{}")),
+            done(second, 1),
+            ended(output=[call(arguments="{}"), second]),
+        ]
+    )
+    assert steps(events) == [
+        ("StepStarted", "step_1.0"),
+        ("StepEnded", "step_1.0"),
+        ("StepStarted", step),
+        ("StepEnded", step),
+    ]
+    assert events[-1].run["required_action"] is not None
+
+
+def test_functions_that_are_called_together_stay_one_step():
+    first, second = call(call_id="call_1"), call(call_id="call_2")
+    events = fed(
+        [
+            *created(),
+            added(first),
+            added(second, 1),
+            done(first),
+            done(second, 1),
+            ended(output=[first, second]),
+        ]
+    )
+    assert steps(events) == [("StepStarted", "step_1.0")]
+    calls = events[-1].run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    assert [each["id"] for each in calls] == ["call_1", "call_2"]
+
+
+def test_what_waited_for_an_end_that_never_came_is_told():
+    events = fed(
+        [*created(), added(empty()), text("one"), added(call(), 1), done(call(), 1), ended(output=[])]
+    )
+    assert told(events) == {"msg_1": ({0: "one"}, ["one"])}
+    assert events[-1].run["status"] == "requires_action"
+    assert answer(events) == {"msg_1": "one"}
+
+
+def test_a_run_that_fails_keeps_what_waited():
+    translator = RunTranslator(CONTEXT)
+    second = text("two", 1) | {"item_id": "msg_2"}
+    events = fed([*created(), added(empty()), text("one"), added(empty("msg_2"), 1), second], translator)
+    events += translator.fail({"code": "upstream_broken"})
+    assert [item["content"][0]["text"] for item in translator.said()] == ["one", "two"]
+    assert [texts for _, texts in told(events).values()] == [["one"], ["two"]]
+
+
+def test_a_phase_that_comes_at_the_end_takes_no_text_back():
+    late = message("Let me look.", phase="commentary")
+    events = fed([*created(), added(empty()), text("Let me look."), done(late), ended(output=[late])])
+    assert answer(events) == {"msg_1": "Let me look."}
+
+
+def test_a_summary_of_plain_texts_is_passed_over():
+    odd = {"type": "reasoning", "id": "rs_1", "summary": ["plain", None]}
+    assert isinstance(fed([*created(), added(odd), done(odd), ended(output=[odd])])[-1], RunEnded)

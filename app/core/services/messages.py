@@ -21,7 +21,7 @@ from app.translate.events import Json
 from app.translate.input_items import is_models_own, message_item, text_length
 from app.translate.marks import text_objects
 from app.translate.objects import message_object, page
-from app.translate.pictures import CODE_OUTPUTS, Picture, PictureTrail, picture_parts, pictures_in
+from app.translate.pictures import CODE_OUTPUTS, Picture, cited_parts, image_part, pictures_in
 from app.translate.run_metadata import RunHistory
 from app.utils.ids import BadIdError, created_at_of
 
@@ -193,7 +193,7 @@ class Messages:
         if backwards:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
         found: list[Seen] = []
-        trail = PictureTrail(is_ascending=order == "asc")
+        between: list[Picture] = []
         # With a filter, the number of items to read is unknown: large pages then save calls.
         page_items = 100 if stop or wanted is not None else cursor.limit + 1
         items = self.conversations.items(
@@ -204,11 +204,16 @@ class Messages:
                 if item.get("id") == stop:
                     break
                 if item.get("type") != "message":
-                    trail.note(pictures_in(item, conversation_id, scope.ids))
+                    made = pictures_in(item, conversation_id, scope.ids)
+                    at = len(between) if order == "asc" else 0
+                    between[at:at] = made
                     continue
                 if wanted is not None and len(found) == len(wanted):
                     break
-                pictures = trail.before_message()
+                pictures, between = between, []
+                if order == "desc":
+                    # Newest first, the pictures before this message are still to come.
+                    pictures = between
                 if wanted is None or item.get("id") in wanted:
                     found.append((item, pictures))
                 if len(found) > cursor.limit:
@@ -225,8 +230,7 @@ class Messages:
         self, scope: RequestScope, conversation_id: str, message: Json
     ) -> list[Picture]:
         """Return the pictures that were made for an answer, none for a question."""
-        trail = PictureTrail(is_ascending=False)
-        found = trail.before_message()
+        found: list[Picture] = []
         if message.get("role") != "assistant":
             return found
         items = self.conversations.items(
@@ -239,7 +243,7 @@ class Messages:
         async for item in items:
             if item.get("type") == "message":
                 break
-            trail.note(pictures_in(item, conversation_id, scope.ids))
+            found[:0] = pictures_in(item, conversation_id, scope.ids)
         return found
 
     def seen(
@@ -261,7 +265,7 @@ class Messages:
         found: list[Json] = []
         for item, pictures in items:
             author = authors.get(str(item.get("id")))
-            shows_pictures = item.get("role") == "assistant" and not is_raw
+            made = pictures if item.get("role") == "assistant" and not is_raw else ()
             message = message_object(
                 item,
                 scope.ids,
@@ -270,7 +274,8 @@ class Messages:
                 run_id=scope.ids.run(author.run) if author else None,
                 created_at=(author and author.created_at) or began_at,
                 text_object=citations,
-                pictures=picture_parts(item, pictures, scope.ids) if shows_pictures else (),
+                pictures=[image_part(picture.file_id) for picture in made],
+                cited=() if is_raw else cited_parts(item, made, scope.ids),
             )
             found.append(_not_before(found[-1], message) if found else message)
         return found

@@ -108,7 +108,8 @@ class AgUiEncoder(Encoder):
     def _call_delta(self, event: events.ToolCallDelta) -> bytes:
         opening = b""
         if event.name and event.call_id not in self._open_calls:
-            opening = self._start() + self._start_call(event.step_id, event.call_id, event.name)
+            opening = self._start() + self._end_message()
+            opening += self._start_call(event.step_id, event.call_id, event.name)
         if not event.arguments or event.call_id not in self._open_calls:
             return opening
         return opening + _arguments(event.call_id, event.arguments)
@@ -117,7 +118,8 @@ class AgUiEncoder(Encoder):
         call_id, function = call["id"], call["function"]
         opening = b""
         if call_id not in self._open_calls:
-            opening = self._start() + self._start_call(step_id, call_id, function["name"])
+            opening = self._start() + self._end_message()
+            opening += self._start_call(step_id, call_id, function["name"])
             opening += _arguments(call_id, function["arguments"]) if function["arguments"] else b""
         self._open_calls.discard(call_id)
         return opening + data_frame({"type": "TOOL_CALL_END", "toolCallId": call_id})

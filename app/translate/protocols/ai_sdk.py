@@ -53,6 +53,8 @@ class AiSdkEncoder(Encoder):
         self._prefix = self._part_end = b""
         self._calls: set[str] = set()
         self._sources: set[str] = set()
+        self._hosted: dict[str, bool] = {}
+        """The hosted calls that are under way, and whether their input was sent."""
 
     def encode(self, event: events.DomainEvent) -> bytes:
         """Return the chunks of one event."""
@@ -66,7 +68,10 @@ class AiSdkEncoder(Encoder):
             case events.ReasoningDelta():
                 return self._delta("reasoning", f"reasoning-{event.item}-{event.index}", event.text)
             case events.HostedCall():
-                return self._hosted_call(event)
+                return self._start() + self._hosted_call(event)
+            case events.PictureAdded(part=part) if self._file_url:
+                url = self._file_url(part["image_file"]["file_id"])
+                return self._start() + data_frame({"type": "file", "url": url, "mediaType": "image/png"})
             case events.AnnotationAdded(source=source):
                 return self._source(source)
             case events.ToolCallDelta(kind="function"):
@@ -74,7 +79,7 @@ class AiSdkEncoder(Encoder):
             case events.ToolCallReady(call={"type": "function"}):
                 return self._call_ready(event.call)
             case events.RunEnded():
-                return self._start(event.run) + self._end_part() + _ending(event)
+                return self._start(event.run) + self._end_part() + self._end_hosted() + _ending(event)
             case events.StreamFailed(error=error):
                 return self._start() + self._end_part() + _error(error) + _FINISH_STEP + _FINISH
         return b""
@@ -147,21 +152,34 @@ class AiSdkEncoder(Encoder):
         return self._start() + data_frame({**chunk, "input": _parsed(function["arguments"])})
 
     def _hosted_call(self, event: events.HostedCall) -> bytes:
-        opening = b""
-        if event.call_id not in self._calls:
-            self._calls.add(event.call_id)
-            named = {"toolCallId": event.call_id, "toolName": event.name, **_HOSTED}
-            opening = self._start() + data_frame({"type": "tool-input-start", **named})
-        if event.status == "in_progress":
-            return opening
-        # As a delta: `tool-input-available` is what clients wait for to run a tool of their own.
-        given = {"toolCallId": event.call_id, "inputTextDelta": dump_json(event.input).decode()}
-        opening += data_frame({"type": "tool-input-delta", **given})
+        frames, call_id = b"", event.call_id
+        is_over = event.status != "in_progress"
+        is_begun = call_id in self._hosted
+        if not is_begun:
+            self._hosted[call_id] = False
+            named = {"toolCallId": call_id, "toolName": event.name, **_HOSTED}
+            frames = data_frame({"type": "tool-input-start", **named})
+        # The input may come at the start, but only later is it sure to be whole.
+        if (is_begun or is_over) and not self._hosted[call_id]:
+            self._hosted[call_id] = True
+            # As a delta: `tool-input-available` is what clients wait for to run a tool of their own.
+            given = {"toolCallId": call_id, "inputTextDelta": dump_json(event.input).decode()}
+            frames += data_frame({"type": "tool-input-delta", **given})
+        return frames + (self._hosted_end(event) if is_over else b"")
+
+    def _hosted_end(self, event: events.HostedCall) -> bytes:
+        del self._hosted[event.call_id]
         ended = {"type": "tool-output-available", "toolCallId": event.call_id, **_HOSTED}
         if event.status == "failed":
             failed = {**ended, "type": "tool-output-error", "errorText": "The tool failed."}
-            return opening + data_frame(failed)
-        return opening + data_frame({**ended, "output": event.output})
+            return data_frame(failed)
+        return data_frame({**ended, "output": event.output})
+
+    def _end_hosted(self) -> bytes:
+        """End the hosted calls whose end the upstream did not send."""
+        left, self._hosted = self._hosted, {}
+        ended = {"type": "tool-output-available", "output": {}, **_HOSTED}
+        return b"".join(data_frame({**ended, "toolCallId": call_id}) for call_id in left)
 
 
 def _ending(ended: events.RunEnded) -> bytes:

@@ -18,7 +18,8 @@ class ChatEncoder(Encoder):
     """Events `thread`, `delta`, `annotation`, then `done` with the whole JSON answer, or `error`.
 
     The `delta` texts add up to the answer's `message`. What the model says and does before it comes as
-    `commentary`, `reasoning` and `tool`. Frames of events with a sequence number have `id: N`.
+    `commentary`, `reasoning` and `tool`, pictures as `picture`. Frames of events with a sequence number have
+    an `id: N`.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,8 @@ class ChatEncoder(Encoder):
                 return event_frame(b"reasoning", {"text": text})
             case events.HostedCall():
                 return event_frame(b"tool", _tool(event))
+            case events.PictureAdded(part=part):
+                return event_frame(b"picture", {"file_id": part["image_file"]["file_id"]})
             case events.AnnotationAdded(source=source):
                 return event_frame(b"annotation", source)
             case events.RunEnded(run=run) if run["status"] == "failed":
@@ -63,7 +66,8 @@ def chat_answer(ended: events.RunEnded) -> Json:
     """Return the JSON answer of `/chat` for a run that ended in any state but `failed`.
 
     Keys: `message, thread_id, role, created_at, run_id, status, annotations, usage`; with the status
-    `requires_action` also `tool_calls`, a list of `{id, name, arguments}`.
+    `requires_action` also `tool_calls`, a list of `{id, name, arguments}`, and `pictures`, a list of file
+    ids, if the assistant made any.
     """
     run = ended.run
     answer: Json = {
@@ -76,6 +80,8 @@ def chat_answer(ended: events.RunEnded) -> Json:
         "annotations": ended.sources,
         "usage": usage_counts(run),
     }
+    if ended.pictures:
+        answer["pictures"] = ended.pictures
     if run["status"] == "requires_action":
         calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
         answer["tool_calls"] = [{"id": call["id"], **call["function"]} for call in calls]

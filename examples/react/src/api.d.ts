@@ -699,6 +699,11 @@ export interface components {
              * @description Only where status is requires_action.
              */
             tool_calls?: components["schemas"]["ToolCall"][] | null;
+            /**
+             * Pictures
+             * @description Ids of picture files, if the assistant made any.
+             */
+            pictures?: string[] | null;
         };
         /**
          * ChatRequest
