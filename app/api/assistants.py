@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.api.dependencies import AssistantDep, ClientDep, CursorDep, HealthDep, ScopeDep, SettingsDep
+from app.api.json_route import JsonRoute
 from app.api.responses import answer, errors
 from app.core.assistant import Assistant
 from app.core.assistant_update import changed_field
@@ -15,7 +16,7 @@ from app.models.assistants import AssistantPage, AssistantRead, AssistantUpdate
 from app.translate.events import Json
 from app.translate.objects import page
 
-router = APIRouter(prefix="/assistants", tags=["assistants"])
+router = APIRouter(prefix="/assistants", tags=["assistants"], route_class=JsonRoute)
 _REFUSED = "Refused: the assistant is configured by its operator"
 
 

@@ -6,12 +6,16 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, CursorDep, ScopeDep
+from app.api.json_route import JsonRoute
 from app.api.responses import answer, errors
 from app.models.common import Deleted
 from app.models.files import StoreFile, StoreFileCreate, StoreFilePage, VectorStore
 
 router = APIRouter(
-    prefix="/vector_stores/{vector_store_id}", tags=["vector stores"], responses=errors(404, 502, 504)
+    prefix="/vector_stores/{vector_store_id}",
+    tags=["vector stores"],
+    route_class=JsonRoute,
+    responses=errors(404, 502, 504),
 )
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 
