@@ -75,7 +75,7 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
 def _include_routers(app: FastAPI, settings: Settings) -> None:
     """Add every route; the body limit belongs to the routers, so that a 413 passes our middleware."""
     for router in _ROUTERS:
-        app.include_router(router, prefix=API_PREFIX, max_body_size=settings.max_body_bytes)
+        app.include_router(router, prefix=API_PREFIX, max_body_size=settings.body_limit)
     app.include_router(health.root_router)
     if settings.metrics_enabled:
         app.include_router(health.metrics_router)

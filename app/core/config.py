@@ -26,6 +26,11 @@ OnDisconnect = Literal["cancel", "finish", "detach"]
 BackgroundSetting = Literal["auto", "always", "never", "poll", "stream", "off"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
+MAX_CHAR_BYTES = 12
+"""What one character takes in JSON at most: an emoji is written as two escapes, `\\ud83d\\ude00`."""
+_LEAST_BODY_BYTES = 2_000_000
+_BYTES_BESIDES_TEXT = 65_536
+
 # The types that OpenAI's models and tools can use.
 # fmt: off
 DEFAULT_UPLOAD_TYPES = [
@@ -61,7 +66,9 @@ class Settings(BaseSettings):
     )
     log_file: Path | None = setting(None, "Also log JSON lines to this rotating file, e.g. logs/app.log.")
     log_file_max_bytes: int = setting(10_000_000, "Size at which LOG_FILE rotates; five are kept.", ge=10_000)
-    max_body_bytes: int = setting(2_000_000, "Largest JSON request body, in bytes.", ge=1_000)
+    max_body_bytes: int | None = setting(
+        None, "Largest JSON request body; default: room for MAX_MESSAGE_CHARS, 2000000 at least.", ge=1_000
+    )
     max_message_chars: int = setting(256_000, "Longest message text, in characters.", ge=1)
     shutdown_grace_seconds: Seconds = setting(20, "How long open streams may finish after SIGTERM.")
 
@@ -253,6 +260,12 @@ class Settings(BaseSettings):
         if self.openai_base_url:
             return "custom"
         return "openai" if self.openai_api_key else "embedded"
+
+    @property
+    def body_limit(self) -> int:
+        """The largest JSON body, in bytes."""
+        needed = self.max_message_chars * MAX_CHAR_BYTES + _BYTES_BESIDES_TEXT
+        return self.max_body_bytes or max(_LEAST_BODY_BYTES, needed)
 
     @property
     def named_api_keys(self) -> list[tuple[str, str]]:

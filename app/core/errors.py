@@ -197,5 +197,5 @@ def not_found(what: str, *, param: str | None = None) -> NotFoundError:
 def body_too_large() -> TooLargeError:
     """Return the error for a body over `MAX_BODY_BYTES`."""
     return TooLargeError(
-        "The body is over the limit (MAX_BODY_BYTES). Send less, or upload a file.", param="body"
+        "The body has more bytes than its limit (MAX_BODY_BYTES). Send less, or upload a file.", param="body"
     )
