@@ -47,10 +47,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Soloist",
         version=VERSION,
         summary="One fixed assistant behind one small API, with the Assistants contract kept alive.",
-        docs_url="/docs" if settings.docs_enabled and not pages.has_docs() else None,
+        docs_url=None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         redoc_url=None,
         openapi_tags=TAGS,
+        servers=[{"url": settings.path_prefix}] if settings.path_prefix else None,
+        redirect_slashes=False,
         generate_unique_id_function=operation_id,
         lifespan=lifespan_of(settings, metrics),
         telemetry=fastapi_telemetry(),
@@ -69,7 +71,7 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
         app.add_middleware(SdkCorsMiddleware, origins=settings.cors_origins)
     if settings.trusted_hosts:
         app.add_middleware(HostMiddleware, hosts=settings.trusted_hosts)
-    app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics, prefix=settings.path_prefix)
 
 
 def _include_routers(app: FastAPI, settings: Settings) -> None:

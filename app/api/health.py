@@ -51,7 +51,7 @@ class ReadyRead(BaseModel):
 
 @root_router.get("/", summary="What this is", response_model=Root)
 async def read_root(assistant: AssistantDep, health: HealthDep, settings: SettingsDep) -> Response:
-    links = {
+    paths = {
         "docs": "/docs" if settings.docs_enabled else None,
         "openapi": "/openapi.json" if settings.docs_enabled else None,
         "health": "/api/v1/health",
@@ -59,6 +59,7 @@ async def read_root(assistant: AssistantDep, health: HealthDep, settings: Settin
         "chat": "/api/v1/chat",
         "playground": "/playground" if settings.playground_enabled else None,
     }
+    links = {name: path and settings.path_prefix + path for name, path in paths.items()}
     named = {"id": assistant.id, "name": assistant.name, "description": assistant.description}
     card = {"name": "Soloist", "version": VERSION, "assistant": named, "upstream": health.describe()}
     return JsonResponse(card | {"links": links})

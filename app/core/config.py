@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +14,7 @@ from app.core.config_checks import (
     check_local_model,
     check_network,
     check_playground_sessions,
+    check_root_path,
     check_upstream,
 )
 from app.models.common import RateLimit
@@ -169,6 +171,9 @@ class Settings(BaseSettings):
     public_url: str | None = setting(
         None, "Where browsers reach this service; makes links to generated files absolute."
     )
+    root_path: str | None = setting(
+        None, "Path under which a proxy publishes this service; default: that of PUBLIC_URL."
+    )
 
     # Pages
     playground_enabled: bool = setting(True, "Serve the chat page at /playground.")
@@ -248,6 +253,7 @@ class Settings(BaseSettings):
             )
         storage = self.rate_limit_storage.get_secret_value()
         check_network(self.cors_origins, self.trusted_proxies, self.trusted_hosts, storage)
+        check_root_path(self.root_path, self.public_url)
         if self.playground_sessions:
             check_playground_sessions(self.host, self.auth_mode, self.api_keys)
         return self
@@ -260,6 +266,18 @@ class Settings(BaseSettings):
         if self.openai_base_url:
             return "custom"
         return "openai" if self.openai_api_key else "embedded"
+
+    @property
+    def path_prefix(self) -> str:
+        """The path under which browsers reach the service, such as `/openai-api`; empty for the root."""
+        path = self.root_path or urlsplit(self.public_url or "").path
+        return f"/{path.strip('/')}" if path.strip("/") else ""
+
+    @property
+    def link_base(self) -> str:
+        """What links to the service begin with: its address where `PUBLIC_URL` tells it, else its path."""
+        url = urlsplit(self.public_url or "")
+        return f"{url.scheme}://{url.netloc}{self.path_prefix}" if url.netloc else self.path_prefix
 
     @property
     def body_limit(self) -> int:

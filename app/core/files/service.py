@@ -187,7 +187,7 @@ def file_object(found: Json, scope: RequestScope) -> Json:
 
 def file_url(settings: Settings) -> Callable[[str], str]:
     """Return a function from a file id to its content's URL, which is relative without `PUBLIC_URL`."""
-    base = (settings.public_url or "").rstrip("/")
+    base = settings.link_base
     return lambda file_id: f"{base}/api/v1/files/{file_id}/content"
 
 
