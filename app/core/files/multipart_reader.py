@@ -168,7 +168,7 @@ class FormReader:
         except ClientDisconnect:
             raise ClientGoneError from None
         except FormParserError:
-            raise _malformed("it does not follow its boundary") from None
+            raise _malformed("it does not follow its boundary, or it is packed (content-encoding)") from None
         if chunk is None:
             raise BadRequestError(
                 "The upload broke off before its end. Send it again.", param="body", code="upload_incomplete"
