@@ -154,8 +154,10 @@ class RunCreator:
         except BackgroundRefusedError:
             if not background:
                 raise
+        stream = await self.responses.open_stream(params, background=False)
+        # Only now it is known that the mode was the cause.
         self.mode.refuse_streams()
-        return await self._upstream_stream(params, on_disconnect)
+        return stream, False
 
     def _stream(
         self,
@@ -200,13 +202,14 @@ class RunCreator:
         return run_object(stream.response, context, status="cancelled")
 
     async def _started(self, scope: RequestScope, params: Json) -> Json:
-        if self.mode.runs:
-            call = partial(self.responses.create_in_background, params)
-            try:
-                return await self._repaired(scope, params, call)
-            except BackgroundRefusedError:
-                self.mode.refuse_runs()
-        return await self._whole(scope, params)
+        if not self.mode.runs:
+            return await self._whole(scope, params)
+        call = partial(self.responses.create_in_background, params)
+        with suppress(BackgroundRefusedError):
+            return await self._repaired(scope, params, call)
+        response = await self._whole(scope, params)
+        self.mode.refuse_runs()
+        return response
 
     async def _whole(self, scope: RequestScope, params: Json) -> Json:
         call = partial(self.responses.create, params)
@@ -241,13 +244,11 @@ class RunCreator:
                 raise
         except ToolOutputMissingError:
             # Without this, the thread of a client that left in the middle of a round could never go on.
-            answered = await self.rounds.repair(params["conversation"])
+            answered = await self.rounds.repair(params["conversation"], params["input"])
             if not answered:
                 raise
         except UpstreamRefusedError as exc:
-            # Its subclasses, such as a locked conversation, have causes of their own.
-            is_about_input = type(exc) is UpstreamRefusedError and exc.param in {None, "input"}
-            if is_about_input and not params["input"]:
+            if exc.is_plain and exc.param in {None, "input"} and not params["input"]:
                 await self.rounds.check_not_empty(params["conversation"])
             raise
         with not_found_as("thread"):
