@@ -216,28 +216,35 @@ def _checked(found: Json, shape: type) -> Json:
     try:
         # Our own objects put up to eight levels around it.
         orjson.dumps(((((((((found,),),),),),),),))
-        _convert(found, shape)
-    except (orjson.JSONEncodeError, msgspec.ValidationError, RecursionError) as exc:
+        msgspec.convert(found, shape)
+    except msgspec.ValidationError as exc:
+        _mended(found, shape, exc)
+    except (orjson.JSONEncodeError, RecursionError) as exc:
         raise BadShapeError from exc
     return found
 
 
-def _convert(found: Json, shape: type) -> None:
+def _mended(found: Json, shape: type, cause: msgspec.ValidationError) -> None:
+    """Mend an object that failed its check with `cause`, and check it again."""
+    if not mend(found):
+        raise BadShapeError from cause
     try:
         msgspec.convert(found, shape)
-    except msgspec.ValidationError:
-        if not mend(found):
-            raise
-        msgspec.convert(found, shape)
+    except msgspec.ValidationError as exc:
+        raise BadShapeError from exc
 
 
 def _check_parts(parts: list[Json], shape: type | None = None) -> None:
     """Check the objects of a list that can be sent on; those without a shape are items."""
     try:
         for part in parts:
-            _convert(part, shape or shapes.ITEMS.get(part.get("type"), shapes.Item))
+            kind = shape or shapes.ITEMS.get(part.get("type"), shapes.Item)
+            try:
+                msgspec.convert(part, kind)
+            except msgspec.ValidationError as exc:
+                _mended(part, kind, exc)
     # A list or an object as the type is a `TypeError`.
-    except (msgspec.ValidationError, RecursionError, TypeError) as exc:
+    except (RecursionError, TypeError) as exc:
         raise BadShapeError from exc
 
 
