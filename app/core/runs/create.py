@@ -34,7 +34,6 @@ from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded
 from app.translate.objects import run_object
-from app.translate.run_metadata import RunHistory
 from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
@@ -288,11 +287,8 @@ class RunCreator:
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
         """Note in the background that a run expired; the upstream only knows that it was cancelled."""
         first_id = context.first_response_id or response_id
-
-        def change(history: RunHistory) -> None:
-            history.set_ended(first_id, "expired")
-
-        self.background.spawn(self.metadata.note(conversation_id, change))
+        noted = self.metadata.note(conversation_id, lambda history: history.set_ended(first_id, "expired"))
+        self.background.spawn(noted)
 
 
 def _run_id(context: RunContext, response: Json | None) -> str:
