@@ -91,10 +91,8 @@ class RunCreator:
         The events in `before` precede those of the run. Background runs are always listed.
         """
         opening = self._opened(scope, context, params, on_disconnect, is_listed=is_listed)
-        if on_disconnect in self.mode.streams:
-            stream = await self._uncut(opening, on_disconnect)
-        else:
-            stream = await opening
+        in_background = on_disconnect in self.mode.streams
+        stream = await (self._uncut(opening, on_disconnect) if in_background else opening)
         stream.put_first(before or [])
         return stream
 
