@@ -194,6 +194,11 @@ def not_found(what: str, *, param: str | None = None) -> NotFoundError:
     return NotFoundError(f"No {what} found with this id.", param=param or f"{what}_id", code=code)
 
 
+def thread_is_empty(remedy: str, *, param: str) -> BadRequestError:
+    """Return the error for a run on a thread that holds nothing to answer."""
+    return BadRequestError(f"The thread has no messages. {remedy}", param=param, code="thread_is_empty")
+
+
 def body_too_large() -> TooLargeError:
     """Return the error for a body over `MAX_BODY_BYTES`."""
     return TooLargeError(

@@ -9,7 +9,7 @@ from app.models.common import RequestModel
 
 # Unsupported fields with a value that describes what this service does anyway.
 _EQUIVALENTS = {"truncation_strategy": {"type": "auto"}}
-SEARCH_RESULTS = "step_details.tool_calls[*].file_search.results[*].content"
+STEP_RESULTS = "step_details.tool_calls[*].file_search.results[*].content"
 """The one value of `include[]` in the Assistants API."""
 
 
@@ -34,8 +34,8 @@ class UnsupportedParams:
     def check_include(self, values: Iterable[str], scope: RequestScope) -> None:
         """Note what a request's `include[]` asks for; values that Assistants had not are unsupported."""
         asked = set(values)
-        scope.shows_results = SEARCH_RESULTS in asked
-        if asked - {SEARCH_RESULTS}:
+        scope.shows_results = STEP_RESULTS in asked
+        if asked - {STEP_RESULTS}:
             self._ignore(["include[]"], scope)
 
     def _ignore(self, named: list[str], scope: RequestScope) -> None:

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
-from app.core.errors import BadRequestError, not_found
+from app.core.errors import BadRequestError, not_found, thread_is_empty
 from app.core.files.attachments import Attachments
 from app.core.runs.create import RunCreator
 from app.core.runs.follow import RunStream
@@ -184,6 +184,7 @@ class Runs:
     async def _prepared_with_thread(
         self, scope: RequestScope, body: ThreadRunCreate
     ) -> tuple[Json, RunContext, Json]:
+        scope.check_new_thread()
         self.params.check_assistant(body.assistant_id)
         self.unsupported.check(body, scope)
         new = body.thread or ThreadCreate()
@@ -191,6 +192,8 @@ class Runs:
             new = new.model_copy(update={"tool_resources": body.tool_resources})
         # Before the thread is created, as it may refuse the overrides.
         params = self.params.for_run(body, scope, {})
+        if not new.messages:
+            raise thread_is_empty("Send some in 'thread'.", param="thread.messages")
         thread = await self.threads.create(scope, new, "thread.")
         conversation_id = scope.ids.conversation(thread["id"])
         if thread["tool_resources"] and uses_files(params):

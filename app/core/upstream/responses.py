@@ -94,7 +94,7 @@ class Responses:
             return await self.lock.write(body["conversation"], partial(call, body=body))
         except UpstreamRefusedError as exc:
             # Nothing was started, so the request may be sent again.
-            if body.get("input") != [] or exc.param != "input" or type(exc) is not UpstreamRefusedError:
+            if body.get("input") != [] or exc.param != "input" or not exc.is_plain:
                 raise
         bare = partial(call, body=_without_input(body))
         answer = await self.lock.write(body["conversation"], bare)
