@@ -67,7 +67,7 @@ async def test_sources_are_shown_once(mode: str, shown: str, start: Start, visit
         assert ("[1]" in below) is (mode != "raw")
         assert "[^" not in below
         await chat.page.reload()
-        await expect(sources).to_have_text([GUIDE])
+        await expect(sources).to_have_text([shown])
 
 
 async def test_tokens_are_told_after_a_reload_too(start: Start, visit: Open):
