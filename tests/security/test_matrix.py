@@ -83,7 +83,7 @@ class World:
             sent["files"] = route.files
         elif route.body is not None:
             sent["json"] = route.body(names) if callable(route.body) else route.body
-        url = "http://soloist.test" + path.format(**names)
+        url = "http://localhost" + path.format(**names)
         return await self.service.client.request(method, url, **sent)
 
     async def upstream_calls(self) -> int:

@@ -7,15 +7,22 @@ from typing import Any
 
 import msgspec
 import orjson
+import structlog
 
-from app.core.limits.shared_redis import SharedRedis
+from app.core.limits.shared_redis import RedisAwayError, SharedRedis
 
+_log = structlog.get_logger(__name__)
 _MAX_RECORDS = 10_000
 _MAX_BYTES = 64 * 1024 * 1024
 # A claim in Redis ends when it is not renewed for so long: its replica has died.
 _CLAIM_SECONDS = 30
+RENEWAL_SECONDS = 1.0
+"""How often a claim is renewed; as long may a Redis that was started again not know of it."""
+
 _POLL_SECONDS = 0.1
 _PREFIX = "soloist:idempotency:"
+_KNOWS_SINCE = "soloist:idempotency-since"
+"""Since when, in unix time, Redis has known every claim; absent after it has lost its memory."""
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
@@ -51,8 +58,6 @@ class _Slot:
 class MemoryRecords:
     """Records in memory; above 10,000 records or `max_bytes` the oldest are deleted."""
 
-    renewal_seconds = 3_600.0
-
     def __init__(self, *, ttl_seconds: float, max_bytes: int = _MAX_BYTES) -> None:
         self._ttl_seconds = ttl_seconds
         self._max_bytes = max_bytes
@@ -87,9 +92,6 @@ class MemoryRecords:
             self._size -= slot.size
             slot.answered.set()
 
-    async def renew(self, name: str) -> None:
-        """Do nothing: claim and claimant end with the same process."""
-
     async def changed(self, name: str) -> None:
         """Wait until a claimed record has an outcome or is gone."""
         slot = self._slots.get(name)
@@ -106,8 +108,6 @@ class MemoryRecords:
 class RedisRecords:
     """Records in Redis; every method raises `RedisAwayError`."""
 
-    renewal_seconds = _CLAIM_SECONDS / 3
-
     def __init__(self, redis: SharedRedis, *, ttl_seconds: int) -> None:
         self._call = redis.call
         self._client: Any = redis.client  # its types leave open whether a command is awaitable
@@ -115,10 +115,31 @@ class RedisRecords:
 
     async def claim(self, name: str, fingerprint: bytes) -> Record | None:
         """Return the stored record; if there is none, store one without an outcome and return None."""
-        claim, key = msgspec.msgpack.encode(Record(fingerprint)), _PREFIX + name
-        # SET … NX GET does both in one step: it returns what is there, or sets the claim and returns nothing.
-        found = await self._call(lambda: self._client.set(key, claim, nx=True, get=True, ex=_CLAIM_SECONDS))
-        return msgspec.msgpack.decode(found, type=Record) if found else None
+        claim = msgspec.msgpack.encode(Record(fingerprint))
+
+        def ask() -> Any:
+            # SET … NX GET does both in one step: it returns what is there, or sets it and returns nothing.
+            both = self._client.pipeline()
+            both.set(_KNOWS_SINCE, time.time(), nx=True, get=True)
+            both.set(_PREFIX + name, claim, nx=True, get=True, ex=_CLAIM_SECONDS)
+            return both.execute()
+
+        since, found = await self._call(ask)
+        if since is None or time.time() - float(since) < 2 * RENEWAL_SECONDS:
+            # Redis has lost its memory: replicas that are at work have yet to claim their keys again.
+            if found is None:
+                await self.drop(name)
+            raise RedisAwayError
+        try:
+            return msgspec.msgpack.decode(found, type=Record) if found else None
+        except msgspec.MsgspecError:
+            _log.warning("idempotency_record_unreadable")
+            await self.renew(name, fingerprint)
+            return None
+
+    async def greet(self) -> None:
+        """Tell a Redis that is new to this service that it knows all keys there are."""
+        await self._call(lambda: self._client.set(_KNOWS_SINCE, 0, nx=True))
 
     async def put(self, name: str, record: Record) -> None:
         """Store a record with its outcome until it expires."""
@@ -129,9 +150,10 @@ class RedisRecords:
         """Delete a record."""
         await self._call(lambda: self._client.delete(_PREFIX + name))
 
-    async def renew(self, name: str) -> None:
-        """Extend a claim by thirty seconds."""
-        await self._call(lambda: self._client.expire(_PREFIX + name, _CLAIM_SECONDS))
+    async def renew(self, name: str, fingerprint: bytes) -> None:
+        """Set a claim for thirty seconds more; a Redis that was started again has forgotten it."""
+        claim = msgspec.msgpack.encode(Record(fingerprint))
+        await self._call(lambda: self._client.set(_PREFIX + name, claim, ex=_CLAIM_SECONDS))
 
     async def changed(self, name: str) -> None:
         """Wait a moment: other replicas answer too, so the caller asks for the record again and again."""

@@ -14,7 +14,7 @@ import redis.exceptions
 import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from app.core.config import Settings
 
@@ -27,6 +27,10 @@ _MAX_CONNECTIONS = 16
 
 class RedisAwayError(Exception):
     """Redis did not answer in time, or failed."""
+
+
+class RedisRefusedError(RedisAwayError):
+    """Redis answered, but refused the call: it is full, say, or holds a value of another type."""
 
 
 class SharedRedis:
@@ -51,12 +55,14 @@ class SharedRedis:
         return self._probe is not None
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await one call for a second at most; raises `RedisAwayError`."""
+        """Await one call for a second at most; raises `RedisAwayError` or `RedisRefusedError`."""
         if self._probe is not None:
             raise RedisAwayError
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 return await call()
+        except ResponseError as exc:
+            raise RedisRefusedError from exc
         except (RedisError, OSError, TimeoutError) as exc:
             self._close_way(exc)
             raise RedisAwayError from exc

@@ -86,11 +86,11 @@ class Authenticator:
         if found is not None and found.good_until > time.time():
             self._remembered.move_to_end(digest)
             return found
-        # Remembered credentials pass above, so an attacker behind the same proxy cannot lock its users out.
-        self._attempts.check(sent.address)
         try:
             found = await self._verify(token, digest)
         except UnauthorizedError:
+            # Only refusals count: an attacker behind the same proxy cannot lock its users out.
+            self._attempts.check(sent.address)
             self._attempts.failed(sent.address)
             raise
         self._remembered[digest] = found
@@ -134,8 +134,9 @@ class Authenticator:
         )
         owned = self._of_user(session.key_name, session.user, caller)
         if session.chat_limit is not None:
-            # A session with its own limit is counted alone, apart from the user's other sessions.
-            owned = replace(owned, counted_as=f"session:{session.session_id}")
+            # A limit of its own holds for the user on that page, however many sessions they get there.
+            page = ",".join(sorted(session.origins))
+            owned = replace(owned, counted_as=f"{owned.counted_as}/page:{page}")
         return _Verified(owned, session.expires_at, session.origins)
 
     def _of_user(self, key_name: str, user: str, caller: Caller) -> Caller:
