@@ -9,14 +9,14 @@ import msgspec
 import orjson
 import structlog
 
-from app.core.limits.shared_redis import RedisAwayError, SharedRedis
+from app.core.limits.shared_redis import SharedRedis
 
 _log = structlog.get_logger(__name__)
 _MAX_RECORDS = 10_000
 _MAX_BYTES = 64 * 1024 * 1024
 # A claim in Redis ends when it is not renewed for so long: its replica has died.
 _CLAIM_SECONDS = 30
-RENEWAL_SECONDS = 1.0
+RENEWAL_SECONDS = 0.5
 """How often a claim is renewed; as long may a Redis that was started again not know of it."""
 
 _POLL_SECONDS = 0.1
@@ -115,27 +115,33 @@ class RedisRecords:
 
     async def claim(self, name: str, fingerprint: bytes) -> Record | None:
         """Return the stored record; if there is none, store one without an outcome and return None."""
+        while True:
+            since, found = await self._asked(name, fingerprint)
+            try:
+                known = msgspec.msgpack.decode(found, type=Record) if found else None
+            except msgspec.MsgspecError:
+                _log.warning("idempotency_record_unreadable")
+                await self.renew(name, fingerprint)
+                return None
+            left = 2 * RENEWAL_SECONDS - (time.time() - float(since or time.time()))
+            if known is not None or left <= 0:
+                return known
+            # Redis has lost its memory: replicas that are at work first have to claim their keys again.
+            await self.drop(name)
+            await asyncio.sleep(left)
+
+    async def _asked(self, name: str, fingerprint: bytes) -> tuple[bytes | None, bytes | None]:
+        """Return since when Redis has known all claims, and the record of a key; set what is absent."""
         claim = msgspec.msgpack.encode(Record(fingerprint))
 
         def ask() -> Any:
-            # SET … NX GET does both in one step: it returns what is there, or sets it and returns nothing.
             both = self._client.pipeline()
             both.set(_KNOWS_SINCE, time.time(), nx=True, get=True)
             both.set(_PREFIX + name, claim, nx=True, get=True, ex=_CLAIM_SECONDS)
             return both.execute()
 
         since, found = await self._call(ask)
-        if since is None or time.time() - float(since) < 2 * RENEWAL_SECONDS:
-            # Redis has lost its memory: replicas that are at work have yet to claim their keys again.
-            if found is None:
-                await self.drop(name)
-            raise RedisAwayError
-        try:
-            return msgspec.msgpack.decode(found, type=Record) if found else None
-        except msgspec.MsgspecError:
-            _log.warning("idempotency_record_unreadable")
-            await self.renew(name, fingerprint)
-            return None
+        return since, found
 
     async def greet(self) -> None:
         """Tell a Redis that is new to this service that it knows all keys there are."""
