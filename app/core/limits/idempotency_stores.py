@@ -9,7 +9,7 @@ import msgspec
 import orjson
 import structlog
 
-from app.core.limits.shared_redis import SharedRedis
+from app.core.limits.shared_redis import PROBE_SECONDS, SharedRedis
 
 _log = structlog.get_logger(__name__)
 _MAX_RECORDS = 10_000
@@ -17,7 +17,10 @@ _MAX_BYTES = 64 * 1024 * 1024
 # A claim in Redis ends when it is not renewed for so long: its replica has died.
 _CLAIM_SECONDS = 30
 RENEWAL_SECONDS = 0.5
-"""How often a claim is renewed; as long may a Redis that was started again not know of it."""
+"""How often a claim is renewed."""
+
+_AMNESIA_SECONDS = RENEWAL_SECONDS + 2 * PROBE_SECONDS
+"""How long a Redis that was started again may not know of a claim."""
 
 _POLL_SECONDS = 0.1
 _PREFIX = "soloist:idempotency:"
@@ -110,6 +113,7 @@ class RedisRecords:
 
     def __init__(self, redis: SharedRedis, *, ttl_seconds: int) -> None:
         self._call = redis.call
+        redis.when_back.append(lambda: self._know_since(time.time()))
         self._client: Any = redis.client  # its types leave open whether a command is awaitable
         self._ttl_seconds = ttl_seconds
 
@@ -123,7 +127,7 @@ class RedisRecords:
                 _log.warning("idempotency_record_unreadable")
                 await self.renew(name, fingerprint)
                 return None
-            left = 2 * RENEWAL_SECONDS - (time.time() - float(since or time.time()))
+            left = _AMNESIA_SECONDS - (time.time() - float(since or time.time()))
             if known is not None or left <= 0:
                 return known
             # Redis has lost its memory: replicas that are at work first have to claim their keys again.
@@ -145,7 +149,10 @@ class RedisRecords:
 
     async def greet(self) -> None:
         """Tell a Redis that is new to this service that it knows all keys there are."""
-        await self._call(lambda: self._client.set(_KNOWS_SINCE, 0, nx=True))
+        await self._know_since(0)
+
+    async def _know_since(self, moment: float) -> None:
+        await self._call(lambda: self._client.set(_KNOWS_SINCE, moment, nx=True))
 
     async def put(self, name: str, record: Record) -> None:
         """Store a record with its outcome until it expires."""

@@ -6,7 +6,7 @@ outage costs one deadline and not one for each request. The log gets a line at i
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import redis.asyncio
@@ -21,7 +21,7 @@ from app.core.config import Settings
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 CALL_SECONDS = 1.0
-_PROBE_SECONDS = 1.0
+PROBE_SECONDS = 0.25
 _MAX_CONNECTIONS = 16
 
 
@@ -48,6 +48,8 @@ class SharedRedis:
         )
         self.client = redis.asyncio.Redis.from_pool(pool)
         self._probe: asyncio.Task[None] | None = None
+        self.when_back: list[Callable[[], Awaitable[None]]] = []
+        """Called once Redis answers again, which may have lost its memory."""
 
     @property
     def is_away(self) -> bool:
@@ -82,7 +84,7 @@ class SharedRedis:
 
     async def _until_back(self) -> None:
         while True:
-            await asyncio.sleep(_PROBE_SECONDS)
+            await asyncio.sleep(PROBE_SECONDS)
             try:
                 async with asyncio.timeout(CALL_SECONDS):
                     # The old connections are dead, and each would look like a new outage.
@@ -92,6 +94,9 @@ class SharedRedis:
                 continue
             _log.warning("redis_back")
             self._probe = None
+            for call in self.when_back:
+                with suppress(RedisAwayError):
+                    await call()
             return
 
 
