@@ -15,7 +15,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from app.api.dependencies import ScopeDep
-from app.api.files import NO_BODY_LIMIT, file_url
+from app.api.files import NO_BODY_LIMIT
 from app.api.idempotency import KEY_HEADER, TAKES_KEY
 from app.api.json_route import JsonRoute
 from app.api.openapi import AG_UI_STREAM, CHAT_STREAM, event_stream
@@ -24,7 +24,7 @@ from app.api.run_responses import RunRequest, opened, run_once, run_request
 from app.core.config import OnDisconnect, Settings
 from app.core.errors import BadRequestError, ServiceError
 from app.core.files.multipart_reader import FormReader
-from app.core.files.service import Files
+from app.core.files.service import Files, file_url
 from app.core.services.chat import FILES_ALONE
 from app.core.upstream.errors import UpstreamError
 from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest

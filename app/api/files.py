@@ -1,7 +1,7 @@
 """Files: uploads, downloads, and what is known of them."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
@@ -12,7 +12,6 @@ from app.api.dependencies import ClientDep, ScopeDep, SettingsDep
 from app.api.disconnect import ClientWatch
 from app.api.event_stream import StreamBrokenOffError
 from app.api.responses import answer, errors
-from app.core.config import Settings
 from app.core.errors import ClientGoneError
 from app.core.files.multipart_reader import FormReader
 from app.core.files.service import Download
@@ -127,9 +126,3 @@ class DownloadResponse(Response):
             raise StreamBrokenOffError from exc
         finally:
             await self._stream.aclose()
-
-
-def file_url(settings: Settings) -> Callable[[str], str]:
-    """Return a function from a file id to its content's URL, which is relative without `PUBLIC_URL`."""
-    base = (settings.public_url or "").rstrip("/")
-    return lambda file_id: f"{base}/api/v1/files/{file_id}/content"

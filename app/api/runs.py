@@ -8,17 +8,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
-from app.api.dependencies import ClientDep, CursorDep, RegistryDep, ScopeDep, current_scope
+from app.api.dependencies import ClientDep, CursorDep, RegistryDep, ScopeDep, SettingsDep, current_scope
 from app.api.idempotency import TAKES_KEY
 from app.api.json_route import JsonRoute
 from app.api.openapi import RUN_STREAM, event_stream
 from app.api.responses import answer, errors
 from app.api.run_responses import RunRequest, followed_stream, placed, run_once, run_request
+from app.core.config import Settings
 from app.core.errors import BadRequestError
+from app.core.files.service import file_url
 from app.core.runs.follow import RunStream
 from app.models.messages import MetadataUpdate
 from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, ThreadRunCreate, ToolOutputsSubmit
+from app.translate.citations import CitingEncoder
 from app.translate.events import Json
+from app.translate.marks import AssistantsStage
 from app.translate.protocols.assistants_sse import AssistantsEncoder
 
 router = APIRouter(prefix="/threads", tags=["runs"], route_class=JsonRoute, responses=errors(404, 502, 504))
@@ -127,13 +131,14 @@ async def follow_run(
     client: ClientDep,
     scope: ScopeDep,
     registry: RegistryDep,
+    settings: SettingsDep,
     starting_after: Annotated[int | None, Query(ge=0, description="Only events after this id.")] = None,
     last_event_id: Annotated[
         str | None, Header(description="What EventSource sends when it reconnects.")
     ] = None,
 ) -> Response:
     after = starting_after if starting_after is not None else _event_number(last_event_id)
-    events = partial(client.resume.open, scope, thread_id, run_id, after)
+    events = partial(client.resume.open, scope, thread_id, run_id, after, _stage(settings))
     return await followed_stream(request, scope, registry, events, AssistantsEncoder(with_ids=True))
 
 
@@ -148,7 +153,12 @@ async def _started(
         return await run.once.answer(partial(placed, run, start))
     on_disconnect = run.on_disconnect(body.on_disconnect, run.settings.on_disconnect_runs)
     opening = partial(stream, on_disconnect=on_disconnect)
-    return await run_once(run, opening, AssistantsEncoder(), on_disconnect=on_disconnect)
+    encoder = CitingEncoder(AssistantsEncoder(), _stage(run.settings))
+    return await run_once(run, opening, encoder, on_disconnect=on_disconnect)
+
+
+def _stage(settings: Settings) -> AssistantsStage:
+    return AssistantsStage(settings.citations, file_url(settings))
 
 
 def _event_number(last_event_id: str | None) -> int | None:

@@ -8,11 +8,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from app.api.dependencies import ClientDep, ScopeDep, SettingsDep, current_scope
-from app.api.files import file_url
 from app.api.idempotency import TAKES_KEY, Once
 from app.api.json_route import JsonRoute
 from app.api.responses import answer, errors
 from app.core.errors import BadRequestError
+from app.core.files.service import file_url
 from app.models.common import Deleted
 from app.models.messages import Message
 from app.models.threads import Thread, ThreadCreate, ThreadUpdate

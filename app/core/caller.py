@@ -75,6 +75,13 @@ class RequestScope:
         """Return the upstream ids of a file and of its container, None for files outside of containers."""
         return self._opened(self.ids.upstream_file, file_id, "file", param)
 
+    def picture(self, file_id: str, param: str = "file_id") -> tuple[str, str, int] | None:
+        """Return the conversation, item and number of a picture; None for the id of another file."""
+        place = self._opened(self.ids.upstream_picture, file_id, "file", param)
+        if place is not None:
+            self.conversation(self.ids.thread(place[0]), of="file")
+        return place
+
     def ignore(self, names: list[str]) -> None:
         """Add names of parameters to `x-ignored-params`."""
         # Callers choose the names, so their characters, length and number are bounded.

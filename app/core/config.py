@@ -157,7 +157,7 @@ class Settings(BaseSettings):
         30, "Idle days after which a thread's own vector store expires.", ge=1, le=365
     )
     citations: Literal["raw", "markdown", "footnotes", "strip"] = setting(
-        "raw", "How sources are written into the text of chat answers."
+        "raw", "How sources are written into the text of answers."
     )
     public_url: str | None = setting(
         None, "Where browsers reach this service; makes links to generated files absolute."

@@ -5,6 +5,7 @@ from app.core.background import BackgroundTasks
 from app.core.config import Settings
 from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
+from app.core.files.pictures import Pictures
 from app.core.files.service import Files
 from app.core.limits.shared_redis import SharedRedis
 from app.core.observability.run_metrics import RunMetrics
@@ -71,7 +72,7 @@ class OpenAIClient:
             deadline_seconds=deadline,
         )
         self.knowledge = KnowledgeStore(upstream, assistant, settings)
-        self.files = Files(upstream, self.knowledge, self.background, settings)
+        self.files = Files(upstream, Pictures(conversations), self.knowledge, self.background, settings)
         attachments = Attachments(
             upstream, self.files, self.knowledge, self._metadata, self.background, settings
         )

@@ -1,9 +1,13 @@
 """Translates upstream annotations to the Assistants shape and to the flat shape of chats."""
 
+from collections.abc import Callable
 from typing import Any
 
 from app.translate.events import Json
 from app.utils.ids import IdCodec
+
+TextObject = Callable[[str, list[tuple[Json, Json]]], Json]
+"""Returns the `{value, annotations}` of a text with its annotations, each in both of its shapes."""
 
 
 def annotation_object(upstream: Json, text: str, ids: IdCodec) -> Json | None:
@@ -29,15 +33,26 @@ def source_object(annotation: Json, upstream: Json) -> Json:
     return flat
 
 
+def cited_sources(part: Json, text: str, ids: IdCodec) -> list[tuple[Json, Json]]:
+    """Return the annotations of an upstream text part, each in both shapes."""
+    return [
+        (annotation, source_object(annotation, upstream))
+        for upstream in part.get("annotations") or []
+        if isinstance(upstream, dict) and (annotation := annotation_object(upstream, text, ids))
+    ]
+
+
 def _span(upstream: Json, text: str) -> Json:
-    start, end = _position(upstream, "start_index", text), _position(upstream, "end_index", text)
+    start = _position(upstream, "start_index", text)
+    end = max(start, _position(upstream, "end_index", text))
     return {"text": text[start:end], "start_index": start, "end_index": end}
 
 
 def _position(upstream: Json, key: str, text: str) -> int:
     # A citation of a file has one `index` instead of a start and an end.
     value = upstream.get(key, upstream.get("index"))
-    return max(0, min(value, len(text))) if isinstance(value, int) else len(text)
+    # Some upstreams send whole numbers as floats, which may also be too large for an int.
+    return int(min(max(0, value), len(text))) if isinstance(value, int | float) else len(text)
 
 
 def _file_citation(upstream: Json, text: str, ids: IdCodec) -> Json:

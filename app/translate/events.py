@@ -108,6 +108,14 @@ class MessageStarted(DomainEvent):
     message: Json
 
 
+class PictureAdded(DomainEvent):
+    """The message got the picture `part` as its content part `index`, before any text."""
+
+    message_id: str
+    index: int
+    part: Json
+
+
 class TextDelta(DomainEvent):
     """The message's content part `index` grew by `text`."""
 
@@ -122,7 +130,8 @@ class TextDelta(DomainEvent):
 class AnnotationAdded(DomainEvent):
     """Content part `index` got its annotation number `annotation_index`, in the Assistants shape.
 
-    `source` is its flat form for chats: `{type, index, file_id?, filename?, url?, title?}`.
+    `source` is its flat form for chats: `{type, index, file_id?, filename?, url?, title?}`. The part grew by
+    `text` with it.
     """
 
     message_id: str
@@ -130,6 +139,7 @@ class AnnotationAdded(DomainEvent):
     annotation_index: int
     annotation: Json
     source: Json
+    text: str = ""
 
 
 class MessageEnded(DomainEvent):

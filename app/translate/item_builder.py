@@ -3,6 +3,7 @@
 from app.translate.client_calls import client_call
 from app.translate.events import DomainEvent, Json, ReasoningDelta, ToolCallDelta, ToolCallReady
 from app.translate.hosted_calls import hosted_call
+from app.translate.pictures import pictures_in
 from app.translate.step_builder import OpenStep, StepBuilder
 from app.translate.steps import tool_call, tool_details
 
@@ -24,6 +25,11 @@ class ItemBuilder(StepBuilder):
     def _end_other(self, index: int, item: Json) -> list[DomainEvent]:
         if item.get("type") == "reasoning":
             return self._end_reasoning(index, item)
+        context = self._context
+        if not context.is_brief:
+            conversation_id = context.ids.conversation(context.thread_id)
+            made = pictures_in(item, conversation_id, context.ids)
+            self._pictures += [picture.file_id for picture in made]
         call = self._call_kind(item)
         return (self._end_call(index, item, call) if call else []) + hosted_call(item, is_over=True)
 

@@ -3,7 +3,9 @@
 Every key is always there, null where empty: SDKs build their models without validation.
 """
 
-from app.translate.annotations import annotation_object, source_object
+from collections.abc import Iterable
+
+from app.translate.annotations import TextObject, cited_sources
 from app.translate.attachments import read_attachments
 from app.translate.client_calls import client_call
 from app.translate.context import RunContext
@@ -123,15 +125,27 @@ def _run_settings(response: Json, context: RunContext) -> Json:
 
 
 def message_object(
-    item: Json, ids: IdCodec, *, thread_id: str, assistant_id: str, run_id: str | None, created_at: int
+    item: Json,
+    ids: IdCodec,
+    *,
+    thread_id: str,
+    assistant_id: str,
+    run_id: str | None,
+    created_at: int,
+    text_object: TextObject | None = None,
+    pictures: Iterable[Json] = (),
 ) -> Json:
-    """Return a Message for a conversation item; `created_at` is used if the item's id contains no time."""
+    """Return a Message for a conversation item; `created_at` is used if the item's id contains no time.
+
+    `text_object` renders the texts of answers with their annotations; `pictures` are parts that come first.
+    """
     status = item.get("status")
     status = status if status in {"incomplete", "in_progress"} else "completed"
     made = created_at_of(str(item.get("id"))) or created_at
     is_answer = item.get("role") == "assistant"
     # Only users attach files; the parts of answers need no search for them.
     attachments, parts, _ = ([], item.get("content") or [], {}) if is_answer else read_attachments(item, ids)
+    text_object = text_object if is_answer else None
     return {
         "id": ids.message(str(item.get("id"))),
         "object": "thread.message",
@@ -139,7 +153,7 @@ def message_object(
         "thread_id": thread_id,
         "role": "assistant" if is_answer else "user",
         "status": status,
-        "content": [part for raw in parts if (part := content_part(raw, ids))],
+        "content": [*pictures, *(part for raw in parts if (part := content_part(raw, ids, text_object)))],
         "assistant_id": assistant_id if is_answer else None,
         "run_id": run_id,
         "attachments": attachments,
@@ -150,15 +164,16 @@ def message_object(
     }
 
 
-def content_part(raw: object, ids: IdCodec) -> Json | None:
+def content_part(raw: object, ids: IdCodec, text_object: TextObject | None = None) -> Json | None:
     """Return the Assistants content part for an upstream one; None for kinds that Assistants lacks."""
     if not isinstance(raw, dict):
         return None
     kind = raw.get("type")
     if kind in {"input_text", "output_text", "text"}:
         text = str(raw.get("text") or "")
-        found = (annotation_object(a, text, ids) for a in raw.get("annotations") or [] if isinstance(a, dict))
-        return {"type": "text", "text": {"value": text, "annotations": [a for a in found if a]}}
+        found = cited_sources(raw, text, ids) if raw.get("annotations") else []
+        plain = {"value": text, "annotations": [annotation for annotation, _ in found]}
+        return {"type": "text", "text": text_object(text, found) if text_object else plain}
     if kind == "refusal":
         return {"type": "refusal", "refusal": str(raw.get("refusal") or "")}
     if kind == "input_image":
@@ -169,10 +184,10 @@ def content_part(raw: object, ids: IdCodec) -> Json | None:
 def message_sources(item: Json, ids: IdCodec) -> list[Json]:
     """Return the annotations of an upstream message item in their flat form."""
     return [
-        source_object(annotation, upstream)
+        source
         for part in item.get("content") or []
-        for upstream in part.get("annotations") or []
-        if (annotation := annotation_object(upstream, str(part.get("text") or ""), ids))
+        if part.get("annotations")
+        for _, source in cited_sources(part, str(part.get("text") or ""), ids)
     ]
 
 

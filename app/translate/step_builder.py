@@ -1,6 +1,7 @@
 """Builds steps and messages from the messages of a running response, and knows which are open."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
 from app.translate.annotations import annotation_object, source_object
@@ -11,11 +12,13 @@ from app.translate.events import (
     Json,
     MessageEnded,
     MessageStarted,
+    PictureAdded,
     StepEnded,
     StepStarted,
     TextDelta,
 )
 from app.translate.objects import message_object
+from app.translate.pictures import image_part
 from app.translate.steps import message_details, step_object
 
 _TEXT = "response.output_text.delta"
@@ -32,6 +35,7 @@ class OpenMessage:
         "item_id",
         "message_id",
         "phase",
+        "pictures",
         "places",
         "texts",
     )
@@ -41,12 +45,19 @@ class OpenMessage:
         self.message_id = message_id
         self.phase = item.get("phase")
         self.is_commentary = self.phase == "commentary"
+        self.pictures: list[Json] = []
+        """The picture parts, which take the first places."""
         self.places: dict[int, int] = {}
         """The place of each content index: some upstreams begin at 1, or leave numbers out."""
         self.texts: list[list[str]] = []
         """The pieces of each part's text, by place."""
         self.annotation_counts: dict[int, int] = {}
         self.annotations_seen: dict[int, int] = {}
+
+    def show(self, pictures: list[Json]) -> None:
+        """Add picture parts, before any text."""
+        self.pictures = pictures
+        self.texts += [[] for _ in pictures]
 
     def place_of(self, content_index: int) -> int:
         """Return the place of a content index; a new one gets the next place."""
@@ -71,7 +82,8 @@ class OpenMessage:
     def item(self, status: str) -> Json:
         """Return the message so far in the upstream's form."""
         content = [
-            {"type": "output_text", "text": "".join(pieces), "annotations": []} for pieces in self.texts
+            {"type": "output_text", "text": "".join(pieces), "annotations": []}
+            for pieces in self.texts[len(self.pictures) :]
         ]
         return {
             "type": "message",
@@ -102,6 +114,7 @@ class StepBuilder(ABC):
     __slots__ = (
         "_context",
         "_finished",
+        "_pictures",
         "_response",
         "_run",
         "_step",
@@ -115,6 +128,8 @@ class StepBuilder(ABC):
         self.open_messages: dict[int, OpenMessage] = {}
         """The open messages by output index."""
         self._finished: dict[int, Json] = {}
+        self._pictures: list[str] = []
+        """The file ids of the pictures that the next message shows."""
         self._run: Json = {}
         self._response: Json = {}
         self._thought: dict[tuple[int, int], int] = {}
@@ -191,7 +206,7 @@ class StepBuilder(ABC):
     def _catch_up_texts(self, message: OpenMessage, parts: list[Json]) -> list[DomainEvent]:
         """Return the missing events of a complete message's parts, which are matched by their text."""
         events: list[DomainEvent] = []
-        taken: set[int] = set()
+        taken = set(range(len(message.pictures)))
         for content in parts:
             is_refusal = content.get("type") == "refusal"
             text = str(content.get("refusal" if is_refusal else "text") or "")
@@ -267,11 +282,14 @@ class StepBuilder(ABC):
         events.append(self._open_step(OpenStep(index, message_details(message.message_id))))
         empty = {"id": message.item_id, "role": "assistant", "status": "in_progress", "content": []}
         events.append(MessageStarted(self._message(empty)))
-        return events
+        message.show([image_part(file_id) for file_id in self._pictures])
+        self._pictures.clear()
+        shown = enumerate(message.pictures)
+        return [*events, *(PictureAdded(message.message_id, place, part) for place, part in shown)]
 
     def _end_message(self, index: int, item: Json) -> list[DomainEvent]:
-        del self.open_messages[index]
-        return [MessageEnded(self._message(item))]
+        message = self.open_messages.pop(index)
+        return [MessageEnded(self._message(item, message.pictures))]
 
     def _open_step(self, step: OpenStep) -> DomainEvent:
         self._step = step
@@ -311,7 +329,7 @@ class StepBuilder(ABC):
             usage=usage,
         )
 
-    def _message(self, item: Json) -> Json:
+    def _message(self, item: Json, pictures: Sequence[Json] = ()) -> Json:
         context = self._context
         return message_object(
             item,
@@ -320,6 +338,7 @@ class StepBuilder(ABC):
             assistant_id=context.assistant_id,
             run_id=self._run["id"],
             created_at=self._run["created_at"],
+            pictures=pictures,
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from app.translate.client_calls import client_call
 from app.translate.context import RunContext
 from app.translate.events import Json
+from app.translate.pictures import code_outputs
 
 _ENDED_AT = {
     "completed": "completed_at",
@@ -118,10 +119,8 @@ def _function(call: Json, outputs: Mapping[str, str]) -> Json:
     return {"id": call["id"], "type": "function", "function": called}
 
 
-def _code_interpreter(item: Json, _context: RunContext) -> Json:
-    # Images are left out: theirs are URLs here, and Assistants clients expect the id of a file.
-    logs = [output.get("logs") or "" for output in item.get("outputs") or [] if output.get("type") == "logs"]
-    outputs = [{"type": "logs", "logs": each} for each in logs]
+def _code_interpreter(item: Json, context: RunContext) -> Json:
+    outputs = code_outputs(item, context.ids.conversation(context.thread_id), context.ids)
     inner = {"input": item.get("code") or "", "outputs": outputs}
     return {"id": item.get("id"), "type": "code_interpreter", "code_interpreter": inner}
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from app.translate.annotations import annotation_object, source_object
+from app.translate.annotations import cited_sources
 from app.translate.attachments import read_attachments
 from app.translate.chat_input import InputError
-from app.translate.citations import CitedText, FileUrl
+from app.translate.cited_text import CitedText, FileUrl
 from app.translate.events import Json
 from app.utils.ids import IdCodec, created_at_of
 
@@ -204,13 +204,8 @@ class MarkdownTranscript:
 
     def _cited(self, part: Json) -> str:
         text = str(part.get("text") or "")
-        found = [
-            (annotation, source_object(annotation, upstream))
-            for upstream in part.get("annotations") or []
-            if isinstance(upstream, dict) and (annotation := annotation_object(upstream, text, self._ids))
-        ]
         cited = CitedText("footnotes", self._numbers, self._file_url)
-        rendered = cited.render(text, found)
+        rendered = cited.render(text, cited_sources(part, text, self._ids))
         self._footnotes |= cited.sources
         return rendered
 

@@ -14,7 +14,9 @@ from functools import lru_cache
 _SUFFIX = re.compile(r"[A-Za-z0-9~][A-Za-z0-9_.\-~]{0,159}\Z")
 _HEX_TIME = re.compile(r"[0-9a-f]{8}")
 _SIGNATURE_CHARS = 30  # hexadecimal digits: 120 bits
-# Marks a suffix that is a whole upstream id, for upstreams with other prefixes than OpenAI's.
+_NUMBER_DIGITS = 6
+# Marks a suffix that is a whole upstream id, for upstreams with other prefixes than OpenAI's, and the file id
+# of a picture.
 _FOREIGN = "~"
 # 2024-01-01: the Responses API is younger, so an earlier number is not a time.
 _EARLIEST = 1_704_067_200
@@ -108,8 +110,28 @@ class IdCodec:
 
     def upstream_file(self, file_id: str) -> tuple[str, str | None]:
         """Return a file's upstream id and its container's id, if any."""
+        if file_id.startswith(_FOREIGN):
+            # A picture is no file of the upstream's.
+            raise BadIdError(file_id)
         name, _, container = self._open_whole("file", file_id).partition(".")
         return name, container or None
+
+    def picture(self, conversation_id: str, item_id: str, number: int) -> str | None:
+        """Return the file id of a picture in a conversation item; None if the ids are too long for one."""
+        suffix = f"{_FOREIGN}{_strip(conversation_id, 'conv_')}.{item_id}.{number}"
+        sealed = self._seal("file", suffix)
+        is_readable = _SUFFIX.match(sealed) and ".." not in sealed and "." not in item_id
+        return sealed if is_readable else None
+
+    def upstream_picture(self, file_id: str) -> tuple[str, str, int] | None:
+        """Return a picture's conversation, item and number; None for the id of another file."""
+        if not file_id.startswith(_FOREIGN):
+            return None
+        place, _, number = self._open_whole("file", file_id)[1:].rpartition(".")
+        conversation, _, item_id = place.rpartition(".")
+        if not (conversation and item_id and number.isdigit() and len(number) <= _NUMBER_DIGITS):
+            raise BadIdError(file_id)
+        return _restore(conversation, "conv_"), item_id, int(number)
 
     def _seal(self, kind: str, suffix: str) -> str:
         return f"{suffix}_{_sign(self._keys[0], kind, self._owner, suffix)}" if self._keys else suffix

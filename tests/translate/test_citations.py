@@ -178,3 +178,10 @@ def test_an_encoder_behind_the_stage_says_what_its_last_event_says():
     plain = CitingEncoder(TextEncoder(), CitationStage("strip", url_of))
     assert (plain.media_type, plain.keepalive, plain.aborts_on_failure) == ("text/plain", b"", True)
     assert plain.close() == b""
+
+
+def test_what_is_held_of_commentary_stays_commentary():
+    stage = CitationStage("markdown", url_of)
+    stage.feed(TextDelta("msg_1", 0, "I look 【", is_commentary=True))
+    ended = MessageEnded({"id": "msg_1", "content": []})
+    assert stage.feed(ended) == [TextDelta("msg_1", 0, "【", is_commentary=True), ended]

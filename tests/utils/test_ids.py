@@ -42,6 +42,19 @@ class TestRoundTrips:
         assert codec.upstream_file(codec.file("file-1")) == ("file-1", None)
         assert codec.upstream_file(codec.file("cfile_1", "cntr_2")) == ("cfile_1", "cntr_2")
 
+    def test_pictures_carry_their_conversation_and_item(self, codec):
+        for conversation_id in (f"conv_{SUFFIX}", "gen.1"):
+            file_id = codec.picture(conversation_id, f"ig_{SUFFIX}", 12)
+            assert file_id.startswith("~")
+            assert codec.upstream_picture(file_id) == (conversation_id, f"ig_{SUFFIX}", 12)
+            with pytest.raises(BadIdError):
+                codec.upstream_file(file_id)
+        assert codec.upstream_picture(codec.file("file-1")) is None
+
+    @pytest.mark.parametrize("item_id", ["x" * 160, "a.b", "a/b", ""])
+    def test_a_picture_that_no_id_can_name_has_none(self, codec, item_id):
+        assert codec.picture(f"conv_{SUFFIX}", item_id, 0) is None
+
     def test_unsigned_ids_differ_in_nothing_but_the_prefix(self):
         assert IdCodec().thread(f"conv_{SUFFIX}") == f"thread_{SUFFIX}"
         assert IdCodec().message(f"msg_{SUFFIX}") == f"msg_{SUFFIX}"

@@ -1,7 +1,7 @@
 """Files: uploads, reads and downloads; a file belongs to the caller whose signature its id carries."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -20,6 +20,7 @@ from app.core.errors import (
 )
 from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.multipart_reader import FormReader
+from app.core.files.pictures import HeldBytes, Pictures
 from app.core.files.upload import Uploads
 from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.core.upstream.port import Upstream, UpstreamStream
@@ -47,9 +48,15 @@ class Files:
     """The service behind `/files`; file ids are bound to their owner, as thread ids are."""
 
     def __init__(
-        self, upstream: Upstream, knowledge: KnowledgeStore, background: BackgroundTasks, settings: Settings
+        self,
+        upstream: Upstream,
+        pictures: Pictures,
+        knowledge: KnowledgeStore,
+        background: BackgroundTasks,
+        settings: Settings,
     ) -> None:
         self._upstream = upstream
+        self._pictures = pictures
         self._knowledge = knowledge
         self._background = background
         self.uploads = Uploads(upstream, settings)
@@ -59,17 +66,23 @@ class Files:
         return file_object(await self.uploads.only(form), scope)
 
     async def get(self, scope: RequestScope, file_id: str) -> Json:
-        """Read a file's object. Upstream: GET files/{f}, or GET containers/{c}/files/{f}."""
+        """Read a file's object. Upstream: GET files/{f}, or GET containers/{c}/files/{f}.
+
+        A picture is read out of its item.
+        """
+        if picture := await self._pictures.find(scope, file_id):
+            return picture.file_object(file_id)
         upstream_id, container_id = scope.file(file_id)
         return file_object(await self._found(upstream_id, container_id), scope)
 
     async def find(self, scope: RequestScope, file_id: str, param: str) -> Json:
         """Return the upstream's object of an uploaded file; `param` is the field that a 404 names."""
-        upstream_id, container_id = scope.file(file_id, param)
-        if container_id is not None:
+        is_picture = scope.picture(file_id, param) is not None
+        if is_picture or scope.file(file_id, param)[1] is not None:
             raise BadRequestError(
                 "A generated file cannot be attached. Download it and upload it again.", param=param
             )
+        upstream_id, _ = scope.file(file_id, param)
         try:
             return await read(self._upstream, f"/files/{upstream_id}")
         except UpstreamMissingError as exc:
@@ -91,6 +104,12 @@ class Files:
 
     async def delete(self, scope: RequestScope, file_id: str) -> Json:
         """Delete a file. Upstream: DELETE files/{f}, or DELETE containers/{c}/files/{f}."""
+        if scope.picture(file_id) is not None:
+            raise BadRequestError(
+                "The picture is part of its thread and is deleted with it.",
+                param="file_id",
+                code="picture_not_deletable",
+            )
         upstream_id, container_id = scope.file(file_id)
         await self._check_knowledge(scope, upstream_id, reads=False)
         with not_found_as("file"):
@@ -98,7 +117,13 @@ class Files:
         return {"id": file_id, "object": "file", "deleted": True}
 
     async def download(self, scope: RequestScope, file_id: str, range_header: str | None) -> Download:
-        """Open a file's content, whole or in part. Upstream: GET …/content, and the object for its name."""
+        """Open a file's content, whole or in part. Upstream: GET …/content, and the object for its name.
+
+        A picture is read out of its item, and comes whole.
+        """
+        if picture := await self._pictures.find(scope, file_id):
+            held = HeldBytes(picture)
+            return Download(held.status, held.headers, held)
         upstream_id, container_id = scope.file(file_id)
         await self._check_knowledge(scope, upstream_id, reads=True)
         found = await self._found(upstream_id, container_id)
@@ -159,6 +184,12 @@ def file_object(found: Json, scope: RequestScope) -> Json:
         "status": found.get("status") or "processed",
         "status_details": found.get("status_details"),
     }
+
+
+def file_url(settings: Settings) -> Callable[[str], str]:
+    """Return a function from a file id to its content's URL, which is relative without `PUBLIC_URL`."""
+    base = (settings.public_url or "").rstrip("/")
+    return lambda file_id: f"{base}/api/v1/files/{file_id}/content"
 
 
 def _name_of(found: Json) -> str:

@@ -16,6 +16,7 @@ from app.core.runs.lookup import RunLookup, RunView
 from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError
 from app.core.upstream.responses import Responses
 from app.translate.events import DomainEvent, Json, StreamFailed
+from app.translate.marks import AssistantsStage
 from app.translate.run_translator import RunTranslator
 
 _POLL_SECONDS = 0.5
@@ -30,6 +31,7 @@ class ResumedRun:
 
     stream: "RunStream | PolledRun"
     starting_after: int | None
+    stage: AssistantsStage | None
 
     @property
     def is_ended(self) -> bool:
@@ -38,16 +40,20 @@ class ResumedRun:
 
     async def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
         async for events in self.stream:
-            if left := self._later(events):
+            # Before events are dropped, as a position depends on all marks before it.
+            if left := self._later(self._cited(events)):
                 yield left
 
     def fail(self, error: Json) -> list[DomainEvent]:
         """End the stream with an error event of our own."""
-        return self.stream.fail(error)
+        return self._cited(self.stream.fail(error))
 
     async def aclose(self) -> None:
         """Stop following; the run goes on."""
         await self.stream.aclose()
+
+    def _cited(self, events: list[DomainEvent]) -> list[DomainEvent]:
+        return self.stage.feed_all(events) if self.stage else events
 
     def _later(self, events: list[DomainEvent]) -> list[DomainEvent]:
         """Drop what the client has seen; an event without a number belongs to the next one with a number."""
@@ -112,9 +118,14 @@ class ResumeService:
     deadline_seconds: float
 
     async def open(
-        self, scope: RequestScope, thread_id: str, run_id: str, starting_after: int | None
+        self,
+        scope: RequestScope,
+        thread_id: str,
+        run_id: str,
+        starting_after: int | None,
+        stage: AssistantsStage | None = None,
     ) -> ResumedRun:
-        """Follow a run's current round.
+        """Follow a run's current round; `stage` renders its citations.
 
         Upstream: GET responses/{r}?stream=true, else GET responses/{r} until it ends.
         """
@@ -130,7 +141,7 @@ class ResumeService:
         except (UpstreamRefusedError, UpstreamMissingError):
             # Foreground responses have no stream to reopen, and background ones only for some minutes.
             polled = PolledRun(translator, view, lambda: self.lookup.view(scope, thread_id, run_id))
-            return ResumedRun(polled, starting_after)
+            return ResumedRun(polled, starting_after, stage)
         expired = partial(self.creator.note_expired, view.conversation_id, view.context)
         watch, deadline = self.metrics.watch(), self._deadline(view)
         stream = BackgroundStream(
@@ -141,7 +152,7 @@ class ResumeService:
         except BaseException:
             await stream.aclose()
             raise
-        return ResumedRun(stream, starting_after)
+        return ResumedRun(stream, starting_after, stage)
 
     def _deadline(self, view: RunView) -> float:
         """Return when a run expires, on the loop's clock; a run that has ended gets the full time again."""

@@ -1,13 +1,14 @@
 """Messages: conversation items of type `message` in the form of the Assistants API."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, not_found
 from app.core.files.attachments import Attachments
+from app.core.files.service import file_url
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
@@ -17,9 +18,15 @@ from app.models.messages import MessageCreate
 from app.translate.attachments import Attached
 from app.translate.events import Json
 from app.translate.input_items import message_item, text_length
+from app.translate.marks import text_objects
 from app.translate.objects import message_object, page
+from app.translate.pictures import CODE_OUTPUTS, Picture, picture_parts, pictures_in
 from app.translate.run_metadata import RunHistory
 from app.utils.ids import BadIdError, created_at_of
+
+# Between two messages there are a few items: calls, their outputs, reasoning.
+_ITEMS_BEFORE = 10
+_MOST_ITEMS_BEFORE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,25 @@ class Cursor:
     order: str = "desc"
     after: str | None = None
     before: str | None = None
+
+
+@dataclass(slots=True)
+class _Trail:
+    """Gathers the pictures between messages while the items of a thread are read."""
+
+    is_ascending: bool
+    _pictures: list[Picture] = field(default_factory=list)
+
+    def note(self, made: list[Picture]) -> None:
+        """Add the pictures of the next item."""
+        at = len(self._pictures) if self.is_ascending else 0
+        self._pictures[at:at] = made
+
+    def before_message(self) -> list[Picture]:
+        """Return the pictures before the next item, a message; newest first, they are still to come."""
+        own = self._pictures if self.is_ascending else []
+        self._pictures = [] if self.is_ascending else own
+        return own
 
 
 @dataclass(eq=False)
@@ -57,7 +83,10 @@ class Messages:
         return self.seen(scope, thread_id, stored[0], RunHistory.read(None), created_at)
 
     async def get(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
-        """Read a message. Upstream: GET conversations/{c}/items/{i} and conversations/{c}."""
+        """Read a message. Upstream: GET conversations/{c}/items/{i} and conversations/{c}.
+
+        For an answer also GET conversations/{c}/items, as the pictures in it are items of their own.
+        """
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
             (conversation, history), item = await gather_pair(
@@ -65,7 +94,9 @@ class Messages:
             )
         if item.get("type") != "message":
             raise not_found("message")
-        return self.seen(scope, thread_id, item, history, _created_at(conversation))
+        with not_found_as("message"):
+            before = await self._pictures_before(scope, conversation_id, item)
+        return self.seen(scope, thread_id, item, history, _created_at(conversation), before)
 
     async def delete(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
         """Delete a message. Upstream: DELETE conversations/{c}/items/{i}."""
@@ -94,7 +125,10 @@ class Messages:
                 belongs = partial(_belongs, response_id, history)
                 items, has_more = await self._window(scope, conversation_id, cursor, belongs)
         return page(
-            [self.seen(scope, thread_id, item, history, _created_at(conversation)) for item in items],
+            [
+                self.seen(scope, thread_id, item, history, _created_at(conversation), pictures)
+                for item, pictures in items
+            ],
             has_more=has_more,
         )
 
@@ -135,24 +169,34 @@ class Messages:
         conversation_id: str,
         cursor: Cursor,
         belongs: Callable[[Json], bool] | None = None,
-    ) -> tuple[list[Json], bool]:
-        """Return the items of a page, and whether there are more; `belongs` tells which items count."""
+    ) -> tuple[list[tuple[Json, list[Picture]]], bool]:
+        """Return the items of a page, each with the pictures made before it, and whether there are more.
+
+        `belongs` tells which items count.
+        """
         order = cursor.order
         after, stop = _item_of(scope, cursor.after, "after"), _item_of(scope, cursor.before, "before")
         # With `before` alone, the page ends at it: read towards the other end and turn the page round.
         backwards = stop is not None and after is None
         if backwards:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
-        found: list[Json] = []
+        found: list[tuple[Json, list[Picture]]] = []
+        trail = _Trail(is_ascending=order == "asc")
         # With a filter, the number of items to read is unknown: large pages then save calls.
         page_items = 100 if stop or belongs else cursor.limit + 1
-        items = self.conversations.items(conversation_id, order=order, after=after, page_items=page_items)
+        items = self.conversations.items(
+            conversation_id, order=order, after=after, page_items=page_items, include=CODE_OUTPUTS
+        )
         try:
             async for item in items:
                 if item.get("id") == stop:
                     break
-                if item.get("type") == "message" and (belongs is None or belongs(item)):
-                    found.append(item)
+                if item.get("type") != "message":
+                    trail.note(pictures_in(item, conversation_id, scope.ids))
+                    continue
+                pictures = trail.before_message()
+                if belongs is None or belongs(item):
+                    found.append((item, pictures))
                 if len(found) > cursor.limit:
                     break
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
@@ -163,11 +207,45 @@ class Messages:
         has_more, found = len(found) > cursor.limit, found[: cursor.limit]
         return (found[::-1] if backwards else found), has_more
 
+    async def _pictures_before(
+        self, scope: RequestScope, conversation_id: str, message: Json
+    ) -> list[Picture]:
+        """Return the pictures that were made for an answer, none for a question."""
+        trail = _Trail(is_ascending=False)
+        found = trail.before_message()
+        if message.get("role") != "assistant":
+            return found
+        items = self.conversations.items(
+            conversation_id,
+            after=str(message["id"]),
+            page_items=_ITEMS_BEFORE,
+            most=_MOST_ITEMS_BEFORE,
+            include=CODE_OUTPUTS,
+        )
+        async for item in items:
+            if item.get("type") == "message":
+                break
+            trail.note(pictures_in(item, conversation_id, scope.ids))
+        return found
+
     def seen(
-        self, scope: RequestScope, thread_id: str, item: Json, history: RunHistory, thread_created_at: int
+        self,
+        scope: RequestScope,
+        thread_id: str,
+        item: Json,
+        history: RunHistory,
+        thread_created_at: int,
+        pictures: Sequence[Picture] = (),
+        *,
+        is_raw: bool = False,
     ) -> Json:
-        """Return the Message for an item, with the run that wrote it if the history knows that."""
-        first = history.run_of_message(str(item.get("id"))) if item.get("role") == "assistant" else None
+        """Return the Message for an item, with the run that wrote it if the history knows that.
+
+        `pictures` were made before it. `is_raw` leaves the item as it is: no pictures, no marks of citations.
+        """
+        citations = text_objects(self.settings.citations, file_url(self.settings))
+        is_answer = item.get("role") == "assistant"
+        first = history.run_of_message(str(item.get("id"))) if is_answer else None
         return message_object(
             item,
             scope.ids,
@@ -175,6 +253,8 @@ class Messages:
             assistant_id=self.assistant_id,
             run_id=scope.ids.run(first) if first else None,
             created_at=thread_created_at,
+            text_object=None if is_raw else citations,
+            pictures=picture_parts(item, pictures, scope.ids) if is_answer and not is_raw else (),
         )
 
 

@@ -15,7 +15,7 @@ from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.models.threads import ThreadCreate
 from app.translate.attachments import public_resources, resources_of
-from app.translate.citations import FileUrl
+from app.translate.cited_text import FileUrl
 from app.translate.events import Json
 from app.translate.objects import thread_object
 from app.translate.run_metadata import RunHistory
@@ -43,7 +43,7 @@ class Transcripts:
         """
         thread, history, items = await self._whole(scope, thread_id)
         messages = [
-            self.messages.seen(scope, thread_id, item, history, thread["created_at"])
+            self.messages.seen(scope, thread_id, item, history, thread["created_at"], is_raw=True)
             for item in items
             if item["type"] == "message"
         ]

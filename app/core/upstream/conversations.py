@@ -72,9 +72,10 @@ class Conversations:
         path = f"/conversations/{conversation_id}/items"
         return _data(parsed(await self.upstream.request("POST", path, body={"items": items})))
 
-    async def get_item(self, conversation_id: str, item_id: str) -> Json:
-        """Read one item."""
-        found = await read(self.upstream, f"/conversations/{conversation_id}/items/{item_id}")
+    async def get_item(self, conversation_id: str, item_id: str, *, include: str | None = None) -> Json:
+        """Read one item; `include` names what the upstream leaves out otherwise."""
+        path = f"/conversations/{conversation_id}/items/{item_id}"
+        found = await read(self.upstream, path, _including(include))
         return _whole(checked_item, found)
 
     async def delete_item(self, conversation_id: str, item_id: str) -> None:
@@ -89,13 +90,17 @@ class Conversations:
         after: str | None = None,
         page_items: int = _PAGE_ITEMS,
         most: int | None = None,
+        include: str | None = None,
     ) -> AsyncIterator[Json]:
-        """Yield items of every type, at most `most`, reading each page when it is needed."""
+        """Yield items of every type, at most `most`, reading each page when it is needed.
+
+        `include` names what the upstream leaves out of items otherwise.
+        """
         path = f"/conversations/{conversation_id}/items"
         left = most
         while left is None or left > 0:
             limit = min(page_items, _PAGE_ITEMS, left or _PAGE_ITEMS)
-            query: dict[str, str | int] = {"limit": limit, "order": order}
+            query = {"limit": limit, "order": order, **_including(include)}
             found = await read(self.upstream, path, query | ({"after": after} if after else {}))
             data = _data(found)[:left]
             for item in data:
@@ -104,6 +109,10 @@ class Conversations:
             if not data or not found.get("has_more"):
                 return
             after = str(data[-1].get("id"))
+
+
+def _including(include: str | None) -> dict[str, str | int]:
+    return {"include[]": include} if include else {}
 
 
 def _data(page: Mapping[str, Any]) -> list[Json]:

@@ -76,6 +76,8 @@ class AssistantsEncoder(Encoder):
                 return event_frame(b"thread.run.step." + status.encode(), step)
             case events.MessageStarted(message=message):
                 return _twice(b"thread.message.created", b"thread.message.in_progress", message)
+            case events.PictureAdded():
+                return _content_delta(event.message_id, {"index": event.index, **event.part})
             case events.AnnotationAdded():
                 return _annotation(event)
             case events.MessageEnded(message=message):
@@ -130,8 +132,14 @@ def _code_outputs(event: events.ToolCallReady) -> bytes:
 
 def _annotation(event: events.AnnotationAdded) -> bytes:
     annotation = {"index": event.annotation_index, **event.annotation}
-    part = {"index": event.index, "type": "text", "text": {"annotations": [annotation]}}
-    delta = {"id": event.message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
+    # Some clients drop an annotation that comes without its text.
+    grown = {"value": event.text} if event.text else {}
+    part = {"index": event.index, "type": "text", "text": {**grown, "annotations": [annotation]}}
+    return _content_delta(event.message_id, part)
+
+
+def _content_delta(message_id: str, part: Json) -> bytes:
+    delta = {"id": message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
     return event_frame(b"thread.message.delta", delta)
 
 
