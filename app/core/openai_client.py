@@ -9,6 +9,7 @@ from app.core.files.pictures import Pictures
 from app.core.files.service import Files
 from app.core.limits.shared_redis import SharedRedis
 from app.core.observability.run_metrics import RunMetrics
+from app.core.runs.answer_locks import AnswerLocks
 from app.core.runs.create import RunCreator
 from app.core.runs.held_runs import HeldRuns
 from app.core.runs.lookup import RunLookup
@@ -92,6 +93,7 @@ class OpenAIClient:
             attachments,
             params,
             unsupported,
+            AnswerLocks(redis, settings.lock_wait_seconds),
         )
         self.resume = ResumeService(responses, lookup, self.creator, metrics, deadline_seconds=deadline)
         self.transcripts = Transcripts(

@@ -1,8 +1,9 @@
 """Creates, reads, follows and cancels upstream responses. Source: OpenAI's Responses API."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from app.core.upstream.conversation_lock import ConversationLock
 from app.core.upstream.errors import UpstreamBrokenError, UpstreamMalformedError
@@ -12,6 +13,7 @@ from app.translate.events import Json
 from app.translate.objects import LIVE
 from app.translate.upstream_types import BadShapeError, read_response
 
+T = TypeVar("T")
 _PATH = "/responses"
 
 
@@ -38,7 +40,7 @@ class Responses:
         """Create a foreground response and return it once it has ended, within `deadline_seconds`."""
         body = params | {"stream": False, "store": True}
         call = partial(self.upstream.request, "POST", _PATH, body=body, timeout=self.deadline_seconds)
-        response = _response(await self.lock.write(params["conversation"], call))
+        response = _response(await self._written(params, call))
         # Nothing would follow a foreground response that has not ended.
         if response.get("status") in LIVE:
             raise UpstreamBrokenError("The upstream answered before its response had ended.")
@@ -48,13 +50,18 @@ class Responses:
         """Create a background response and return its current state."""
         body = params | {"store": True, "background": True}
         call = partial(self.upstream.request, "POST", _PATH, body=body)
-        return _response(await self.lock.write(params["conversation"], call))
+        return _response(await self._written(params, call))
 
     async def open_stream(self, params: Json, *, background: bool) -> UpstreamStream:
         """Create a response and return its stream; a background response outlives the stream."""
         body = params | {"stream": True, "store": True} | ({"background": True} if background else {})
         call = partial(self.upstream.stream, "POST", _PATH, body=body, life=self.deadline_seconds)
-        return await self.lock.write(params["conversation"], call)
+        return await self._written(params, call)
+
+    async def _written(self, params: Json, call: Callable[[], Awaitable[T]]) -> T:
+        # Outputs that a locked conversation refuses may be a second replica's: a repeat would answer twice.
+        kinds = {item.get("type") for item in params.get("input") or []}
+        return await self.lock.write(params["conversation"], call, is_repeatable=kinds <= {"message"})
 
     async def get(self, response_id: str) -> Json:
         """Read a response."""
