@@ -65,7 +65,7 @@ async def list_files(
     purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
 ) -> Response:
     optional = {"after": after, "purpose": purpose}
-    query = {"limit": limit, "order": order} | {k: v for k, v in optional.items() if v is not None}
+    query = {"limit": limit, "order": order} | {k: v for k, v in optional.items() if v}
     return answer(scope, await client.files.list_page(scope, query))
 
 

@@ -159,3 +159,14 @@ class TestOpenApi:
                 if path.startswith("/api/v1/") and path not in {"/api/v1/health", "/api/v1/ready"}:
                     assert "400" in operation["responses"], (method, path)
                     assert "HTTPValidationError" not in json.dumps(operation), (method, path)
+
+
+@pytest.mark.parametrize("path", ["http://localhost/", "health", "ready"])
+async def test_head_answers_like_get_without_a_body(client, path):
+    head, got = await client.head(path), await client.get(path)
+    assert (head.status_code, head.headers["content-type"]) == (200, got.headers["content-type"])
+
+
+async def test_an_empty_purpose_is_none(client):
+    listed = await client.get("files", params={"purpose": ""})
+    assert listed.json() == (await client.get("files")).json()

@@ -50,7 +50,9 @@ class TestAnonymous:
     async def test_mints_no_sessions(self, client):
         error_of(await client.post("sessions", json={"user": "u1"}), 403)
 
-    @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://soloist.test"])
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "null", "http://soloist.test", "http://[", "http://[::1"]
+    )
     async def test_pages_of_strangers_are_refused(self, client, origin):
         """A name that points at this machine does not make its pages ours."""
         response = await client.get("assistants", headers={"origin": origin})
@@ -88,6 +90,7 @@ class TestStart:
             (GUARDED | {"secret_keys": ["short"]}, "SECRET_KEYS"),
             (GUARDED | {"api_keys": {}}, "API_KEYS"),
             (GUARDED | {"api_keys": {"a": ""}}, "API_KEYS"),
+            (GUARDED | {"api_keys": {"a": "  "}}, "API_KEYS"),
             (GUARDED | {"api_keys": {"a": []}}, "API_KEYS"),
             (GUARDED | {"api_keys": {"a": "sha256:12"}}, "API_KEYS"),
             (GUARDED | {"api_keys": {"a": "ss_0123"}}, "API_KEYS"),

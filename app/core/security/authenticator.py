@@ -163,7 +163,10 @@ class Authenticator:
         """Return whether pages of this origin may call without a credential."""
         if origin in self._allowed_origins:
             return True
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
         if is_loopback(parts.hostname or ""):
             return True
         # On a private service the host name proves nothing: an attacker can point a name at this machine (DNS
