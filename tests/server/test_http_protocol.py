@@ -9,8 +9,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, BoundedHttpProtocol
 
-GET = b"GET /api/v1/health HTTP/1.1\r\nhost: x\r\n"
-FORM = b"POST /api/v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+GET = b"GET /api/v1/health HTTP/1.1\r\nhost: localhost\r\n"
+FORM = b"POST /api/v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=b\r\n"
 PART = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.txt"\r\n\r\n'
 
 
@@ -42,7 +42,7 @@ HEADER = b"x-a: %b\r\n"
     [
         ([GET, HEADER % b"a" * (MAX_HEADERS + 1), b"\r\n"], 431, "headers_too_large"),
         ([GET, HEADER % (b"a" * MAX_HEAD_BYTES), b"\r\n"], 431, "headers_too_large"),
-        ([b"GET /?q=" + b"a" * MAX_URL_BYTES + b" HTTP/1.1\r\nhost: x\r\n\r\n"], 414, "url_too_long"),
+        ([b"GET /?q=" + b"a" * MAX_URL_BYTES + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"], 414, "url_too_long"),
         ([b"hello\r\n\r\n"], 400, "invalid_http"),
     ],
 )
@@ -66,7 +66,7 @@ async def test_a_head_without_an_end_is_cut_off(start, begin):
         [],
         [b"GET /api"],
         [GET],
-        [b"POST /api/v1/chat HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n", b"{"],
+        [b"POST /api/v1/chat HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n\r\n", b"{"],
         [FORM + b"content-length: 500000\r\n\r\n", PART, b"a" * 60_000],
     ],
     ids=["nothing", "half a line", "half a head", "half a body", "a stuck upload"],
