@@ -92,10 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", dest="run", action="store_const", const=check.run, help="the same as the command check"
     )
+    check.add_options(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in (serve, check, openapi, knowledge, embedded):
         command.add_to(commands.add_parser)
     given = parser.parse_args(arguments)
+    if given.live and given.run is not check.run:
+        parser.error("--live goes with --check.")
     status: int = given.run(given, create_app)
     return status
 

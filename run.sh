@@ -27,6 +27,8 @@ usage: ./run.sh [command]
   openapi          print the OpenAPI document
   embedded [args]  serve the upstream that answers without a key, alone
   test [args]      run the tests on all cores; --quick leaves out the slow ones, all other args go to pytest
+  compat [args]    install the public clients in .cache/compat, drive each against the service, print a table;
+                   --write puts it into docs/COMPATIBILITY.md; or name parts of clients' names
   check            ruff, mypy --strict, and whether the lock files match pyproject.toml
   lock [args]      write the lock files anew; args go to uv (--upgrade, --upgrade-package NAME)
   help             this text
@@ -226,6 +228,10 @@ case $command in
     check-service) run_command check "$@" ;;
     knowledge | openapi | embedded) run_command "$command" "$@" ;;
     test) run_tests "$@" ;;
+    compat)
+        set_up dev
+        exec "$PY" -m tests.compat "$@"
+        ;;
     check) check ;;
     lock)
         set_up dev

@@ -61,7 +61,7 @@ class FakeThread:
         elif found := next((item for item in self.items if item["id"] == last), None):
             await connection.answer(200, found)
         else:
-            await connection.answer(404, {"error": {"message": "Not found"}})
+            await connection.answer(404, {"error": {"message": f"Item with id '{last}' not found."}})
 
     def _page(self, query: dict[str, str]) -> Json:
         items = self.items if query["order"] == "asc" else self.items[::-1]

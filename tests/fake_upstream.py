@@ -25,6 +25,7 @@ class Request:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    query_string: str = ""
 
     @property
     def json(self) -> Any:
@@ -201,7 +202,7 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
     headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
     url = urlsplit(target)
     body = await _body(reader, headers)
-    return Request(method, url.path, dict(parse_qsl(url.query)), headers, body)
+    return Request(method, url.path, dict(parse_qsl(url.query)), headers, body, url.query)
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:

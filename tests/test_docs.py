@@ -11,8 +11,8 @@ import pytest
 from openai.types.beta import thread_create_and_run_params
 from openai.types.beta.threads import message_create_params, run_create_params
 
-from app.api.assistants import AssistantRead
 from app.core.config import Settings
+from app.models.assistants import AssistantRead
 from app.models.messages import Message
 from app.models.runs import Run, RunStep
 from app.models.threads import Thread

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("runtime", "telemetry", "dev", "local")
 SERVICE_COMMANDS = ("check-service", "knowledge", "openapi", "embedded")
-COMMANDS = ("dev", "local", *SERVICE_COMMANDS, "test", "check", "lock", "help")
+COMMANDS = ("dev", "local", *SERVICE_COMMANDS, "test", "compat", "check", "lock", "help")
 # All that run.sh may count on beside Python; neither uv nor npm is among them.
 TOOLS = ("bash", "cat", "cmp", "cp", "dirname", "env", "mkdir", "rm", "sh")
 FAKE_PYTHON = '#!/bin/sh\ncase "$1" in -c) ;; --version) echo Python 3.11.9 ;; *) echo "ran $*" ;; esac\n'
@@ -146,6 +146,12 @@ def test_arguments_of_test_reach_pytest(run_sh):
 def test_tests_run_without_xdist_too(run_sh, arguments):
     result, _ = run_sh("test", *arguments)
     assert result.stdout == f"ran -m pytest {' '.join(arguments)}\n"
+
+
+def test_arguments_of_compat_reach_it(run_sh):
+    result, calls = run_sh("compat", "AI SDK", "two words")
+    assert result.stdout == "ran -m tests.compat AI SDK two words\n"
+    assert "-r requirements/dev.lock" in calls[-1]
 
 
 @pytest.mark.parametrize("command", SERVICE_COMMANDS)

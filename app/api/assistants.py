@@ -1,47 +1,22 @@
 """The one assistant."""
 
-from typing import Any, Literal
-
 from fastapi import APIRouter
 from fastapi.responses import Response
-from pydantic import BaseModel
 
-from app.api.dependencies import AssistantDep, CursorDep, HealthDep, ScopeDep, SettingsDep
+from app.api.dependencies import AssistantDep, ClientDep, CursorDep, HealthDep, ScopeDep, SettingsDep
 from app.api.responses import answer, errors
 from app.core.assistant import Assistant
+from app.core.assistant_update import changed_field
 from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, not_found
 from app.core.observability.health import Health
-from app.models.common import PageModel
+from app.models.assistants import AssistantPage, AssistantRead, AssistantUpdate
 from app.translate.events import Json
 from app.translate.objects import page
 
 router = APIRouter(prefix="/assistants", tags=["assistants"])
 _REFUSED = "Refused: the assistant is configured by its operator"
-
-
-class AssistantRead(BaseModel):
-    """The assistant as the Assistants API showed it."""
-
-    id: str
-    object: Literal["assistant"]
-    created_at: int
-    name: str | None
-    description: str | None
-    model: str
-    instructions: str | None
-    tools: list[dict[str, Any]]
-    tool_resources: dict[str, Any] | None
-    metadata: dict[str, str]
-    temperature: float | None
-    top_p: float | None
-    response_format: str | dict[str, Any] | None
-    reasoning_effort: str | None
-
-
-class AssistantPage(PageModel[AssistantRead]):
-    """A page with the one assistant."""
 
 
 @router.get("", summary="List the assistant", response_model=AssistantPage)
@@ -64,13 +39,44 @@ async def get_assistant(
     return answer(scope, _seen(assistant, settings, health, scope))
 
 
+@router.post(
+    "/{assistant_id}",
+    summary="Read the assistant; refused: changes, as its operator configures it",
+    response_model=AssistantRead,
+    responses=errors(404),
+)
+async def update_assistant(
+    assistant_id: str,
+    client: ClientDep,
+    assistant: AssistantDep,
+    settings: SettingsDep,
+    health: HealthDep,
+    scope: ScopeDep,
+    body: AssistantUpdate | None = None,
+) -> Response:
+    if assistant_id != assistant.id:
+        raise not_found("assistant", param="assistant_id")
+    shown = _seen(assistant, settings, health, scope)
+    sent = body or AssistantUpdate()
+    client.runs.unsupported.check(sent, scope)
+    values = sent.model_dump(include=set(AssistantUpdate.model_fields))
+    if (changed := changed_field(values, shown, assistant.model)) is not None:
+        raise _fixed(changed)
+    return answer(scope, shown)
+
+
 @router.post("", name="create_assistant", summary=_REFUSED)
-@router.post("/{assistant_id}", name="update_assistant", summary=_REFUSED)
 @router.delete("/{assistant_id}", name="delete_assistant", summary=_REFUSED)
 async def change_assistant(_scope: ScopeDep) -> Response:
-    raise BadRequestError(
-        "This service has one assistant, set by its operator (ASSISTANT_FILE). "
-        "It cannot be changed over the API.",
+    raise _fixed()
+
+
+def _fixed(param: str | None = None) -> BadRequestError:
+    what = f"Its '{param}' is another, and it" if param else "It"
+    return BadRequestError(
+        f"This service has one assistant, set by its operator (ASSISTANT_FILE). {what} cannot be changed "
+        "over the API.",
+        param=param,
         code="assistant_is_fixed",
     )
 

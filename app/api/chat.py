@@ -26,16 +26,17 @@ from app.core.errors import BadRequestError, ServiceError
 from app.core.files.multipart_reader import FormReader
 from app.core.files.service import Files, file_url
 from app.core.services.chat import FILES_ALONE
-from app.core.upstream.errors import UpstreamError
+from app.core.upstream.errors import error_for, error_told
 from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
 from app.translate.attachments import Attached
 from app.translate.chat_input import continued_message_id
 from app.translate.citations import CitationStage, CitingEncoder
 from app.translate.events import Json, RunEnded
+from app.translate.failures import FAILED
 from app.translate.protocols.ag_ui import AgUiEncoder
 from app.translate.protocols.ai_sdk import AiSdkEncoder
 from app.translate.protocols.chat_sse import ChatEncoder, chat_answer
-from app.translate.protocols.encoder import Encoder, run_error
+from app.translate.protocols.encoder import Encoder
 from app.translate.protocols.plain_text import TextEncoder
 from app.utils.filenames import is_image
 
@@ -166,9 +167,9 @@ async def _whole_answer(
         return chat_answer(
             ended if mode == "raw" else CitationStage(mode, file_url(run.settings)).ended(ended)
         )
-    error = run_error(ended.run) if isinstance(ended, RunEnded) else ended.error
-    # SDKs repeat a 5xx by themselves, which would send the message to the thread again.
-    raise UpstreamError(error["message"], code=error["code"], headers={"x-should-retry": "false"})
+    if isinstance(ended, RunEnded):
+        raise error_for(ended.failure or FAILED)
+    raise error_told(ended.error)
 
 
 def _cited(encoder: Encoder, settings: Settings) -> Encoder:

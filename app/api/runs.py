@@ -14,10 +14,13 @@ from app.api.json_route import JsonRoute
 from app.api.openapi import RUN_STREAM, event_stream
 from app.api.responses import answer, errors
 from app.api.run_responses import RunRequest, followed_stream, placed, run_once, run_request
+from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError
 from app.core.files.service import file_url
 from app.core.runs.follow import RunStream
+from app.core.services.runs import Runs
+from app.core.unsupported_params import SEARCH_RESULTS
 from app.models.messages import MetadataUpdate
 from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, ThreadRunCreate, ToolOutputsSubmit
 from app.translate.citations import CitingEncoder
@@ -28,11 +31,21 @@ from app.translate.protocols.assistants_sse import AssistantsEncoder
 router = APIRouter(prefix="/threads", tags=["runs"], route_class=JsonRoute, responses=errors(404, 502, 504))
 # No event has a larger number, and int() is slow for very long texts.
 _EVENT_ID = re.compile(r"[0-9]{1,18}\Z")
+_INCLUDE: Json = {
+    "name": "include[]",
+    "in": "query",
+    "required": False,
+    "schema": {
+        "type": "array",
+        "items": {"type": "string", "enum": [SEARCH_RESULTS]},
+        "description": "Shows the passages that file searches found.",
+    },
+}
 _DESCRIPTION = "A Run, or with `stream: true` the Assistants event stream."
 _STARTS: dict[str, Any] = {
     "response_model": Run,
     "responses": {200: {"description": _DESCRIPTION, "content": event_stream(RUN_STREAM)}},
-    "openapi_extra": TAKES_KEY,
+    "openapi_extra": {"parameters": [*TAKES_KEY["parameters"], _INCLUDE]},
 }
 _FOLLOWED: dict[int | str, dict[str, Any]] = {
     200: {"description": "The run's events with ids.", "content": event_stream(RUN_STREAM)}
@@ -40,17 +53,17 @@ _FOLLOWED: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/runs", summary="Create a thread and run it", **_STARTS)
-async def create_thread_and_run(body: ThreadRunCreate, request: Request) -> Response:
-    run = await run_request(request)
-    runs = run.client.runs
+async def create_thread_and_run(request: Request, body: ThreadRunCreate | None = None) -> Response:
+    run, runs = await _requested(request)
+    body = body or ThreadRunCreate()
     stream = partial(runs.stream_with_thread, run.scope, body)
     return await _started(run, body, partial(runs.create_with_thread, run.scope, body), stream)
 
 
 @router.post("/{thread_id}/runs", summary="Run a thread", **_STARTS)
-async def create_run(thread_id: str, body: RunCreate, request: Request) -> Response:
-    run = await run_request(request)
-    runs = run.client.runs
+async def create_run(thread_id: str, request: Request, body: RunCreate | None = None) -> Response:
+    run, runs = await _requested(request)
+    body = body or RunCreate()
     stream = partial(runs.create_stream, run.scope, thread_id, body)
     return await _started(run, body, partial(runs.create, run.scope, thread_id, body), stream)
 
@@ -98,23 +111,34 @@ async def cancel_run(thread_id: str, run_id: str, client: ClientDep, scope: Scop
 async def submit_tool_outputs(
     thread_id: str, run_id: str, body: ToolOutputsSubmit, request: Request
 ) -> Response:
-    run = await run_request(request)
-    runs = run.client.runs
+    run, runs = await _requested(request)
     stream = partial(runs.submit_stream, run.scope, thread_id, run_id, body)
     return await _started(run, body, partial(runs.submit, run.scope, thread_id, run_id, body), stream)
 
 
-@router.get("/{thread_id}/runs/{run_id}/steps", summary="List a run's steps", response_model=RunStepPage)
+@router.get(
+    "/{thread_id}/runs/{run_id}/steps",
+    summary="List a run's steps",
+    response_model=RunStepPage,
+    openapi_extra={"parameters": [_INCLUDE]},
+)
 async def list_run_steps(
-    thread_id: str, run_id: str, client: ClientDep, scope: ScopeDep, cursor: CursorDep
+    thread_id: str, run_id: str, request: Request, client: ClientDep, scope: ScopeDep, cursor: CursorDep
 ) -> Response:
+    _heed_include(request, client.runs, scope)
     return answer(scope, await client.runs.list_steps(scope, thread_id, run_id, cursor))
 
 
-@router.get("/{thread_id}/runs/{run_id}/steps/{step_id}", summary="Read a step", response_model=RunStep)
+@router.get(
+    "/{thread_id}/runs/{run_id}/steps/{step_id}",
+    summary="Read a step",
+    response_model=RunStep,
+    openapi_extra={"parameters": [_INCLUDE]},
+)
 async def get_run_step(
-    thread_id: str, run_id: str, step_id: str, client: ClientDep, scope: ScopeDep
+    thread_id: str, run_id: str, step_id: str, request: Request, client: ClientDep, scope: ScopeDep
 ) -> Response:
+    _heed_include(request, client.runs, scope)
     return answer(scope, await client.runs.get_step(scope, thread_id, run_id, step_id))
 
 
@@ -140,6 +164,18 @@ async def follow_run(
     after = starting_after if starting_after is not None else _event_number(last_event_id)
     events = partial(client.resume.open, scope, thread_id, run_id, after, _stage(settings))
     return await followed_stream(request, scope, registry, events, AssistantsEncoder(with_ids=True))
+
+
+async def _requested(request: Request) -> tuple[RunRequest, Runs]:
+    """Return what starts a run for a request, whose `include[]` is heeded, and the service."""
+    run = await run_request(request)
+    _heed_include(request, run.client.runs, run.scope)
+    return run, run.client.runs
+
+
+def _heed_include(request: Request, runs: Runs, scope: RequestScope) -> None:
+    query = request.query_params
+    runs.include(scope, [*query.getlist("include[]"), *query.getlist("include")])
 
 
 async def _started(

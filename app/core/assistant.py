@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.core.config import Settings
 from app.translate.client_calls import is_run_by_client
 from app.translate.events import Json
-from app.translate.tools import to_responses_choice, to_responses_tools, to_text_format
+from app.translate.tools import current_tool, to_responses_choice, to_responses_tools, to_text_format
 
 DEFAULT_ID = "asst_soloist"
 DEFAULT_MODEL = "gpt-6-luna"
@@ -73,6 +73,12 @@ class Assistant:
     metadata: dict[str, str] = field(default_factory=dict)
     max_output_tokens: int | None = None
     reasoning_summary: str | None = None
+
+    @property
+    def tool_of_files(self) -> str | None:
+        """The tool that gets files without tools, as version 1 of the Assistants API had them."""
+        kinds = {tool.get("type") for tool in self.tools}
+        return next((kind for kind in ("file_search", "code_interpreter") if kind in kinds), None)
 
     def object(self, *, reveals_instructions: bool, model: str | None = None) -> Json:
         """Return the public Assistant, with every key; `model` is the name that really answers."""
@@ -156,7 +162,7 @@ def load_assistant(settings: Settings) -> Assistant:
 
 
 def _tools(settings: Settings, read: AssistantFile) -> list[Json]:
-    tools: list[Json] = _first(settings.assistant_tools, read.tools, [])
+    tools = [current_tool(tool) for tool in _first(settings.assistant_tools, read.tools, [])]
     if refused := next(filter(is_run_by_client, tools), None):
         raise ValueError(
             f"ASSISTANT_TOOLS: nobody can carry out the calls of the tool {refused['type']!r}; remove it."

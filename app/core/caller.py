@@ -46,6 +46,7 @@ class RequestScope:
     ids: IdCodec
     safety_identifier: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    shows_results: bool = False  # whether the client asked for the passages that file searches found
 
     def conversation(self, thread_id: str, *, of: str = "thread") -> str:
         """Return the upstream conversation of a thread; raises `NotFoundError` for another caller's thread.

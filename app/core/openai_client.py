@@ -12,7 +12,9 @@ from app.core.observability.run_metrics import RunMetrics
 from app.core.runs.answer_locks import AnswerLocks
 from app.core.runs.create import RunCreator
 from app.core.runs.held_runs import HeldRuns
+from app.core.runs.live_runs import LiveRuns
 from app.core.runs.lookup import RunLookup
+from app.core.runs.message_runs import MessageRuns
 from app.core.runs.overrides import RunOverrides
 from app.core.runs.params import RunParams
 from app.core.runs.resume import ResumeService
@@ -57,7 +59,8 @@ class OpenAIClient:
         responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
         params = RunParams(assistant, settings)
         unsupported = UnsupportedParams(settings)
-        lookup = RunLookup(conversations, responses, self._metadata, params)
+        message_runs = MessageRuns(responses)
+        lookup = RunLookup(conversations, responses, self._metadata, params, message_runs)
         rounds = ToolRounds(conversations)
         self.held_runs = HeldRuns(self.background, redis)
         self.creator = RunCreator(
@@ -75,12 +78,15 @@ class OpenAIClient:
         self.knowledge = KnowledgeStore(upstream, assistant, settings)
         self.files = Files(upstream, Pictures(conversations), self.knowledge, self.background, settings)
         attachments = Attachments(
-            upstream, self.files, self.knowledge, self._metadata, self.background, settings
+            upstream, self.files, self.knowledge, self._metadata, self.background, assistant, settings
         )
         self.messages = Messages(
-            conversations, self._metadata, attachments, unsupported, assistant.id, settings
+            conversations, self._metadata, message_runs, attachments, unsupported, assistant.id, settings
         )
-        self.threads = Threads(conversations, self._metadata, self.messages, attachments, unsupported)
+        live_runs = LiveRuns(responses, self.held_runs, message_runs)
+        self.threads = Threads(
+            conversations, self._metadata, self.messages, live_runs, attachments, unsupported
+        )
         self.runs = Runs(
             conversations,
             responses,

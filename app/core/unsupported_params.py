@@ -1,5 +1,7 @@
 """Parameters of the Assistants API that this service does not support: named in a header, or refused."""
 
+from collections.abc import Iterable
+
 from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError
@@ -7,6 +9,8 @@ from app.models.common import RequestModel
 
 # Unsupported fields with a value that describes what this service does anyway.
 _EQUIVALENTS = {"truncation_strategy": {"type": "auto"}}
+SEARCH_RESULTS = "step_details.tool_calls[*].file_search.results[*].content"
+"""The one value of `include[]` in the Assistants API."""
 
 
 class UnsupportedParams:
@@ -25,7 +29,16 @@ class UnsupportedParams:
             names.remove("user")  # `current_scope` has used it
         if not names:
             return
-        named = [prefix + name for name in names]
+        self._ignore([prefix + name for name in names], scope)
+
+    def check_include(self, values: Iterable[str], scope: RequestScope) -> None:
+        """Note what a request's `include[]` asks for; values that Assistants had not are unsupported."""
+        asked = set(values)
+        scope.shows_results = SEARCH_RESULTS in asked
+        if asked - {SEARCH_RESULTS}:
+            self._ignore(["include[]"], scope)
+
+    def _ignore(self, named: list[str], scope: RequestScope) -> None:
         if self._is_strict:
             raise BadRequestError(
                 f"This service does not support '{named[0]}'. Leave it out.",

@@ -1,11 +1,17 @@
 """Creates responses, holds those in the making, and lets one writer at a time into a conversation."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from app.embedded.errors import ApiError, conversation_locked
 from app.embedded.generation import Generation, Pace
-from app.embedded.items import check_calls_answered, check_outputs_have_calls, input_items
+from app.embedded.include import shown_body
+from app.embedded.items import (
+    check_calls_answered,
+    check_outputs_have_calls,
+    check_reasoning_followed,
+    input_items,
+)
 from app.embedded.objects import new_response
 from app.embedded.responders.base import Resources, Responder, Turn
 from app.embedded.settings import EmbeddedSettings
@@ -74,6 +80,7 @@ class Engine:
         history = await self._history(request)
         check_outputs_have_calls(history, fresh)
         check_calls_answered(history, fresh)
+        check_reasoning_followed([*history, *fresh])
         if not history and not fresh:
             raise ApiError(
                 "One of 'input' or 'conversation' must hold something to answer.",
@@ -85,7 +92,9 @@ class Engine:
         streamed = bool(request.stream and request.background)
         if body["store"]:
             await self._responses.insert(body, fresh, streamed=streamed)
-        return Generation(body, turn, self.responder, self._pace, streamed=streamed)
+        return Generation(
+            body, turn, self.responder, self._pace, streamed=streamed, include=request.include or ()
+        )
 
     async def _history(self, request: ResponseCreate) -> list[Json]:
         if request.conversation_id is not None:
@@ -135,15 +144,15 @@ class Engine:
         """The response if it is still in the making."""
         return self._live.get(response_id)
 
-    async def read(self, response_id: str) -> Json:
-        """The response object, live or stored.
+    async def read(self, response_id: str, include: Collection[str] = ()) -> Json:
+        """The response object, live or stored, with what `include` names.
 
         Raises ApiError 404.
         """
         generation = self._live.get(response_id)
         if generation is not None and generation.body["store"]:
             return generation.body
-        return (await self._responses.get(response_id)).body
+        return shown_body((await self._responses.get(response_id)).body, include)
 
     async def stored(self, response_id: str) -> StoredResponse:
         """A response that has ended.

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from app.embedded.events import EventLog
+from app.embedded.include import shown_body
 from app.embedded.items import text_of
 from app.embedded.objects import usage
 from app.embedded.output import Output
@@ -41,8 +42,19 @@ class Pace:
 class Generation:
     """Runs a responder and logs its events; ends in exactly one of the terminal states."""
 
-    def __init__(self, body: Json, turn: Turn, responder: Responder, pace: Pace, *, streamed: bool) -> None:
+    def __init__(
+        self,
+        body: Json,
+        turn: Turn,
+        responder: Responder,
+        pace: Pace,
+        *,
+        streamed: bool,
+        include: Collection[str] = (),
+    ) -> None:
         self.body = body
+        """As the creating request sees it."""
+        self.include = include
         self.streamed = streamed
         """Created with background and stream, so its events may be replayed."""
         self.log = EventLog()
@@ -51,7 +63,7 @@ class Generation:
         self._responder = responder
         self._pace = pace
         self._limit = turn.max_output_tokens or math.inf
-        self._output = Output(body["id"], self.log)
+        self._output = Output(body["id"], self.log, include)
         self._counted: Usage | None = None
         self._cut: str | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -172,13 +184,14 @@ class Generation:
     async def _end(self, body: Json, on_end: "Ending") -> None:
         # OpenAI has no event for a cancelled response: its streams just end.
         ends = body["status"] != "cancelled"
-        last = [self.log.encode(f"response.{body['status']}", {"response": body})] if ends else []
+        shown = shown_body(body, self.include)
+        last = [self.log.encode(f"response.{body['status']}", {"response": shown})] if ends else []
         try:
             await on_end(self, body, [*self.log.frames, *last])
         except Exception:
             logger.exception("could not store the end of a response")
         # Only now may anyone learn of the end: the conversation holds the turn and is free.
-        self.body = body
+        self.body = shown
         self.log.frames.extend(last)
         self.done.set()
         self._tell()

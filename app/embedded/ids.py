@@ -10,7 +10,11 @@ _STEM_HEX = 16
 
 def timed_id(prefix: str, stem: str | None = None) -> str:
     """A fresh id such as `conv_…` with 50 hex; `stem` (16 hex) marks what belongs to one response."""
-    return f"{prefix}_{stem or secrets.token_hex(8)}00{int(time.time()):08x}{secrets.token_hex(12)}"
+    return f"{prefix}_{_suffix(stem or secrets.token_hex(8))}"
+
+
+def _suffix(stem: str) -> str:
+    return f"{stem}00{int(time.time()):08x}{secrets.token_hex(12)}"
 
 
 def stem_of(response_id: str) -> str:

@@ -168,6 +168,21 @@ def check_calls_answered(history: Iterable[Json], fresh: Iterable[Json]) -> None
         raise ApiError(f"No tool output found for function call {call_id}.", param="input")
 
 
+def check_reasoning_followed(items: Sequence[Json]) -> None:
+    """Refuse reasoning without what it led to.
+
+    Raises ApiError 400.
+    """
+    for index, item in enumerate(items):
+        following = items[index + 1] if index + 1 < len(items) else None
+        is_paired = following is not None and following.get("role") in {None, "assistant"}
+        if item["type"] == "reasoning" and not is_paired:
+            raise ApiError(
+                f"Item '{item['id']}' of type 'reasoning' was provided without its required following item.",
+                param="input",
+            )
+
+
 def parts_of(item: Json) -> list[Json]:
     """The content parts of an item; items of other kinds have none."""
     content = item.get("content")

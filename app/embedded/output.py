@@ -1,9 +1,11 @@
 """Turns a responder's pieces into output items and their events, in OpenAI's order."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from app.embedded.events import EventLog, delta_template
 from app.embedded.ids import alnum_id, stem_of, timed_id
+from app.embedded.include import shown_items
 from app.embedded.objects import call_item, message_item, text_part
 from app.embedded.responders.base import (
     Annotation,
@@ -43,13 +45,15 @@ class _OpenCall:
 
 
 class Output:
-    """The growing `output` of one response."""
+    """The growing `output` of one response; its events show what `include` names."""
 
-    def __init__(self, response_id: str, log: EventLog) -> None:
+    def __init__(self, response_id: str, log: EventLog, include: Collection[str] = ()) -> None:
         self.items: list[Json] = []
+        """Whole, whatever is shown."""
         self.deltas = 0
         """Text and argument deltas so far; what stands in for tokens."""
         self._log = log
+        self._include = include
         self._stem = stem_of(response_id)
         self._message: _OpenMessage | None = None
         self._call: _OpenCall | None = None
@@ -149,7 +153,7 @@ class Output:
         self.close("completed")
         kind = tool.body["type"]
         item = {"id": timed_id(tool.prefix, self._stem), "status": "in_progress", **tool.body}
-        self._added(item)
+        self._added(shown_items([item], ())[0])
         for step in _HOSTED_STEPS[kind]:
             self._log.add(f"response.{kind}.{step}", self._item_place(item["id"]))
         self._done({**item, "status": "completed"})
@@ -158,7 +162,8 @@ class Output:
         self._log.add("response.output_item.added", {"output_index": len(self.items), "item": item})
 
     def _done(self, item: Json) -> None:
-        self._log.add("response.output_item.done", {"output_index": len(self.items), "item": item})
+        (shown,) = shown_items([item], self._include)
+        self._log.add("response.output_item.done", {"output_index": len(self.items), "item": shown})
         self.items.append(item)
 
     def _item_place(self, item_id: str) -> Json:

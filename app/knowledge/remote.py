@@ -5,11 +5,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from app.core.upstream.errors import UpstreamBusyError, UpstreamMissingError, UpstreamUnreachableError
+from app.core.upstream.errors import (
+    UpstreamBusyError,
+    UpstreamMalformedError,
+    UpstreamMissingError,
+    UpstreamUnreachableError,
+)
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed, read
 from app.knowledge.folder import LocalFile, chunks_of
 from app.translate.events import Json
+from app.translate.upstream_types import checked_file, checked_page, checked_store, checked_store_file
 from app.utils.filenames import media_type_of
 
 T = TypeVar("T")
@@ -52,7 +58,7 @@ class RemoteStore:
                 "/files", fields=fields, filename=filename, content_type=kind, chunks=chunks_of(file)
             )
         )
-        file_id = str(parsed(uploaded)["id"])
+        file_id = str(parsed(uploaded, checked_file)["id"])
         body = {"file_id": file_id, "attributes": {PATH: file.path, SHA256: sha256}}
         path = f"/vector_stores/{self.store_id}/files"
         try:
@@ -68,10 +74,12 @@ class RemoteStore:
         deadline = asyncio.get_running_loop().time() + _READY_SECONDS
         pause = 0.1
         while True:
-            raw = await read(self._upstream, f"/vector_stores/{self.store_id}/files/{file_id}")
+            raw = await read(
+                self._upstream, f"/vector_stores/{self.store_id}/files/{file_id}", check=checked_store_file
+            )
             found = _stored(raw)
             if found is None:
-                raise UpstreamMissingError("The file has lost its attributes.")
+                raise UpstreamMalformedError("The file has lost its attributes.")
             if found.status != "in_progress" or asyncio.get_running_loop().time() > deadline:
                 return found
             await asyncio.sleep(pause)
@@ -100,7 +108,7 @@ async def find_store(upstream: Upstream, assistant_id: str) -> str | None:
 async def make_store(upstream: Upstream, assistant_id: str, name: str) -> str:
     """Make a store for the assistant and return its id."""
     body = {"name": f"Knowledge of {name}", "metadata": {_ASSISTANT: assistant_id}}
-    return str(parsed(await upstream.request("POST", "/vector_stores", body=body))["id"])
+    return str(parsed(await upstream.request("POST", "/vector_stores", body=body), checked_store)["id"])
 
 
 async def pages(upstream: Upstream, path: str) -> AsyncIterator[Json]:
@@ -108,8 +116,8 @@ async def pages(upstream: Upstream, path: str) -> AsyncIterator[Json]:
     after: str | None = None
     while True:
         query: dict[str, str | int] = {"limit": _PAGE, "order": "asc"}
-        page = await read(upstream, path, query | ({"after": after} if after else {}))
-        data = [each for each in page.get("data") or [] if isinstance(each, dict)]
+        page = await read(upstream, path, query | ({"after": after} if after else {}), check=checked_page)
+        data = page["data"]
         for each in data:
             yield each
         if not data or not page.get("has_more"):

@@ -68,6 +68,12 @@ class MessageCreate(RequestModel):
     role: Literal["user", "assistant"]
     content: Content
     attachments: list[Attachment] | None = Field(None, max_length=20)
+    file_ids: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None,
+        max_length=20,
+        description="Attachments of version 1 of the Assistants API: for file_search if the assistant has "
+        "it, else for code_interpreter.",
+    )
     metadata: Metadata | None = None
 
 

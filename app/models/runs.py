@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from app.models.common import Metadata, PageModel, RequestModel, Usage, example
 from app.models.messages import MessageCreate
 from app.models.threads import ThreadCreate
+from app.translate.tools import current_tool
 
 RunStatus = Literal[
     "queued",
@@ -71,15 +72,22 @@ class ResponseFormat(RequestModel):
     json_schema: dict[str, Any] | None = None
 
 
+def _current_tools(tools: object) -> object:
+    if not isinstance(tools, list):
+        return tools
+    return [current_tool(tool) if isinstance(tool, dict) else tool for tool in tools]
+
+
 class RunOverrides(RequestModel):
     """What a run may change of the assistant."""
 
     model: str | None = Field(None, min_length=1)
     instructions: str | None = None
     additional_instructions: str | None = None
-    tools: list[Annotated[FunctionTool | HostedTool, Field(discriminator="type")]] | None = Field(
-        None, max_length=128
-    )
+    tools: Annotated[
+        list[Annotated[FunctionTool | HostedTool, Field(discriminator="type")]] | None,
+        BeforeValidator(_current_tools),
+    ] = Field(None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     response_format: Literal["auto"] | ResponseFormat | None = None
@@ -93,7 +101,7 @@ class RunCreate(RunOverrides):
     """A run on a thread."""
 
     model_config = example(assistant_id="asst_soloist")
-    assistant_id: str
+    assistant_id: str | None = Field(None, description="The one assistant's id, which is also the default.")
     additional_messages: list[MessageCreate] | None = Field(None, max_length=20)
     metadata: Metadata | None = None
     stream: bool | None = None
@@ -106,7 +114,7 @@ class ThreadRunCreate(RunOverrides):
     model_config = example(
         assistant_id="asst_soloist", thread={"messages": [{"role": "user", "content": "Hello"}]}
     )
-    assistant_id: str
+    assistant_id: str | None = Field(None, description="The one assistant's id, which is also the default.")
     thread: ThreadCreate | None = None
     tool_resources: dict[str, Any] | None = None
     metadata: Metadata | None = None

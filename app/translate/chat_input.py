@@ -267,7 +267,7 @@ def _file_item(path: str, value: str, media_type: object, name: object) -> Json:
     if not (value.startswith("data:") and _BASE64 in value) and not (is_web and is_image):
         raise InputError("Send a base64 data URL; only images may be given by an http(s) URL.", path)
     if is_image:
-        return {"type": "input_image", "image_url": value}
+        return {"type": "input_image", "image_url": value, "detail": "auto"}
     # The upstream tells the type of a file by its name.
     name = name if isinstance(name, str) and name else "file" + _EXTENSIONS.get(media_type, "")
     return {"type": "input_file", "filename": name, "file_data": value}

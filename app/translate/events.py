@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from app.translate.failures import Failure
+
 Json = dict[str, Any]
 """A JSON object of the public wire or of the upstream."""
 
@@ -126,6 +128,9 @@ class TextDelta(DomainEvent):
     is_commentary: bool = False
     """Whether the message tells what the model is about to do, and is not its answer."""
 
+    is_first: bool = False
+    """Whether the part begins with this text."""
+
 
 class AnnotationAdded(DomainEvent):
     """Content part `index` got its annotation number `annotation_index`, in the Assistants shape.
@@ -158,6 +163,8 @@ class RunEnded(DomainEvent):
     run: Json
     messages: list[Json] = []
     sources: list[Json] = []
+    failure: Failure | None = None
+    """Why the run failed or expired."""
 
 
 class StreamFailed(DomainEvent):

@@ -31,6 +31,12 @@ def text_length(message: Json) -> int:
     return sum(len(part.get("text") or "") for part in content)
 
 
+def is_models_own(item: Json) -> bool:
+    """Return whether an item is a message or a call of the model, not its reasoning or an answer to it."""
+    kind = str(item.get("type"))
+    return item.get("role") in {None, "assistant"} and kind != "reasoning" and not kind.endswith("_output")
+
+
 def _part(part: Json, text_kind: str, ids: IdCodec) -> Json:
     if part["type"] == "text":
         return {"type": text_kind, "text": part["text"]}

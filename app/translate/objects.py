@@ -10,16 +10,12 @@ from app.translate.attachments import read_attachments
 from app.translate.client_calls import client_call
 from app.translate.context import RunContext
 from app.translate.events import Json
+from app.translate.failures import code_of, failure_for
 from app.translate.run_metadata import RunRounds, moment_of, public_metadata, usage_object
 from app.translate.tools import to_assistants_choice, to_assistants_tools, to_response_format
 from app.utils.ids import IdCodec, created_at_of
 
 LIVE = frozenset({"queued", "in_progress"})
-_LAST_ERRORS = {
-    "rate_limit_exceeded": "The upstream's rate limit was reached during the run.",
-    "invalid_prompt": "The model refused the prompt.",
-    "server_error": "The model failed during the run.",
-}
 _TERMINAL_AT = {
     "completed": "completed_at",
     "incomplete": "completed_at",
@@ -94,7 +90,7 @@ def run_object(response: Json, context: RunContext, *, status: str | None = None
         "cancelled_at": None,
         "failed_at": None,
         "completed_at": None,
-        "incomplete_details": _incomplete_details(response) if status == "incomplete" else None,
+        "incomplete_details": incomplete_details(response) if status == "incomplete" else None,
         "usage": None if live else usage_object(response, rounds.tokens),
     }
     if context.is_brief:
@@ -132,12 +128,15 @@ def message_object(
     assistant_id: str,
     run_id: str | None,
     created_at: int,
+    run: Json | None = None,
     text_object: TextObject | None = None,
     pictures: Iterable[Json] = (),
 ) -> Json:
-    """Return a Message for a conversation item; `created_at` is used if the item's id contains no time.
+    """Return a Message for a conversation item.
 
-    `text_object` renders the texts of answers with their annotations; `pictures` are parts that come first.
+    `created_at` is used if the item's id contains no time. `run` says why the message is incomplete; without
+    it that is told as the run's cancellation, which leaves most of them. `text_object` renders the texts of
+    answers with their annotations; `pictures` are parts that come first.
     """
     status = item.get("status")
     status = status if status in {"incomplete", "in_progress"} else "completed"
@@ -160,7 +159,7 @@ def message_object(
         "metadata": {},
         "completed_at": made if status == "completed" else None,
         "incomplete_at": made if status == "incomplete" else None,
-        "incomplete_details": {"reason": "run_cancelled"} if status == "incomplete" else None,
+        "incomplete_details": {"reason": _incomplete_reason(run)} if status == "incomplete" else None,
     }
 
 
@@ -204,16 +203,26 @@ def _required_action(response: Json) -> Json:
 
 
 def _last_error(response: Json) -> Json:
-    error = response.get("error")
-    code = error.get("code") if isinstance(error, dict) else None
-    code = code if code in _LAST_ERRORS else "server_error"
-    return {"code": code, "message": _LAST_ERRORS[code]}
+    failure = failure_for(code_of(response.get("error")))
+    return {"code": failure.last_error, "message": failure.message}
 
 
-def _incomplete_details(response: Json) -> Json:
+def _incomplete_reason(run: Json | None) -> str:
+    """Return why a message of this run is incomplete, as one of the five reasons of the Assistants API."""
+    if run is None:
+        return "run_cancelled"
+    if run["status"] in {"cancelled", "expired", "failed"}:
+        return f"run_{run['status']}"
+    # While the run goes on, only the model's limits end a message early.
+    details = run.get("incomplete_details") or {}
+    return "content_filter" if details.get("reason") == "content_filter" else "max_tokens"
+
+
+def incomplete_details(response: Json) -> Json:
+    """Return the `incomplete_details` of the run of an incomplete response."""
     details = response.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
-    return {"reason": "max_completion_tokens" if reason in {None, "max_output_tokens"} else reason}
+    return {"reason": "content_filter" if reason == "content_filter" else "max_completion_tokens"}
 
 
 def _last_moment(response: Json) -> int | None:

@@ -7,7 +7,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.translate.events import Json
 from app.utils.filenames import is_image
@@ -27,6 +27,25 @@ class Picture:
 
     file_id: str
     is_drawn: bool
+
+
+@dataclass(slots=True)
+class PictureTrail:
+    """Gathers the pictures between messages while the items of a thread are read."""
+
+    is_ascending: bool
+    _pictures: list[Picture] = field(default_factory=list)
+
+    def note(self, made: list[Picture]) -> None:
+        """Add the pictures of the next item."""
+        at = len(self._pictures) if self.is_ascending else 0
+        self._pictures[at:at] = made
+
+    def before_message(self) -> list[Picture]:
+        """Return the pictures before the next item, a message; newest first, they are still to come."""
+        own = self._pictures if self.is_ascending else []
+        self._pictures = [] if self.is_ascending else own
+        return own
 
 
 def pictures_in(item: Json, conversation_id: str, ids: IdCodec) -> list[Picture]:

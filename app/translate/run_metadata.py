@@ -6,12 +6,12 @@ two keys, each within the upstream's 512 characters. `soloist_runs` lists the la
 (`first>current`), and how it ended (`first>current!expired`, or `first>!cancelled` in its first round).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from app.translate.events import Json
-from app.utils.ids import origin_of
 
 PRIVATE_PREFIX = "soloist_"
 """Metadata keys with this prefix are ours and never reach a client."""
@@ -21,6 +21,10 @@ STATES_KEY = "soloist_run"
 _MAX_RUNS = 10
 _MAX_CHARS = 512
 _PREFIX = "resp_"
+# They become parts of paths; what others wrote there is no id.
+_ID = re.compile(r"[!$-~]{1,1024}\Z")
+_STATE = re.compile(r"[!$-~]+>[!$-~]*\Z")
+_NUMBER = re.compile(r"[0-9]{1,15}\Z")
 
 
 class RunHistory:
@@ -30,7 +34,6 @@ class RunHistory:
         self.run_ids = run_ids
         """The ids of the runs' first responses, newest first."""
         self._states = states
-        self._origins: dict[str | None, str] | None = None
 
     @classmethod
     def read(cls, metadata: object) -> Self:
@@ -38,20 +41,20 @@ class RunHistory:
         found = metadata if isinstance(metadata, Mapping) else {}
         # Earlier versions appended a time to some ids.
         names = [part.partition("@")[0] for part in str(found.get(RUNS_KEY) or "").split(",")]
-        pairs = [part.partition(">") for part in str(found.get(STATES_KEY) or "").split(",") if ">" in part]
+        pairs = [
+            part.partition(">") for part in str(found.get(STATES_KEY) or "").split(",") if _STATE.match(part)
+        ]
         states = {_long(first): _long_state(state) for first, _, state in pairs}
-        return cls([_long(name) for name in names if name], states)
+        return cls([_long(name) for name in names if _ID.match(name)], states)
 
     def add_run(self, response_id: str) -> None:
         """Add a new run; the oldest one is dropped if there are too many."""
         if response_id not in self.run_ids:
             self.run_ids = [response_id, *self.run_ids][:_MAX_RUNS]
-            self._origins = None
 
     def set_round(self, first_id: str, current_id: str) -> None:
         """Set the response of a run's current round."""
         self._states = {first_id: current_id, **{k: v for k, v in self._states.items() if k != first_id}}
-        self._origins = None
 
     def set_ended(self, first_id: str, status: str) -> None:
         """Set how a run ended, for ends that the upstream does not know."""
@@ -65,17 +68,6 @@ class RunHistory:
     def ended_as(self, first_id: str) -> str | None:
         """Return the status that `set_ended` was given, if any."""
         return self._states.get(first_id, "").partition("!")[2] or None
-
-    def run_of_message(self, item_id: str) -> str | None:
-        """Return the run that wrote an assistant's message, if their ids tell."""
-        origin = origin_of(item_id)
-        if self._origins is None:
-            self._origins = {}
-            # Newest last, so that it wins where two runs share an origin.
-            for first_id in reversed(self.run_ids):
-                for response_id in (first_id, self.current_of(first_id)):
-                    self._origins[origin_of(response_id)] = first_id
-        return self._origins.get(origin) if origin else None
 
     def metadata(self) -> dict[str, str]:
         """Return both keys as they are stored, without empty ones."""
@@ -169,8 +161,8 @@ class RunRounds:
         parts = str(found.get(cls.KEY) or found.get(cls.FORMER_KEY) or "").split(",")
         if len(parts) != 6:
             return cls()
-        created_at, *tokens = (int(part) if part.isdigit() else 0 for part in parts[2:5])
-        first, previous = parts[0] or None, parts[1] or None
+        created_at, *tokens = (int(part) if _NUMBER.match(part) else 0 for part in parts[2:5])
+        first, previous = (part if _ID.match(part) else None for part in parts[:2])
         return cls(first, previous, created_at, (tokens[0], tokens[1]), parts[5].split())
 
     @classmethod

@@ -11,14 +11,23 @@ from app.translate.events import (
     StreamFailed,
     TextDelta,
 )
+from app.translate.failures import FAILING, code_of, failure_of_run, known_failure
 from app.translate.item_builder import ItemBuilder
-from app.translate.objects import message_object, message_sources, run_object, run_status
+from app.translate.objects import (
+    incomplete_details,
+    message_object,
+    message_sources,
+    run_object,
+    run_status,
+)
 from app.translate.upstream_types import (
     TERMINAL,
     UNREADABLE,
     UPSTREAM_FAILED,
+    ErrorEventError,
     MalformedEventError,
     UpstreamEvent,
+    annotation_of,
     decode,
     item_of,
     name_of,
@@ -92,7 +101,7 @@ class RunTranslator:
     def feed(self, name: bytes, data: bytes) -> list[DomainEvent]:
         """Translate one upstream event.
 
-        Raises `MalformedEventError`; do not go on with the stream then.
+        Raises `MalformedEventError`, or `ErrorEventError` once the run exists; do not go on with the stream.
         """
         if self.is_ended:
             return []
@@ -104,6 +113,8 @@ class RunTranslator:
         try:
             event = decode(data)
             events = self._translate(kind, event)
+        except ErrorEventError:
+            raise
         except UNREADABLE as exc:
             raise MalformedEventError(kind) from exc
         if event.sequence_number is not None:
@@ -122,7 +133,8 @@ class RunTranslator:
         if self.response is None:
             self.is_ended = True
             return [StreamFailed(error)]
-        return self._end({**self.response, "output": [], "status": status}, status)
+        ended = {**self.response, "output": [], "status": status, "error": {"code": error.get("code")}}
+        return self._end(ended, status)
 
     def said(self) -> list[Json]:
         """Return the assistant's messages so far in the upstream's form; open ones are `incomplete`."""
@@ -160,7 +172,7 @@ class RunTranslator:
         if kind in _DELTAS or kind in _ITEMS:
             return [*self._ensure_running(), *self._in_order(kind, event)]
         if kind == "error":
-            return self._error()
+            return self._error(event)
         response = response_of(event)
         if kind in TERMINAL:
             return self._terminal(response)
@@ -192,7 +204,7 @@ class RunTranslator:
         if kind in _DELTAS:
             return self._items.grow(kind, index, part, item_id, event.delta or "")
         if kind == "response.output_text.annotation.added":
-            return self._items.annotate(index, part, item_id, event.annotation or {})
+            return self._items.annotate(index, part, item_id, annotation_of(event))
         item = item_of(event)
         if kind == "response.output_item.added":
             return self._items.start(index, item, self._run("in_progress"))
@@ -211,10 +223,12 @@ class RunTranslator:
         """Return the events that are still missing for the items of a complete response."""
         self._waiting.clear()
         events: list[DomainEvent] = []
+        is_cut = response.get("status") == "incomplete"
+        reason = {"incomplete_details": incomplete_details(response)} if is_cut else {}
         for number, item in enumerate(response.get("output") or []):
             index = self._items.index_of(item, number)
             if not self._items.is_finished(index):
-                events += self._items.catch_up(index, item, self._run("in_progress"))
+                events += self._items.catch_up(index, item, self._run("in_progress") | reason)
         return [*self._ensure_running(), *events] if events else []
 
     def _ensure_running(self) -> list[DomainEvent]:
@@ -238,7 +252,8 @@ class RunTranslator:
             # The upstream's last event need not have messages that were cut off.
             known = {item.get("id") for item in said}
             said = [*said, *(item for item in self._items.messages() if item["id"] not in known)]
-        return [*before, *closing, RunEnded(run, *_answer(said, run, self._context))]
+        failure = failure_of_run(whole, status) if status in FAILING else None
+        return [*before, *closing, RunEnded(run, *_answer(said, run, self._context), failure)]
 
     def _run(self, status: str) -> Json:
         if self.response is None:
@@ -249,18 +264,22 @@ class RunTranslator:
             self._shown = (self.response, status, run)
         return run
 
-    def _error(self) -> list[DomainEvent]:
+    def _error(self, event: UpstreamEvent) -> list[DomainEvent]:
+        # Servers differ in whether the error is the event or an object in it.
+        code = event.code or code_of(event.error)
         if self.response is not None:
             # The stream has ended, but its response may go on: the caller looks it up.
-            raise MalformedEventError("error")
-        return self.fail(UPSTREAM_FAILED)
+            raise ErrorEventError(code)
+        known = known_failure(code)
+        return self.fail(known.error() if known else UPSTREAM_FAILED)
 
 
 def run_ended(response: Json, context: RunContext) -> RunEnded:
     """Return the end of a run whose response was not streamed."""
     whole = response if response.get("output") else {**response, "output": []}
     run = run_object(whole, context)
-    return RunEnded(run, *_answer(whole["output"], run, context))
+    failure = failure_of_run(whole, run["status"]) if run["status"] in FAILING else None
+    return RunEnded(run, *_answer(whole["output"], run, context), failure)
 
 
 def _answer(output: list[Json], run: Json, context: RunContext) -> tuple[list[Json], list[Json]]:
@@ -268,7 +287,12 @@ def _answer(output: list[Json], run: Json, context: RunContext) -> tuple[list[Js
     said = [item for item in output if item.get("type") == "message"]
     answers = [item for item in said if item.get("phase") != "commentary"]
     commentary = [item for item in said if item.get("phase") == "commentary"]
-    named = {"thread_id": context.thread_id, "assistant_id": context.assistant_id, "run_id": run["id"]}
+    named = {
+        "thread_id": context.thread_id,
+        "assistant_id": context.assistant_id,
+        "run_id": run["id"],
+        "run": run,
+    }
     messages = [message_object(item, context.ids, created_at=run["created_at"], **named) for item in answers]
     sources = [source for item in answers + commentary for source in message_sources(item, context.ids)]
     return messages, sources

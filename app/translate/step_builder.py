@@ -199,9 +199,10 @@ class StepBuilder(ABC):
         return [*events, *self.end(index, item, run)]
 
     def _say(self, message: OpenMessage, place: int, text: str, *, is_refusal: bool) -> DomainEvent:
+        is_first = not message.texts[place]
         message.texts[place].append(text)
         kind: Literal["text", "refusal"] = "refusal" if is_refusal else "text"
-        return TextDelta(message.message_id, place, text, kind, message.is_commentary)
+        return TextDelta(message.message_id, place, text, kind, message.is_commentary, is_first)
 
     def _catch_up_texts(self, message: OpenMessage, parts: list[Json]) -> list[DomainEvent]:
         """Return the missing events of a complete message's parts, which are matched by their text."""
@@ -339,6 +340,7 @@ class StepBuilder(ABC):
             run_id=self._run["id"],
             created_at=self._run["created_at"],
             pictures=pictures,
+            run=self._run,
         )
 
 

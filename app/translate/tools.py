@@ -4,6 +4,11 @@ from app.translate.attachments import file_ids_of, store_ids_of
 from app.translate.events import Json
 
 
+def current_tool(tool: Json) -> Json:
+    """Return an Assistants tool under its last name: `file_search` was `retrieval` in version 1."""
+    return tool | {"type": "file_search"} if tool.get("type") == "retrieval" else tool
+
+
 def to_responses_tools(tools: list[Json], resources: Json) -> list[Json]:
     """Translate Assistants `tools` and `tool_resources` to Responses tools.
 
@@ -25,16 +30,16 @@ def _to_responses_tool(tool: Json, resources: Json) -> Json:
     if kind == "code_interpreter":
         files = file_ids_of(resources)
         container = tool.get("container") or {"type": "auto", **({"file_ids": files} if files else {})}
-        return {"type": "code_interpreter", "container": container}
+        return {**tool, "container": container}
     return dict(tool)
 
 
 def _file_search_options(tool: Json) -> Json:
-    options = {"type": "file_search"}
+    """Return the options of a search, which the Assistants API nested and the Responses API does not."""
     inner = tool.get("file_search")
-    if isinstance(inner, dict):
-        options.update({key: inner[key] for key in ("max_num_results", "ranking_options") if key in inner})
-    return options
+    given = tool | inner if isinstance(inner, dict) else tool
+    known = ("filters", "max_num_results", "ranking_options")
+    return {"type": "file_search"} | {key: given[key] for key in known if given.get(key) is not None}
 
 
 def to_assistants_tools(tools: object) -> list[Json]:

@@ -1,14 +1,17 @@
-"""The stream events and objects of the upstream, with checks of the types of those fields that are used.
+"""The door for what the upstream sends: events and objects are checked here, once, before they are read.
 
-Only the needed fields are parsed, into flat structs: to build the SDK's event models would cost ten times as
-much as all other work on a token. Items of unknown kinds pass unchecked. Source: OpenAI's Responses API.
+Of events only the needed fields are parsed, into flat structs: to build the SDK's event models would cost ten
+times as much as all other work on a token. Objects have to have a shape of `upstream_shapes.py`, and must be
+JSON that can be sent on. Ids are checked too, as they become parts of paths and headers.
+Source: OpenAI's Responses API.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import orjson
 
+from app.translate import upstream_shapes as shapes
 from app.translate.events import Json
 
 TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
@@ -33,10 +36,24 @@ class UpstreamEvent(msgspec.Struct):
     annotation: dict[str, Any] | None = None
     item: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
+    code: Any = None
+    error: Any = None
+
+
+class BadShapeError(ValueError):
+    """An upstream object does not have the types that its API describes."""
 
 
 class MalformedEventError(ValueError):
-    """The upstream sent something that is not an event of its API, or an error event."""
+    """The upstream sent something that is not an event of its API."""
+
+
+class ErrorEventError(MalformedEventError):
+    """The upstream sent an error event after its response had begun; `code` is the upstream's."""
+
+    def __init__(self, code: object) -> None:
+        super().__init__("error")
+        self.code = code
 
 
 UNREADABLE = (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError, RecursionError)
@@ -46,7 +63,8 @@ UNREADABLE = (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueErr
 class _Named(msgspec.Struct):
     """The field that identifies an event without a name."""
 
-    type: str
+    type: str | None = None
+    error: Any = None
 
 
 class _Numbered(msgspec.Struct):
@@ -63,9 +81,13 @@ _decode_number = msgspec.json.Decoder(_Numbered).decode
 def name_of(data: bytes) -> str:
     """Return the type of an event without a name; raises `MalformedEventError`."""
     try:
-        return _decode_name(data).type
+        found = _decode_name(data)
     except UNREADABLE as exc:
         raise MalformedEventError("an event without a type") from exc
+    if found.type is None and found.error is None:
+        raise MalformedEventError("an event without a type")
+    # Azure and some gateways send a bare error object instead of an event.
+    return found.type or "error"
 
 
 def item_of(event: UpstreamEvent) -> Json:
@@ -91,63 +113,9 @@ def sequence_of(data: bytes) -> int | None:
         return None
 
 
-class BadShapeError(ValueError):
-    """An upstream object does not have the types that its API describes."""
-
-
-_Tokens = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
-"""Some upstreams count tokens in floats."""
-
-_Moment = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
-"""Unix time in seconds; no later year than 5138."""
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: _Tokens | None = None
-    output_tokens: _Tokens | None = None
-
-
-class _Response(msgspec.Struct):
-    id: str
-    created_at: _Moment | None = None
-    output: list[dict[str, Any]] | None = None
-    usage: _Usage | None = None
-
-
-class _Conversation(msgspec.Struct):
-    id: str
-    created_at: _Moment | None = None
-
-
-class _Part(msgspec.Struct):
-    annotations: list[dict[str, Any]] | None = None
-
-
-class _Message(msgspec.Struct):
-    content: list[_Part] | None = None
-
-
-class _FunctionCall(msgspec.Struct):
-    call_id: str
-    name: str
-    arguments: str | None = None
-
-
-class _CodeCall(msgspec.Struct):
-    code: str | None = None
-    outputs: list[dict[str, Any]] | None = None
-
-
-class _SearchCall(msgspec.Struct):
-    results: list[dict[str, Any]] | None = None
-
-
-_ITEMS: dict[object, type[msgspec.Struct]] = {
-    "message": _Message,
-    "function_call": _FunctionCall,
-    "code_interpreter_call": _CodeCall,
-    "file_search_call": _SearchCall,
-}
+def annotation_of(event: UpstreamEvent) -> Json:
+    """Return the checked annotation of an event, empty if there is none; raises `BadShapeError`."""
+    return checked_annotation(event.annotation or {})
 
 
 def read_response(body: bytes) -> Json:
@@ -159,29 +127,109 @@ def read_response(body: bytes) -> Json:
 
 
 def checked_response(found: Json) -> Json:
-    """Return a response unchanged after checking it; raises `BadShapeError`."""
-    _check(found, _Response)
-    for item in found.get("output") or []:
-        checked_item(item)
-    return found
-
-
-def checked_conversation(found: Json) -> Json:
-    """Return a conversation unchanged after checking it; raises `BadShapeError`."""
-    _check(found, _Conversation)
+    """Return a response unchanged after checking it; raises `BadShapeError`, as all checks do."""
+    _checked(found, shapes.Response)
+    _check_parts(found.get("output") or [])
     return found
 
 
 def checked_item(found: Json) -> Json:
-    """Return an item unchanged after checking it; raises `BadShapeError`."""
-    kind = found.get("type")
-    if isinstance(kind, str) and kind in _ITEMS:
-        _check(found, _ITEMS[kind])
+    """Return an item of a response unchanged after checking it; it may lack an id."""
+    try:
+        shape = shapes.ITEMS.get(found.get("type"), shapes.Item)
+    except TypeError as exc:
+        raise BadShapeError from exc
+    return _checked(found, shape)
+
+
+def checked_page(found: Json) -> Json:
+    """Return a page of a list unchanged after checking it, but not its objects."""
+    _checked(found, shapes.Page)
+    if found.get("has_more") and not (found["data"] and found["data"][-1].get("id")):
+        raise BadShapeError("a page with more after it ends with an id")
     return found
 
 
-def _check(found: Json, shape: type[msgspec.Struct]) -> None:
+def checked_items(found: Json) -> Json:
+    """Return a page of a conversation's items unchanged after checking it; its messages have ids."""
+    _check_parts(checked_page(found)["data"])
+    _check_ids(found["data"])
+    return found
+
+
+def checked_stored_item(found: Json) -> Json:
+    """Return an item of a conversation unchanged after checking it; a message has an id."""
+    _check_ids([checked_item(found)])
+    return found
+
+
+def checked_conversation(found: Json) -> Json:
+    """Return a conversation unchanged after checking it."""
+    return _checked(found, shapes.Conversation)
+
+
+def checked_annotation(found: Json) -> Json:
+    """Return an annotation unchanged after checking it."""
+    return _checked(found, shapes.Annotation)
+
+
+def checked_file(found: Json) -> Json:
+    """Return a file, or a file of a container, unchanged after checking it."""
+    return _checked(found, shapes.File)
+
+
+def checked_files(found: Json) -> Json:
+    """Return a page of files unchanged after checking it."""
+    _check_parts(checked_page(found)["data"], shapes.File)
+    return found
+
+
+def checked_store(found: Json) -> Json:
+    """Return a vector store unchanged after checking it."""
+    return _checked(found, shapes.Store)
+
+
+def checked_store_file(found: Json) -> Json:
+    """Return a file of a vector store unchanged after checking it."""
+    return _checked(found, shapes.StoreFile)
+
+
+def checked_store_files(found: Json) -> Json:
+    """Return a page of a vector store's files unchanged after checking it."""
+    _check_parts(checked_page(found)["data"], shapes.StoreFile)
+    return found
+
+
+def checked_model(found: Json) -> Json:
+    """Return a model unchanged after checking it."""
+    return _checked(found, shapes.Model)
+
+
+def check_sendable(found: Json) -> None:
+    """Raise `BadShapeError` for what cannot be sent on as JSON: nested too deep, or with too long numbers."""
+    _checked(found, dict)
+
+
+def _checked(found: Json, shape: type) -> Json:
     try:
+        # Our own objects put up to eight levels around it.
+        orjson.dumps(((((((((found,),),),),),),),))
         msgspec.convert(found, shape)
-    except msgspec.ValidationError as exc:
+    except (orjson.JSONEncodeError, msgspec.ValidationError, RecursionError) as exc:
         raise BadShapeError from exc
+    return found
+
+
+def _check_parts(parts: list[Json], shape: type | None = None) -> None:
+    """Check the objects of a list that can be sent on; those without a shape are items."""
+    try:
+        for part in parts:
+            msgspec.convert(part, shape or shapes.ITEMS.get(part.get("type"), shapes.Item))
+    # A list or an object as the type is a `TypeError`.
+    except (msgspec.ValidationError, RecursionError, TypeError) as exc:
+        raise BadShapeError from exc
+
+
+def _check_ids(items: list[Json]) -> None:
+    if any(item.get("type") == "message" and not item.get("id") for item in items):
+        raise BadShapeError("a stored message has an id")

@@ -89,8 +89,10 @@ def is_image(filename: str) -> bool:
 def download_headers(filename: str) -> dict[str, str]:
     """Return headers that keep browsers from running the file or guessing another type.
 
-    Only raster images are shown inline. RFC 6266, section 4.3, asks for both forms of the name.
+    Only raster images are shown inline. RFC 6266, section 4.3, asks for both forms of the name. A long name
+    loses its start, as its end says what kind of file it is.
     """
+    filename = filename[-MAX_FILENAME_CHARS:]
     media_type = media_type_of(filename)
     if media_type in _ACTIVE:
         media_type = OCTETS

@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 _SUFFIX = re.compile(r"[A-Za-z0-9~][A-Za-z0-9_.\-~]{0,159}\Z")
-_HEX_TIME = re.compile(r"[0-9a-f]{8}")
+# A UUID of version 8 whose first 32 bits are the time, with 16 random digits after it or 18 before it. Random
+# UUIDs have another version.
+_TIMED = re.compile(
+    r"[a-z]{1,16}_(?:[0-9a-f]{16}0[01]([0-9a-f]{8})[0-9a-f]{24}"
+    r"|([0-9a-f]{8})[0-9a-f]{4}8[0-9a-f]{3}[89ab][0-9a-f]{15}(?:[0-9a-f]{16})?)\Z"
+)
 _SIGNATURE_CHARS = 30  # hexadecimal digits: 120 bits
 _NUMBER_DIGITS = 6
 # Marks a suffix that is a whole upstream id, for upstreams with other prefixes than OpenAI's, and the file id
@@ -21,8 +26,6 @@ _FOREIGN = "~"
 # 2024-01-01: the Responses API is younger, so an earlier number is not a time.
 _EARLIEST = 1_704_067_200
 _DAY_SECONDS = 86_400
-# OpenAI's newer ids begin with the same characters in a response and in its items.
-_ENTROPY_CHARS = 16
 
 
 class BadIdError(ValueError):
@@ -32,28 +35,20 @@ class BadIdError(ValueError):
 def created_at_of(upstream_id: str, *, now: float | None = None) -> int | None:
     """Return the unix time, in seconds, that OpenAI writes into its ids, or None.
 
-    OpenAI does not document it. Both known layouts are tried (time first, or after 16 + 2 hex digits), and
-    the time counts only if it lies between 2024 and tomorrow.
+    OpenAI does not document it. An id counts only if all of it has the form of the known ones: a prefix, and
+    50 hex digits with the time after 18 of them, or 48 or 32 that begin with it; and only if the time lies
+    between 2024 and tomorrow. Ids of other upstreams are random, and none of their digits is a time.
     """
+    moment = _time_in(upstream_id)
     latest = (now if now is not None else time.time()) + _DAY_SECONDS
-    for moment in _times_in(upstream_id):
-        if _EARLIEST <= moment <= latest:
-            return moment
-    return None
+    return moment if moment is not None and _EARLIEST <= moment <= latest else None
 
 
 @lru_cache(maxsize=4_096)
-def _times_in(upstream_id: str) -> tuple[int, ...]:
-    """Return the numbers in an id that may be times; cached, as pages show the same ids again and again."""
-    suffix = upstream_id.partition("_")[2] or upstream_id
-    found = (_HEX_TIME.match(suffix, start) for start in (_ENTROPY_CHARS + 2, 0))
-    return tuple(int(match.group(), 16) for match in found if match)
-
-
-def origin_of(upstream_id: str) -> str | None:
-    """Return the leading digits that a response shares with its items, or None."""
-    origin = upstream_id.partition("_")[2][: _ENTROPY_CHARS + 2]
-    return origin if len(origin) == _ENTROPY_CHARS + 2 and origin.endswith("00") else None
+def _time_in(upstream_id: str) -> int | None:
+    """Return the number in the place of the time; cached, as pages show the same ids again and again."""
+    found = _TIMED.match(upstream_id)
+    return int(found[1] or found[2], 16) if found else None
 
 
 class IdCodec:

@@ -15,11 +15,10 @@ JSON = {"content-type": "application/json"}
 PATHS = [
     "chat",
     "ag-ui",
-    "threads/runs",
-    "threads/{t}/runs",
     "threads/{t}/messages",
     "threads/{t}/runs/run_1/submit_tool_outputs",
 ]
+OPTIONAL = ["threads/runs", "threads/{t}/runs"]
 PLAIN = {
     "chat",
     "ag_ui",
@@ -65,7 +64,7 @@ class TestBodies:
     ):
         thread_id = await new_thread(client)
         found = []
-        for path in PATHS:
+        for path in PATHS if content in {b"", b"null"} else [*PATHS, *OPTIONAL]:
             response = await client.post(path.format(t=thread_id), content=content, headers=headers)
             found.append(error_of(response, 400))
         assert all(error == found[0] for error in found)

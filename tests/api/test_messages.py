@@ -1,5 +1,6 @@
 """Messages: conversation items under the Assistants contract, with the pages that clients ask for."""
 
+import httpx2
 import pytest
 
 from tests.support import error_of, finished_run, new_run, new_thread, run_to
@@ -170,3 +171,75 @@ class TestDelete:
         steps = (await client.get(f"threads/{run['thread_id']}/runs/{run['id']}/steps")).json()
         call_id = steps["data"][0]["step_details"]["tool_calls"][0]["id"]
         error_of(await client.get(f"threads/{run['thread_id']}/messages/{call_id}"), 404)
+
+    async def test_an_item_that_is_no_message_cannot_be_deleted_as_one(self, client, upstream):
+        run = await finished_run(client, "use the tool", "requires_action")
+        [call, _] = await items_of(upstream, run["thread_id"])
+        assert call["type"] == "function_call"
+        error_of(await client.delete(f"threads/{run['thread_id']}/messages/{call['id']}"), 404)
+        assert len(await items_of(upstream, run["thread_id"])) == 2
+
+
+def said(role, text):
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+
+
+def reasoning(number):
+    return {"type": "reasoning", "id": f"rs_{number}", "summary": []}
+
+
+CALL = {"type": "function_call", "call_id": "call_1", "name": "get_weather", "arguments": "{}"}
+OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
+ASKED, ANSWERED = said("user", "question"), said("assistant", "answer")
+
+
+async def items_of(upstream, thread_id):
+    """The upstream's items, newest first."""
+    path = f"{upstream}/conversations/conv_{thread_id.removeprefix('thread_')}/items"
+    async with httpx2.AsyncClient() as direct:
+        return (await direct.get(path, params={"limit": 100})).json()["data"]
+
+
+class TestDeleteAnswer:
+    """Reasoning goes with the answer that it led to: alone, the upstream refuses it in every later turn."""
+
+    @pytest.mark.parametrize(
+        ("before", "after", "left"),
+        [
+            ([ASKED, reasoning(1)], [], ["message"]),
+            ([ASKED, reasoning(1), reasoning(2)], [], ["message"]),
+            ([ASKED, reasoning(1)], [ASKED], ["message", "message"]),
+            (
+                [ASKED, reasoning(1)],
+                [reasoning(2), said("assistant", "more")],
+                ["message", "reasoning", "message"],
+            ),
+            ([ASKED, reasoning(1)], [said("assistant", "more")], ["message", "reasoning", "message"]),
+            (
+                [ASKED, reasoning(1)],
+                [CALL, OUTPUT],
+                ["message", "reasoning", "function_call", "function_call_output"],
+            ),
+            ([ASKED, reasoning(1), said("assistant", "more")], [], ["message", "reasoning", "message"]),
+        ],
+    )
+    async def test_the_thread_goes_on(self, client, upstream, before, after, left):
+        thread_id = await new_thread(client)
+        path = f"{upstream}/conversations/conv_{thread_id.removeprefix('thread_')}/items"
+        async with httpx2.AsyncClient() as direct:
+            body = {"items": [*before, ANSWERED, *after]}
+            assert (await direct.post(path, json=body)).status_code == 200
+        page = (await client.get(f"threads/{thread_id}/messages")).json()
+        answer = next(m for m in page["data"] if m["content"][0]["text"]["value"] == "answer")
+        assert (await client.delete(f"threads/{thread_id}/messages/{answer['id']}")).status_code == 200
+        assert [item["type"] for item in reversed(await items_of(upstream, thread_id))] == left
+        response = await client.post("chat", json={"message": "hello", "thread_id": thread_id})
+        assert response.status_code == 200
+
+    async def test_the_reasoning_before_a_question_stays(self, client, upstream):
+        run = await finished_run(client, "hello")
+        page = (await client.get(f"threads/{run['thread_id']}/messages")).json()
+        await client.delete(f"threads/{run['thread_id']}/messages/{page['last_id']}")
+        [left] = await items_of(upstream, run["thread_id"])
+        assert left["role"] == "assistant"

@@ -331,6 +331,24 @@ class TestCancelling:
                 kept = await said(other.client, begun["thread_id"])
                 assert [role for role, _, _ in kept] == ["user", "assistant"]
 
+    @pytest.mark.needs_redis
+    async def test_another_replica_stops_it_by_deleting_the_thread(self, start, upstream, tmp_path):
+        async with redis_server(tmp_path) as redis:
+            settings = {"url": upstream, "is_served": True, "rate_limit_storage": redis.url}
+            async with start(**settings) as one, start(**settings) as other:
+                body = {"message": PROMPT, "stream": True}
+                async with one.client.stream("POST", "chat", json=body) as response:
+                    pieces = response.aiter_text()
+                    text = ""
+                    while "word1" not in text:
+                        text += await anext(pieces)
+                    thread_id = frames(text[: text.rindex("\n\n")])[0][1]["thread_id"]
+                    deleted = await other.client.delete(f"threads/{thread_id}")
+                    text += "".join([piece async for piece in pieces])
+                assert deleted.status_code == 200
+                assert frames(text)[-1][1]["status"] == "cancelled"
+                assert (await other.client.get(f"threads/{thread_id}")).status_code == 404
+
     async def test_without_redis_another_replica_says_why_it_cannot(self, start, upstream):
         async with start(url=upstream, is_served=True) as one, start(url=upstream) as other:
             body = {"message": PROMPT, "stream": True}

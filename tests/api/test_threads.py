@@ -2,7 +2,19 @@
 
 import time
 
-from tests.support import Json, error_of, finished_run, new_thread, stats
+import pytest
+
+from tests.support import (
+    ASSISTANT,
+    Json,
+    error_of,
+    finished_run,
+    frames,
+    is_idle,
+    new_run,
+    new_thread,
+    stats,
+)
 
 KEYS = {"id", "object", "created_at", "metadata", "tool_resources"}
 
@@ -101,3 +113,31 @@ class TestDelete:
         await client.post(f"threads/{thread_id}/runs", json={"assistant_id": "asst_soloist"})
         assert (await client.delete(f"threads/{thread_id}")).status_code == 200
         error_of(await client.get(f"threads/{thread_id}"), 404)
+
+    async def test_runs_in_the_background_are_cancelled_first(self, client, upstream):
+        ended = await finished_run(client, "hello")
+        thread_id = ended["thread_id"]
+        added = [{"role": "user", "content": "slow: story"}]
+        await new_run(client, thread_id, additional_messages=added)
+        assert (await client.delete(f"threads/{thread_id}")).status_code == 200
+        found = await stats(upstream)
+        assert found["requests"]["POST /v1/responses/{id}/cancel"] == 1
+        assert found["active_generations"] == 0
+
+    @pytest.mark.parametrize("path", ["chat", "threads/{}/runs"])
+    async def test_a_stream_in_the_foreground_ends_as_cancelled(self, live, upstream, path):
+        thread_id = await new_thread(live, "slow: story")
+        chat = {"message": "slow: story", "thread_id": thread_id, "stream": True}
+        body = chat if path == "chat" else {"assistant_id": ASSISTANT, "stream": True}
+        seen: list[str] = []
+        deleted: list[int] = []
+        async with live.stream("POST", path.format(thread_id), json=body) as response:
+            async for line in response.aiter_lines():
+                seen.append(line)
+                if "delta" in line and not deleted:
+                    deleted.append((await live.delete(f"threads/{thread_id}")).status_code)
+        assert deleted == [200]
+        events = [(name, data) for name, data in frames("\n".join(seen)) if data != "[DONE]"]
+        assert events[-1][1]["status"] == "cancelled"
+        assert await is_idle(upstream)
+        error_of(await live.get(f"threads/{thread_id}"), 404)

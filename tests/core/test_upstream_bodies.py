@@ -229,9 +229,13 @@ class TestOnce:
     )
     @pytest.mark.parametrize("stream", [False, True])
     async def test_a_failure_is_told_and_not_repeated(self, ask, upstream, refused, status, code, stream):
+        said = [{"role": "user", "content": "hi"}]
         for path, body in (
             ("chat", {"message": "hi", "stream": stream}),
-            ("threads/thread_1/runs", {"assistant_id": ASSISTANT, "stream": stream}),
+            (
+                "threads/thread_1/runs",
+                {"assistant_id": ASSISTANT, "stream": stream, "additional_messages": said},
+            ),
         ):
             upstream.refusals = [refused]
             upstream.sent.clear()

@@ -8,7 +8,7 @@ import pytest
 
 from app.core.upstream.errors import (
     UpstreamBrokenError,
-    UpstreamMissingError,
+    UpstreamNotFoundError,
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
@@ -172,7 +172,7 @@ class TestConnections:
 
         async with opened(count) as (upstream, _):
             for path in ("/x", "/missing", "/y"):
-                with suppress(UpstreamMissingError):
+                with suppress(UpstreamNotFoundError):
                     await upstream.request("GET", path)
         assert len(connections) == 1
 

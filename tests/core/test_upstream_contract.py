@@ -1,6 +1,7 @@
 """One contract for both adapters: what they send, how failures of an upstream leave them, what they close."""
 
 import gzip
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -12,7 +13,9 @@ from app.core.upstream.errors import (
     UpstreamBrokenError,
     UpstreamBusyError,
     UpstreamMissingError,
+    UpstreamModelMissingError,
     UpstreamRefusedError,
+    UpstreamRouteMissingError,
     UpstreamServerError,
     UpstreamTimeoutError,
 )
@@ -41,6 +44,12 @@ class TestRequests:
         assert sent.headers["content-type"] == "application/json"
         assert sent.headers["authorization"] == "Bearer key"
         assert fake.count == 1
+
+    async def test_a_list_in_the_query_is_a_parameter_for_each_value(self, opened):
+        async with opened(always(200, b"{}")) as (upstream, fake):
+            await upstream.request("GET", "/x", query={"include": ["a.b", "c d"], "limit": 3})
+        sent = parse_qsl(fake.requests[0].query_string)
+        assert sent == [("include[]", "a.b"), ("include[]", "c d"), ("limit", "3")]
 
     @pytest.mark.parametrize("method", ["GET", "DELETE"])
     async def test_a_request_without_a_body_sends_none(self, opened, method):
@@ -136,7 +145,12 @@ STATUSES = [
     (400, {}, UpstreamRefusedError, 400),
     (401, {}, UpstreamAuthError, 502),
     (403, {}, UpstreamAuthError, 502),
-    (404, {}, UpstreamMissingError, 404),
+    (404, {}, UpstreamRouteMissingError, 502),
+    (404, {"code": "DeploymentNotFound"}, UpstreamModelMissingError, 502),
+    (404, {"message": f"Vector store with id 'vs_1' not found: {CANARY}"}, UpstreamMissingError, 502),
+    (403, {"code": "model_not_found"}, UpstreamModelMissingError, 502),
+    (400, {"code": "context_length_exceeded"}, UpstreamRefusedError, 400),
+    (503, {"type": "overloaded_error"}, UpstreamServerError, 502),
     (408, {}, UpstreamTimeoutError, 504),
     (409, {}, ConversationLockedError, 400),
     (413, {}, UpstreamRefusedError, 400),

@@ -198,6 +198,41 @@ class TestChart:
         told = await found.retrieve(cited.file_id, container_id=cited.container_id)
         assert (told.object, told.path) == ("container.file", "/mnt/data/chart.png")
 
+    async def test_the_output_of_code_is_told_only_to_those_who_ask(self, client):
+        tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+        body = {"model": "m", "input": "chart: a 1 b 2", "tools": tools}
+        include = ["code_interpreter_call.outputs"]
+        plain = await client.responses.create(**body)
+        asked = await client.responses.create(**body, include=include)
+        assert plain.output[0].outputs is None
+        assert [output.logs for output in asked.output[0].outputs] == ["chart.png: 2 bars\n"]
+        read = await client.responses.retrieve(plain.id, include=include)
+        assert read.output[0].outputs == asked.output[0].outputs
+        assert (await client.responses.retrieve(asked.id)).output[0].outputs is None
+
+    async def test_items_of_a_conversation_have_the_output_of_code_for_those_who_ask(self, client):
+        conversation = await client.conversations.create()
+        tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+        body = {"model": "m", "input": "chart: a 1 b 2", "tools": tools, "conversation": conversation.id}
+        await client.responses.create(**body)
+        for include, known in (([], False), (["code_interpreter_call.outputs"], True)):
+            page = await client.conversations.items.list(conversation.id, include=include)
+            call = next(item for item in page.data if item.type == "code_interpreter_call")
+            read = await client.conversations.items.retrieve(
+                call.id, conversation_id=conversation.id, include=include
+            )
+            assert [bool(item.outputs) for item in (call, read)] == [known, known]
+
+    async def test_streams_tell_the_output_of_code_as_it_was_asked_for(self, client):
+        tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
+        body = {"model": "m", "input": "chart: a 1 b 2", "tools": tools, "stream": True}
+        for include, known in (([], False), (["code_interpreter_call.outputs"], True)):
+            events = await collect(await client.responses.create(**body, include=include))
+            done = next(event for event in events if event.type == "response.output_item.done")
+            added = next(event for event in events if event.type == "response.output_item.added")
+            ended = events[-1].response.output[0]
+            assert [bool(item.outputs) for item in (added.item, done.item, ended)] == [False, known, known]
+
     async def test_a_generated_file_is_deleted(self, client):
         tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
         response = await client.responses.create(model="m", input="chart a 1", tools=tools)

@@ -246,7 +246,8 @@ def test_panels_do_not_overlap():
 
 def test_error_codes_in_alerts_are_those_that_the_service_counts():
     codes = set(re.findall(r'code="(\w+)"', json.dumps(ALERTS).replace('\\"', '"')))
-    source = (ROOT / "app" / "core" / "upstream" / "errors.py").read_text()
+    app = ROOT / "app"
+    source = (app / "core/upstream/errors.py").read_text() + (app / "translate/failures.py").read_text()
     assert codes
     assert [code for code in codes if f'"{code}"' not in source] == []
 

@@ -70,7 +70,7 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v1/assistants"): Route(),
     ("POST", "/api/v1/assistants"): Route(400),
     ("GET", "/api/v1/assistants/{assistant_id}"): Route(),
-    ("POST", "/api/v1/assistants/{assistant_id}"): Route(400),
+    ("POST", "/api/v1/assistants/{assistant_id}"): Route(),
     ("DELETE", "/api/v1/assistants/{assistant_id}"): Route(400),
     ("POST", "/api/v1/files"): Route(files={"file": ("a.txt", b"text"), "purpose": (None, "user_data")}),
     ("GET", "/api/v1/files"): Route(session=403, bound=403),

@@ -86,9 +86,9 @@ def test_ai_sdk_history_with_files():
     ]
     assert history_items(history) == [
         asked(
-            {"type": "input_image", "image_url": PNG},
+            {"type": "input_image", "image_url": PNG, "detail": "auto"},
             {"type": "input_file", "filename": "x.pdf", "file_data": PDF},
-            {"type": "input_image", "image_url": "https://example.org/x.jpg"},
+            {"type": "input_image", "image_url": "https://example.org/x.jpg", "detail": "auto"},
             text("Hi"),
         ),
         said("Fine."),
@@ -147,7 +147,7 @@ def test_model_messages_of_react_data_stream():
     ]
     results = [output("call_1", '{"b":2}'), output("call_2", "No.")]
     assert history_items(history) == [
-        asked(text("Hi"), {"type": "input_image", "image_url": PNG}),
+        asked(text("Hi"), {"type": "input_image", "image_url": PNG, "detail": "auto"}),
         asked({"type": "input_file", "filename": "file.pdf", "file_data": PDF}),
         said("Wait."),
         call("call_1", "f", '{"a":1}'),
@@ -179,8 +179,8 @@ def test_ag_ui_messages():
     assert history_items(history) == [
         asked(
             text("Hi"),
-            {"type": "input_image", "image_url": PNG},
-            {"type": "input_image", "image_url": "https://example.org/x"},
+            {"type": "input_image", "image_url": PNG, "detail": "auto"},
+            {"type": "input_image", "image_url": "https://example.org/x", "detail": "auto"},
             {"type": "input_file", "filename": "file.pdf", "file_data": PDF},
         ),
         call("call_1", "f", '{"a":1}'),
@@ -206,7 +206,7 @@ def test_deep_chat_messages():
     ]
     assert history_items(history) == [
         said("Welcome."),
-        asked(text("Hi"), {"type": "input_image", "image_url": PNG}),
+        asked(text("Hi"), {"type": "input_image", "image_url": PNG, "detail": "auto"}),
     ]
 
 

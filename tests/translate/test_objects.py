@@ -64,7 +64,10 @@ class TestRuns:
         [
             ({"code": "rate_limit_exceeded", "message": "canary"}, "rate_limit_exceeded"),
             ({"code": "invalid_prompt", "message": "canary"}, "invalid_prompt"),
-            ({"code": "image_too_small", "message": "canary"}, "server_error"),
+            ({"code": "image_too_small", "message": "canary"}, "invalid_prompt"),
+            ({"code": "insufficient_quota", "message": "canary"}, "rate_limit_exceeded"),
+            ({"code": ["canary"], "message": "canary"}, "server_error"),
+            ({"code": "new_code", "message": "canary"}, "server_error"),
             (None, "server_error"),
             ("canary", "server_error"),
         ],

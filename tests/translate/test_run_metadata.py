@@ -99,21 +99,6 @@ class TestHistory:
         assert [read.ended_as(first) for first in ids] == ["cancelled", "expired", "expired", None]
 
 
-class TestMessages:
-    def test_an_answer_shares_the_beginning_of_its_run(self):
-        history = RunHistory.read({})
-        for number in (1, 2):
-            history.add_run(real_id(number))
-        stem = real_id(1)[len("resp_") :][:18]
-        assert history.run_of_message(f"msg_{stem}{BEGAN + 500:08x}{7:024x}") == real_id(1)
-
-    def test_a_message_of_a_run_that_is_not_remembered_has_none(self):
-        history = RunHistory.read({})
-        history.add_run(real_id(10))
-        assert history.run_of_message(real_id(15, "msg")) is None
-        assert history.run_of_message("msg_without_time") is None
-
-
 class TestMetadata:
     def test_ours_and_theirs_are_told_apart(self):
         metadata = {"topic": "x", "soloist_runs": "1", "soloist_run": "2", "soloist_resources": "{}"}

@@ -8,6 +8,8 @@ import { historyOf, metaHtml, pictures, readable, type Shown } from './render';
 import { fill, type Texts } from './texts';
 import { type Answer, type Question, Turn, type TurnListener, UnreadableRun, type Usage } from './turn';
 
+const MODEL_FAILED = new Set(['server_error', 'upstream_failed', 'upstream_broken']);
+
 /** What deep-chat hands to a connection of its user's own. */
 export interface Signals {
   onOpen(): void;
@@ -251,7 +253,7 @@ export class Conversation {
       this.memory.forget();
       message = this.texts.gone;
     }
-    if (error instanceof ApiError && error.code === 'server_error') message = this.texts.modelFailed;
+    if (error instanceof ApiError && MODEL_FAILED.has(error.code ?? '')) message = this.texts.modelFailed;
     this.chat().addMessage({ error: message });
     this.listener.onAnnounce(message);
   }

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
+from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
 from app.core.caller import RequestScope
 from app.core.config import Settings
@@ -29,6 +30,7 @@ from app.translate.attachments import (
     thread_resources,
 )
 from app.translate.events import Json
+from app.translate.upstream_types import checked_store, checked_store_file
 
 _log = structlog.get_logger(__name__)
 # A run may follow at once and should find the file, but a slow one must not hold the request for long.
@@ -46,6 +48,7 @@ class Attachments:
         knowledge: KnowledgeStore,
         metadata: ConversationMetadata,
         background: BackgroundTasks,
+        assistant: Assistant,
         settings: Settings,
     ) -> None:
         self._upstream = upstream
@@ -53,6 +56,7 @@ class Attachments:
         self._knowledge = knowledge
         self._metadata = metadata
         self._background = background
+        self._tools_of_files = (assistant.tool_of_files,) if assistant.tool_of_files else ()
         self._max_files = settings.max_files
         self._store_days = settings.thread_store_days
 
@@ -62,12 +66,15 @@ class Attachments:
         """Look up the files that each message attaches. Upstream: GET files/{f}, once for each file."""
         wanted: list[tuple[int, str, str, tuple[str, ...]]] = []
         for number, message in enumerate(messages):
-            name = f"{prefix}[{number}].attachments" if prefix else "attachments"
-            if len(message.attachments or []) > self._max_files:
-                raise BadRequestError(f"At most {self._max_files} files a message.", param=name)
+            name = f"{prefix}[{number}]." if prefix else ""
             for place, attachment in enumerate(message.attachments or []):
                 tools: tuple[str, ...] = tuple(dict.fromkeys(tool.type for tool in attachment.tools))
-                wanted.append((number, attachment.file_id, f"{name}[{place}].file_id", tools))
+                wanted.append((number, attachment.file_id, f"{name}attachments[{place}].file_id", tools))
+            for place, file_id in enumerate(message.file_ids or []):
+                wanted.append((number, file_id, f"{name}file_ids[{place}]", self._tools_of_files))
+            if sum(each[0] == number for each in wanted) > self._max_files:
+                param = f"{name}{'attachments' if message.attachments else 'file_ids'}"
+                raise BadRequestError(f"At most {self._max_files} files a message.", param=param)
         known = await asyncio.gather(*(self._files.find(scope, file_id, at) for _, file_id, at, _ in wanted))
         found: list[list[Attached]] = [[] for _ in messages]
         for (number, _, _, tools), file in zip(wanted, known, strict=True):
@@ -144,7 +151,8 @@ class Attachments:
         # A thread that is deleted elsewhere leaves its store behind.
         expiry = {"anchor": "last_active_at", "days": self._store_days}
         body = {"name": _STORE_NAME, "expires_after": expiry}
-        return str(parsed(await self._upstream.request("POST", "/vector_stores", body=body))["id"])
+        made = await self._upstream.request("POST", "/vector_stores", body=body)
+        return str(parsed(made, checked_store)["id"])
 
     async def _fill(self, store_id: str, file_ids: list[str], *, is_new: bool) -> None:
         try:
@@ -157,12 +165,13 @@ class Attachments:
 
     async def _add(self, store_id: str, file_id: str) -> None:
         path = f"/vector_stores/{store_id}/files"
-        file = parsed(await self._upstream.request("POST", path, body={"file_id": file_id}))
+        added = await self._upstream.request("POST", path, body={"file_id": file_id})
+        file = parsed(added, checked_store_file)
         for pause in _READY_PAUSES_SECONDS:
             if file.get("status") != "in_progress":
                 break
             await asyncio.sleep(pause)
-            file = await read(self._upstream, f"{path}/{file_id}")
+            file = await read(self._upstream, f"{path}/{file_id}", check=checked_store_file)
         if file.get("status") != "completed":
             _log.warning("attachment_not_searchable", status=file.get("status"))
 

@@ -1,18 +1,19 @@
 """The assistant's own vector stores: their operator fills them, and API keys may change them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from app.core.assistant import Assistant
 from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import ForbiddenError, not_found
 from app.core.upstream.errors import UpstreamMissingError, not_found_as
-from app.core.upstream.port import Upstream
+from app.core.upstream.port import Query, Upstream
 from app.core.upstream.retries import parsed, read
 from app.models.files import StoreFileCreate
 from app.translate.events import Json
 from app.translate.objects import page
+from app.translate.upstream_types import checked_store, checked_store_file, checked_store_files
 
 _CACHE_SECONDS = 1.0
 _CACHE_ENTRIES = 256
@@ -37,7 +38,7 @@ class KnowledgeStore:
         """Read a store. Upstream: GET vector_stores/{v}."""
         self._check_reader(scope, store_id)
         with not_found_as(_WHAT):
-            return store_object(await self._read(f"/vector_stores/{store_id}"))
+            return store_object(await self._read(f"/vector_stores/{store_id}", checked_store))
 
     async def list_files(self, scope: RequestScope, store_id: str, query: Mapping[str, str | int]) -> Json:
         """List a store's files. Upstream: GET vector_stores/{v}/files."""
@@ -47,8 +48,8 @@ class KnowledgeStore:
             if name in sent:
                 sent[name], _ = scope.file(str(sent[name]), name)
         with not_found_as(_WHAT):
-            found = await self._read(f"/vector_stores/{store_id}/files", sent)
-        files = [store_file_object(each, scope) for each in found.get("data") or [] if isinstance(each, dict)]
+            found = await self._read(f"/vector_stores/{store_id}/files", checked_store_files, sent)
+        files = [store_file_object(each, scope) for each in found["data"]]
         return page(files, has_more=bool(found.get("has_more")))
 
     async def get_file(self, scope: RequestScope, store_id: str, file_id: str) -> Json:
@@ -57,7 +58,7 @@ class KnowledgeStore:
         upstream_id, _ = scope.file(file_id)
         with not_found_as("file"):
             return store_file_object(
-                await self._read(f"/vector_stores/{store_id}/files/{upstream_id}"), scope
+                await self._read(f"/vector_stores/{store_id}/files/{upstream_id}", checked_store_file), scope
             )
 
     async def add_file(self, scope: RequestScope, store_id: str, body: StoreFileCreate) -> Json:
@@ -70,7 +71,7 @@ class KnowledgeStore:
         with not_found_as("file"):
             answer = await self._upstream.request("POST", f"/vector_stores/{store_id}/files", body=sent)
         self._cache.clear()
-        return store_file_object(parsed(answer), scope)
+        return store_file_object(parsed(answer, checked_store_file), scope)
 
     async def remove_file(self, scope: RequestScope, store_id: str, file_id: str) -> Json:
         """Take a file out of a store; the file itself stays. Upstream: DELETE vector_stores/{v}/files/{f}."""
@@ -87,7 +88,7 @@ class KnowledgeStore:
             return True
         for store_id in self.store_ids:
             try:
-                await self._read(f"/vector_stores/{store_id}/files/{upstream_id}")
+                await self._read(f"/vector_stores/{store_id}/files/{upstream_id}", checked_store_file)
             except UpstreamMissingError:
                 continue
             return True
@@ -107,14 +108,14 @@ class KnowledgeStore:
             raise ForbiddenError("Only API keys may change the assistant's knowledge.")
         self._check_reader(scope, store_id)
 
-    async def _read(self, path: str, query: Mapping[str, str | int] | None = None) -> Json:
+    async def _read(self, path: str, check: Callable[[Json], Json], query: Query | None = None) -> Json:
         key = f"{path}?{sorted((query or {}).items())}"
         now = asyncio.get_running_loop().time()
         task, until = self._cache.get(key, (None, 0.0))
         if task is None or until < now:
             if len(self._cache) >= _CACHE_ENTRIES:
                 self._cache.clear()
-            task = asyncio.create_task(read(self._upstream, path, query))
+            task = asyncio.create_task(read(self._upstream, path, query, check=check))
             # Otherwise asyncio logs a failure for which no reader waits any more.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._cache[key] = (task, now + _CACHE_SECONDS)

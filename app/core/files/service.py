@@ -27,6 +27,7 @@ from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import read
 from app.translate.events import Json
 from app.translate.objects import page
+from app.translate.upstream_types import checked_file, checked_files
 from app.utils.filenames import download_headers
 
 # RFC 9110 lets a server ignore ranges, so malformed ones are not sent on.
@@ -83,10 +84,8 @@ class Files:
                 "A generated file cannot be attached. Download it and upload it again.", param=param
             )
         upstream_id, _ = scope.file(file_id, param)
-        try:
-            return await read(self._upstream, f"/files/{upstream_id}")
-        except UpstreamMissingError as exc:
-            raise not_found("file", param=param) from exc
+        with not_found_as("file", param=param):
+            return await read(self._upstream, f"/files/{upstream_id}", check=checked_file)
 
     async def list_page(self, scope: RequestScope, query: Mapping[str, str | int]) -> Json:
         """List the upstream's files, which are the operator's. Upstream: GET files."""
@@ -98,8 +97,8 @@ class Files:
                 sent["after"], _ = scope.file(str(sent["after"]), "after")
             except NotFoundError as exc:
                 raise BadRequestError("'after' names no file.", param="after", code="invalid_cursor") from exc
-        found = await read(self._upstream, "/files", sent)
-        objects = [file_object(each, scope) for each in found.get("data") or [] if isinstance(each, dict)]
+        found = await read(self._upstream, "/files", sent, check=checked_files)
+        objects = [file_object(each, scope) for each in found["data"]]
         return page(objects, has_more=bool(found.get("has_more")))
 
     async def delete(self, scope: RequestScope, file_id: str) -> Json:
@@ -150,7 +149,7 @@ class Files:
 
     async def _found(self, upstream_id: str, container_id: str | None) -> Json:
         try:
-            return await read(self._upstream, _path(upstream_id, container_id))
+            return await read(self._upstream, _path(upstream_id, container_id), check=checked_file)
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
             if container_id is not None:
                 raise _expired() from exc

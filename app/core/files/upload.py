@@ -10,6 +10,7 @@ from app.core.upstream.errors import UpstreamError
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.translate.events import Json
+from app.translate.upstream_types import checked_file
 from app.utils.filenames import extension_of, media_type_of
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
@@ -108,7 +109,7 @@ class Uploads:
             if failures:
                 raise failures[0] from exc
             raise
-        return parsed(body)
+        return parsed(body, checked_file)
 
     async def _rest_of_file(self, upload: _Upload) -> AsyncIterator[bytes]:
         yield upload.first

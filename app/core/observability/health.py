@@ -9,10 +9,12 @@ import structlog
 
 from app.core.errors import ServiceError
 from app.core.limits.shared_redis import SharedRedis
+from app.core.upstream.errors import UpstreamNotFoundError
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.core.upstream.target import UpstreamTarget
 from app.translate.events import Json
+from app.translate.upstream_types import checked_model
 
 _log = structlog.get_logger(__name__)
 _CACHE_SECONDS = 10.0
@@ -114,10 +116,9 @@ class Health:
     async def _ask(self) -> Json:
         try:
             path = f"/models/{self._watch.model}"
-            model = parsed(await self._upstream.request("GET", path, timeout=_TIMEOUT_SECONDS))
+            model = parsed(await self._upstream.request("GET", path, timeout=_TIMEOUT_SECONDS), checked_model)
         except ServiceError as exc:
-            # A 404 comes from a working upstream that does not know the model.
-            is_reachable = exc.status_code == 404
+            is_reachable = isinstance(exc, UpstreamNotFoundError)
             return {"reachable": is_reachable, "model_known": False, "shutdown_date": None, "error": exc.code}
         shutdown_date = model.get("shutdown_date")
         self._watch.note(shutdown_date)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from app.core.background import BackgroundTasks
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
-from app.core.errors import ServiceError, not_found
+from app.core.errors import ServiceError
 from app.core.logging import note
 from app.core.observability.run_metrics import RunMeasurement, RunMetrics
 from app.core.runs.follow import ForegroundStream, RunStream
@@ -22,7 +22,13 @@ from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
 from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.errors import BackgroundRefusedError, ToolOutputMissingError, UpstreamMissingError
+from app.core.upstream.errors import (
+    BackgroundRefusedError,
+    ToolOutputMissingError,
+    UpstreamMissingError,
+    UpstreamRefusedError,
+    not_found_as,
+)
 from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
@@ -33,6 +39,7 @@ from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
 UNANSWERED_HEADER = "x-unanswered-tool-calls"
+_MOST_HEADER_CHARS = 4_000
 
 
 @dataclass(eq=False)
@@ -229,15 +236,23 @@ class RunCreator:
         """Make a call, and repeat it after answering tool calls that an earlier turn left open."""
         try:
             return await call()
-        except UpstreamMissingError as exc:
-            raise not_found("thread") from exc
+        except UpstreamMissingError:
+            with not_found_as("thread"):
+                raise
         except ToolOutputMissingError:
             # Without this, the thread of a client that left in the middle of a round could never go on.
             answered = await self.rounds.repair(params["conversation"])
             if not answered:
                 raise
-        scope.headers[UNANSWERED_HEADER] = ", ".join(answered)
-        return await call()
+        except UpstreamRefusedError as exc:
+            # Its subclasses, such as a locked conversation, have causes of their own.
+            is_about_input = type(exc) is UpstreamRefusedError and exc.param in {None, "input"}
+            if is_about_input and not params["input"]:
+                await self.rounds.check_not_empty(params["conversation"])
+            raise
+        with not_found_as("thread"):
+            scope.headers[UNANSWERED_HEADER] = ", ".join(answered)[:_MOST_HEADER_CHARS]
+            return await call()
 
     async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:
         """Await an opening to its end even if the caller is cancelled.

@@ -7,18 +7,20 @@ from typing import ClassVar
 
 import structlog
 
-from app.core.errors import ServiceError
 from app.core.observability.run_metrics import RunMeasurement
 from app.core.upstream.errors import (
     UpstreamBrokenError,
     UpstreamDeadlineError,
     UpstreamError,
     UpstreamTimeoutError,
+    error_for,
+    error_told,
 )
 from app.core.upstream.port import UpstreamStream
 from app.translate.events import DomainEvent, Json, StreamFailed, TextDelta
+from app.translate.failures import failure_for
 from app.translate.run_translator import RunTranslator
-from app.translate.upstream_types import MalformedEventError
+from app.translate.upstream_types import ErrorEventError, MalformedEventError
 from app.utils.sse import SSEDecoder
 
 _log = structlog.get_logger(__name__)
@@ -71,7 +73,7 @@ class RunStream(ABC):
         while not self._first and self.translator.response is None:
             self._first = await self._next()
         if self._first and isinstance(failed := self._first[0], StreamFailed):
-            raise self._failure or _restored(failed.error)
+            raise self._failure or error_told(failed.error)
 
     def put_first(self, events: list[DomainEvent]) -> None:
         """Yield these events before those of the upstream."""
@@ -106,12 +108,12 @@ class RunStream(ABC):
         self.upstream = stream
         self._reads = aiter(stream)
         self._decoder = SSEDecoder()
-        self._is_garbled = False
+        self._garbled: UpstreamError | None = None
 
     async def _next(self) -> list[DomainEvent]:
         """Return the events of the next upstream read; an empty list if it completed none."""
-        if self._is_garbled:
-            return await self._broken(UpstreamBrokenError())
+        if self._garbled:
+            return await self._broken(self._garbled)
         try:
             chunk = await anext(self._reads)
         except StopAsyncIteration:
@@ -127,9 +129,11 @@ class RunStream(ABC):
         try:
             for name, data in self._decoder.feed(chunk):
                 events += self.translator.feed(name, data)
+        # The events before it go out now; the next read deals with the broken stream.
+        except ErrorEventError as exc:
+            self._garbled = error_for(failure_for(exc.code))
         except (MalformedEventError, ValueError):
-            # The events before it go out now; the next read deals with the broken stream.
-            self._is_garbled = True
+            self._garbled = UpstreamBrokenError()
         if self.measurement.awaits_text:
             for event in events:
                 if isinstance(event, TextDelta):
@@ -204,7 +208,3 @@ class ForegroundStream(RunStream):
         self._status_if_closed = "expired"
         await self.aclose()
         return self.translator.fail(self._failure.detail(), status="expired")
-
-
-def _restored(error: Json) -> ServiceError:
-    return UpstreamError(error["message"], code=error["code"], headers={"x-should-retry": "false"})

@@ -12,7 +12,7 @@ from app.core.upstream.errors import (
     UpstreamBusyError,
     UpstreamError,
     UpstreamMalformedError,
-    UpstreamMissingError,
+    UpstreamNotFoundError,
     UpstreamRefusedError,
     UpstreamServerError,
     UpstreamTimeoutError,
@@ -125,7 +125,7 @@ class BackgroundStream(RunStream):
         try:
             life = max(self.deadline - asyncio.get_running_loop().time(), _FIRST_PAUSE_SECONDS)
             self._attach(await self.responses.follow(response["id"], life=life, starting_after=seen))
-        except (UpstreamRefusedError, UpstreamMissingError) as exc:
+        except (UpstreamRefusedError, UpstreamNotFoundError) as exc:
             self._can_reopen = False
             _log.info("stream_not_reopened", code=exc.code, now="polling")
             return False

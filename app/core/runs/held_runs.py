@@ -59,8 +59,8 @@ class HeldRuns:
         """Forget a run."""
         self._held.pop(response_id, None)
 
-    async def stop(self, response_id: str, conversation_id: str) -> Json | None:
-        """Stop a run of a conversation and return the cancelled Run; None if it is not held."""
+    async def stop(self, response_id: str | None, conversation_id: str) -> Json | None:
+        """Stop a run of a conversation, or with None all; return a cancelled Run, None if none is held."""
         run = await self._stop_here(response_id, conversation_id)
         if run is None and self.redis is not None:
             with suppress(RedisAwayError):
@@ -79,14 +79,14 @@ class HeldRuns:
         finally:
             await stop_task(listener)
 
-    async def _stop_here(self, response_id: str, conversation_id: str) -> Json | None:
-        held = self._held.get(response_id)
-        if held is None or held.conversation_id != conversation_id:
-            return None
-        return await held.stop()
+    async def _stop_here(self, response_id: str | None, conversation_id: str) -> Json | None:
+        one = self._held.get(response_id) if response_id is not None else None
+        found = list(self._held.values()) if response_id is None else [one] if one else []
+        stopped = [await held.stop() for held in found if held.conversation_id == conversation_id]
+        return next((run for run in stopped if run is not None), None)
 
     async def _stop_elsewhere(
-        self, redis: SharedRedis, response_id: str, conversation_id: str
+        self, redis: SharedRedis, response_id: str | None, conversation_id: str
     ) -> Json | None:
         """Ask all replicas; wait until one has stopped the run or none of them holds it."""
         answers = _ANSWERS_PREFIX + secrets.token_hex(16)

@@ -7,20 +7,26 @@ from dataclasses import dataclass
 
 from app.core.caller import RequestScope
 from app.core.errors import not_found
-from app.core.runs.params import RunParams
+from app.core.runs.message_runs import MessageRuns
+from app.core.runs.params import SEARCH_RESULTS, RunParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
-from app.core.upstream.errors import UpstreamError, UpstreamMissingError, not_found_as
+from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.core.upstream.responses import Responses
 from app.translate.client_calls import answered_call, ended_by, waits_for_answer
 from app.translate.context import RunContext
 from app.translate.events import Json
 from app.translate.objects import LIVE, pending_calls, run_object, run_status
+from app.translate.pictures import CODE_OUTPUTS
 from app.translate.run_metadata import RunHistory, RunRounds
 from app.translate.steps import run_steps
 
 _OUTPUT_SCAN_ITEMS = 500
 _MAX_ROUNDS = 50
+_LEFT_OUT = {
+    "code_interpreter_call": {"outputs": CODE_OUTPUTS},
+    "file_search_call": {"results": SEARCH_RESULTS},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +57,17 @@ class RunLookup:
     responses: Responses
     metadata: ConversationMetadata
     params: RunParams
+    message_runs: MessageRuns
 
     async def view(self, scope: RequestScope, thread_id: str, run_id: str) -> RunView:
         """Look up a run; raises 404 if it is unknown, foreign, gone, or of another thread."""
         conversation_id, first_id = scope.conversation(thread_id, of="run"), scope.response(run_id)
         with not_found_as("run"):
             response = await self.responses.get(first_id)
-        # Not every upstream repeats the conversation in its responses.
-        if _conversation_of(response) not in {None, conversation_id}:
-            raise not_found("run")
-        return await self._view(scope, thread_id, conversation_id, response, None)
+            # Not every upstream repeats the conversation in its responses.
+            if _conversation_of(response) not in {None, conversation_id}:
+                raise not_found("run")
+            return await self._view(scope, thread_id, conversation_id, response, None)
 
     async def views(self, scope: RequestScope, thread_id: str) -> list[RunView]:
         """Look up the runs in a thread's history, newest first, without those that are gone upstream."""
@@ -78,21 +85,36 @@ class RunLookup:
         found = await asyncio.gather(*map(look, history.run_ids))
         return [view for view in found if view]
 
-    async def steps(self, view: RunView) -> list[Json]:
+    async def steps(self, scope: RequestScope, view: RunView) -> list[Json]:
         """Return the steps of all rounds, oldest first."""
         responses = [view.response]
         while (previous := RunRounds.read(responses[0]).previous) and len(responses) < _MAX_ROUNDS:
             with not_found_as("run"):
                 responses.insert(0, await self.responses.get(previous))
+        details = (self._detailed(response, shows_results=scope.shows_results) for response in responses)
+        responses = await asyncio.gather(*details)
         outputs = await self._outputs(view.conversation_id, responses)
         run = view.run()
         # Earlier rounds ended with their tool outputs; the usage of the run goes to its last step.
         earlier = run | {"status": "completed", "usage": None}
         steps = []
         for response in responses:
-            is_last = response is view.response
+            is_last = response is responses[-1]
             steps += run_steps(response, run if is_last else earlier, view.context, outputs)
         return steps
+
+    async def _detailed(self, response: Json, *, shows_results: bool) -> Json:
+        """Return a response, read again if its tool calls lack what upstreams leave out unless asked."""
+        include = {
+            name
+            for item in response.get("output") or []
+            for key, name in _LEFT_OUT.get(str(item.get("type")), {}).items()
+            if item.get(key) is None and (shows_results or name == CODE_OUTPUTS)
+        }
+        if include:
+            with suppress(UpstreamRefusedError, UpstreamMissingError):
+                return await self.responses.get(response["id"], sorted(include))
+        return response
 
     async def _view(
         self,
@@ -102,6 +124,7 @@ class RunLookup:
         response: Json,
         history: RunHistory | None,
     ) -> RunView:
+        self.message_runs.saw(response)
         first_id = response["id"]
         context = self.params.context(scope, thread_id, first_id)
         status, ended = run_status(response), None
@@ -113,6 +136,7 @@ class RunLookup:
             ended = history.ended_as(first_id)
             if (current_id := history.current_of(first_id)) != first_id:
                 response = await self.responses.get(current_id)
+                self.message_runs.saw(response)
                 status = run_status(response)
         if status == "requires_action" and ended is None:
             ended = await self._closed_as(conversation_id, response)

@@ -10,10 +10,13 @@ from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate
 from app.translate.client_calls import answerable_kinds
 from app.translate.context import RunContext
 from app.translate.events import Json
+from app.translate.pictures import CODE_OUTPUTS
 from app.translate.run_metadata import RunRounds, public_metadata
 
 FILE_TOOLS = frozenset({"file_search", "code_interpreter"})
 """Tools that read files of the thread."""
+
+SEARCH_RESULTS = "file_search_call.results"
 
 _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoning_effort")
 """Overrides that affect the operator's costs or the assistant's behaviour."""
@@ -25,7 +28,7 @@ class RunParams:
     def __init__(self, assistant: Assistant, settings: Settings) -> None:
         self._assistant = assistant
         # Computed once: it is the same for every chat turn without files.
-        self._plain = assistant.response_params({}, {})
+        self._plain = with_include(assistant.response_params({}, {}))
         self._chat_metadata = RunRounds.start(answerable_kinds(self._plain.get("tools") or []))
         self.waits_for_more_than_functions = bool(self._chat_metadata)
         """Whether the assistant has tools whose calls clients see as functions that they are not."""
@@ -50,26 +53,28 @@ class RunParams:
             is_brief=is_brief,
         )
 
-    def check_assistant(self, assistant_id: str) -> None:
-        """Raise 404 for any id but that of the one assistant."""
-        if assistant_id != self._assistant.id:
+    def check_assistant(self, assistant_id: str | None) -> None:
+        """Raise 404 for any id but that of the one assistant, which is the default."""
+        if assistant_id not in {None, self._assistant.id}:
             raise not_found("assistant", param="assistant_id")
 
     def for_run(self, body: RunCreate | ThreadRunCreate, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters of a new run, without its input and conversation."""
         overrides = self._overrides(body, scope)
-        params = self._assistant.response_params(overrides, resources)
+        own = self._assistant.response_params(overrides, resources)
+        params = with_include(own, shows_results=scope.shows_results)
         marks = {*overrides, *answerable_kinds(params.get("tools") or [])}
         return params | self._common(scope, (body.metadata or {}) | RunRounds.start(marks))
 
     def for_chat(self, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters of a chat turn, which overrides nothing."""
-        own = self._assistant.response_params({}, resources) if resources else self._plain
+        own = with_include(self._assistant.response_params({}, resources)) if resources else self._plain
         return own | self._common(scope, self._chat_metadata)
 
     def for_next_round(self, response: Json, scope: RequestScope, resources: Json, overridden: Json) -> Json:
         """Return the parameters of the round after tool outputs; `overridden` are those of `RunOverrides`."""
-        params = self._assistant.response_params({}, resources) | overridden
+        own = self._assistant.response_params({}, resources) | overridden
+        params = with_include(own, shows_results=scope.shows_results)
         return params | self._common(
             scope, public_metadata(response.get("metadata")) | RunRounds.follow(response)
         )
@@ -108,7 +113,15 @@ def uses_files(params: Json) -> bool:
     return any(tool.get("type") in FILE_TOOLS for tool in params.get("tools") or [])
 
 
+def with_include(params: Json, *, shows_results: bool = False) -> Json:
+    """Return the parameters with `include`, for what upstreams leave out of tool calls unless asked."""
+    kinds = {tool.get("type") for tool in params.get("tools") or []}
+    asked = {"code_interpreter": CODE_OUTPUTS} | ({"file_search": SEARCH_RESULTS} if shows_results else {})
+    names = [name for kind, name in asked.items() if kind in kinds]
+    return params | {"include": names} if names else params
+
+
 def turn_body(params: Json, conversation_id: str, items: list[Json]) -> Json:
-    """Return the body of a response; without `items`, the conversation alone is its input."""
-    body = params | {"conversation": conversation_id}
-    return body | {"input": items} if items else body
+    """Return the body of a response; without `items`, it answers what the conversation holds."""
+    # Some upstreams require the key.
+    return params | {"conversation": conversation_id, "input": items}

@@ -13,7 +13,7 @@ from app.core.runs.create import RunCreator
 from app.core.runs.follow import RunStream
 from app.core.runs.follow_background import BackgroundStream
 from app.core.runs.lookup import RunLookup, RunView
-from app.core.upstream.errors import UpstreamMissingError, UpstreamRefusedError
+from app.core.upstream.errors import UpstreamNotFoundError, UpstreamRefusedError
 from app.core.upstream.responses import Responses
 from app.translate.events import DomainEvent, Json, StreamFailed
 from app.translate.marks import AssistantsStage
@@ -138,7 +138,7 @@ class ResumeService:
         try:
             life = max(1.0, self._deadline(view) - asyncio.get_running_loop().time())
             upstream = await self.responses.follow(view.response["id"], life=life)
-        except (UpstreamRefusedError, UpstreamMissingError):
+        except (UpstreamRefusedError, UpstreamNotFoundError):
             # Foreground responses have no stream to reopen, and background ones only for some minutes.
             polled = PolledRun(translator, view, lambda: self.lookup.view(scope, thread_id, run_id))
             return ResumedRun(polled, starting_after, stage)

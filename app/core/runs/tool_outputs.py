@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from app.core.errors import BadRequestError
 from app.core.runs.lookup import RunView
 from app.core.upstream.conversations import Conversations
+from app.core.upstream.errors import not_found_as
 from app.models.runs import ToolOutput
 from app.translate.client_calls import (
     CANCELLED,
@@ -47,6 +48,17 @@ class ToolRounds:
         await self.conversations.add_items(conversation_id, items)
         # The ids go into a response header, so nothing else may be in them.
         return [call_id for call_id in open_calls if _CALL_ID.match(call_id)]
+
+    async def check_not_empty(self, conversation_id: str) -> None:
+        """Raise 400 if a conversation holds nothing that a run could answer, 404 if there is none."""
+        with not_found_as("thread"):
+            items = [item async for item in self.conversations.items(conversation_id, most=1)]
+        if not items:
+            raise BadRequestError(
+                "The thread has no messages. Add one first, or send additional_messages.",
+                param="thread_id",
+                code="thread_is_empty",
+            )
 
     async def typed_answers(self, conversation_id: str, items: list[Json]) -> list[Json]:
         """Return input items with each function output in the form that its call needs upstream.

@@ -1,14 +1,15 @@
 """Messages: conversation items of type `message` in the form of the Assistants API."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, not_found
 from app.core.files.attachments import Attachments
 from app.core.files.service import file_url
+from app.core.runs.message_runs import Authors, MessageRuns
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
@@ -17,16 +18,18 @@ from app.core.upstream.retries import gather_pair
 from app.models.messages import MessageCreate
 from app.translate.attachments import Attached
 from app.translate.events import Json
-from app.translate.input_items import message_item, text_length
+from app.translate.input_items import is_models_own, message_item, text_length
 from app.translate.marks import text_objects
 from app.translate.objects import message_object, page
-from app.translate.pictures import CODE_OUTPUTS, Picture, picture_parts, pictures_in
+from app.translate.pictures import CODE_OUTPUTS, Picture, PictureTrail, picture_parts, pictures_in
 from app.translate.run_metadata import RunHistory
 from app.utils.ids import BadIdError, created_at_of
 
 # Between two messages there are a few items: calls, their outputs, reasoning.
 _ITEMS_BEFORE = 10
 _MOST_ITEMS_BEFORE = 100
+Seen = tuple[Json, Sequence[Picture]]
+"""A message's item, and the pictures that were made before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +42,13 @@ class Cursor:
     before: str | None = None
 
 
-@dataclass(slots=True)
-class _Trail:
-    """Gathers the pictures between messages while the items of a thread are read."""
-
-    is_ascending: bool
-    _pictures: list[Picture] = field(default_factory=list)
-
-    def note(self, made: list[Picture]) -> None:
-        """Add the pictures of the next item."""
-        at = len(self._pictures) if self.is_ascending else 0
-        self._pictures[at:at] = made
-
-    def before_message(self) -> list[Picture]:
-        """Return the pictures before the next item, a message; newest first, they are still to come."""
-        own = self._pictures if self.is_ascending else []
-        self._pictures = [] if self.is_ascending else own
-        return own
-
-
 @dataclass(eq=False)
 class Messages:
     """The service behind `/threads/{thread_id}/messages`."""
 
     conversations: Conversations
     metadata: ConversationMetadata
+    runs: MessageRuns
     attachments: Attachments
     unsupported: UnsupportedParams
     assistant_id: str
@@ -77,15 +62,15 @@ class Messages:
         with not_found_as("thread"):
             await self.attachments.remember(conversation_id, attached[0])
             stored = await self.conversations.add_items(conversation_id, items)
-        created_at = created_at_of(stored[0]["id"]) or _created_at(
+        created_at = created_at_of(str(stored[0].get("id"))) or _created_at(
             await self.conversations.get(conversation_id)
         )
-        return self.seen(scope, thread_id, stored[0], RunHistory.read(None), created_at)
+        return self.seen(scope, thread_id, [(stored[0], ())], {}, created_at)[0]
 
     async def get(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
         """Read a message. Upstream: GET conversations/{c}/items/{i} and conversations/{c}.
 
-        For an answer also GET conversations/{c}/items, as the pictures in it are items of their own.
+        For an answer also `authors`, and GET conversations/{c}/items: pictures in it are items of their own.
         """
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
@@ -96,13 +81,24 @@ class Messages:
             raise not_found("message")
         with not_found_as("message"):
             before = await self._pictures_before(scope, conversation_id, item)
-        return self.seen(scope, thread_id, item, history, _created_at(conversation), before)
+        authors = await self.authors([item], history)
+        return self.seen(scope, thread_id, [(item, before)], authors, _created_at(conversation))[0]
 
     async def delete(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
-        """Delete a message. Upstream: DELETE conversations/{c}/items/{i}."""
+        """Delete a message, and reasoning that led only to it: left alone, upstreams refuse that.
+
+        Upstream: GET conversations/{c}/items/{i}, for an answer GET conversations/{c}/items, DELETE for each.
+        """
         conversation_id, item_id = scope.conversation(thread_id, of="message"), scope.item(message_id)
         with not_found_as("message"):
-            await self.conversations.get_item(conversation_id, item_id)
+            item = await self.conversations.get_item(conversation_id, item_id)
+            if item.get("type") != "message":
+                raise not_found("message")
+            is_answer = item.get("role") == "assistant"
+            # First, so that a deletion that fails here can be repeated.
+            for each in await self._reasoning_of(conversation_id, item_id) if is_answer else []:
+                with suppress(UpstreamMissingError):
+                    await self.conversations.delete_item(conversation_id, each)
             await self.conversations.delete_item(conversation_id, item_id)
         return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
 
@@ -111,7 +107,8 @@ class Messages:
     ) -> Json:
         """List messages; `run_id` and `before`, which the upstream does not have, are applied here.
 
-        Upstream: GET conversations/{c} and conversations/{c}/items, at once unless `run_id` is given.
+        Upstream: GET conversations/{c} and conversations/{c}/items, at once unless `run_id` is given, and
+        `authors` for answers.
         """
         conversation_id = scope.conversation(thread_id)
         response_id = scope.response(run_id) if run_id else None
@@ -120,17 +117,32 @@ class Messages:
             if response_id is None:
                 window = self._window(scope, conversation_id, cursor)
                 (conversation, history), (items, has_more) = await gather_pair(reading, window)
+                authors = await self.authors((item for item, _ in items), history)
             else:
                 conversation, history = await reading
-                belongs = partial(_belongs, response_id, history)
-                items, has_more = await self._window(scope, conversation_id, cursor, belongs)
-        return page(
-            [
-                self.seen(scope, thread_id, item, history, _created_at(conversation), pictures)
-                for item, pictures in items
-            ],
-            has_more=has_more,
-        )
+                authors = await self.runs.of_run(response_id, history)
+                items, has_more = await self._window(scope, conversation_id, cursor, authors)
+        turn = slice(None, None, 1 if cursor.order == "asc" else -1)
+        messages = self.seen(scope, thread_id, items[turn], authors, _created_at(conversation))
+        return page(messages[turn], has_more=has_more)
+
+    async def authors(self, items: Iterable[Json], history: RunHistory) -> Authors:
+        """Return the authors of a thread's messages, if an answer is among the items."""
+        has_answers = any(item.get("role") == "assistant" for item in items)
+        return await self.runs.authors(history) if has_answers else {}
+
+    async def _reasoning_of(self, conversation_id: str, item_id: str) -> list[str]:
+        """Return the ids of the reasoning items directly before an answer, unless a later item needs them."""
+        found: list[str] = []
+        async for item in self.conversations.items(conversation_id, after=item_id, page_items=_ITEMS_BEFORE):
+            if item.get("type") != "reasoning":
+                break
+            found.append(str(item.get("id")))
+        if not found:
+            return []
+        following = self.conversations.items(conversation_id, order="asc", after=item_id, most=1)
+        # A call or another message of the same response is paired with the same reasoning.
+        return [] if [item async for item in following if is_models_own(item)] else found
 
     def to_items(
         self,
@@ -168,11 +180,11 @@ class Messages:
         scope: RequestScope,
         conversation_id: str,
         cursor: Cursor,
-        belongs: Callable[[Json], bool] | None = None,
-    ) -> tuple[list[tuple[Json, list[Picture]]], bool]:
+        wanted: Collection[str] | None = None,
+    ) -> tuple[list[Seen], bool]:
         """Return the items of a page, each with the pictures made before it, and whether there are more.
 
-        `belongs` tells which items count.
+        With `wanted`, only items with these ids count.
         """
         order = cursor.order
         after, stop = _item_of(scope, cursor.after, "after"), _item_of(scope, cursor.before, "before")
@@ -180,10 +192,10 @@ class Messages:
         backwards = stop is not None and after is None
         if backwards:
             order, after, stop = ("asc" if order == "desc" else "desc"), stop, None
-        found: list[tuple[Json, list[Picture]]] = []
-        trail = _Trail(is_ascending=order == "asc")
+        found: list[Seen] = []
+        trail = PictureTrail(is_ascending=order == "asc")
         # With a filter, the number of items to read is unknown: large pages then save calls.
-        page_items = 100 if stop or belongs else cursor.limit + 1
+        page_items = 100 if stop or wanted is not None else cursor.limit + 1
         items = self.conversations.items(
             conversation_id, order=order, after=after, page_items=page_items, include=CODE_OUTPUTS
         )
@@ -194,15 +206,17 @@ class Messages:
                 if item.get("type") != "message":
                     trail.note(pictures_in(item, conversation_id, scope.ids))
                     continue
+                if wanted is not None and len(found) == len(wanted):
+                    break
                 pictures = trail.before_message()
-                if belongs is None or belongs(item):
+                if wanted is None or item.get("id") in wanted:
                     found.append((item, pictures))
                 if len(found) > cursor.limit:
                     break
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
             # Upstreams answer an unknown cursor like an unknown conversation.
             if not (cursor.after or cursor.before):
-                raise not_found("thread") from exc
+                raise
             raise _bad_cursor("after" if cursor.after else "before") from exc
         has_more, found = len(found) > cursor.limit, found[: cursor.limit]
         return (found[::-1] if backwards else found), has_more
@@ -211,7 +225,7 @@ class Messages:
         self, scope: RequestScope, conversation_id: str, message: Json
     ) -> list[Picture]:
         """Return the pictures that were made for an answer, none for a question."""
-        trail = _Trail(is_ascending=False)
+        trail = PictureTrail(is_ascending=False)
         found = trail.before_message()
         if message.get("role") != "assistant":
             return found
@@ -232,30 +246,41 @@ class Messages:
         self,
         scope: RequestScope,
         thread_id: str,
-        item: Json,
-        history: RunHistory,
-        thread_created_at: int,
-        pictures: Sequence[Picture] = (),
+        items: Iterable[Seen],
+        authors: Authors,
+        began_at: int,
         *,
         is_raw: bool = False,
-    ) -> Json:
-        """Return the Message for an item, with the run that wrote it if the history knows that.
+    ) -> list[Json]:
+        """Return the Messages for a thread's items, oldest first, with the runs that wrote them.
 
-        `pictures` were made before it. `is_raw` leaves the item as it is: no pictures, no marks of citations.
+        `began_at` is the thread's time, for messages whose own is unknown. None is older than the one before.
+        `is_raw` leaves items as they are: no pictures, no marks of citations.
         """
-        citations = text_objects(self.settings.citations, file_url(self.settings))
-        is_answer = item.get("role") == "assistant"
-        first = history.run_of_message(str(item.get("id"))) if is_answer else None
-        return message_object(
-            item,
-            scope.ids,
-            thread_id=thread_id,
-            assistant_id=self.assistant_id,
-            run_id=scope.ids.run(first) if first else None,
-            created_at=thread_created_at,
-            text_object=None if is_raw else citations,
-            pictures=picture_parts(item, pictures, scope.ids) if is_answer and not is_raw else (),
-        )
+        citations = None if is_raw else text_objects(self.settings.citations, file_url(self.settings))
+        found: list[Json] = []
+        for item, pictures in items:
+            author = authors.get(str(item.get("id")))
+            shows_pictures = item.get("role") == "assistant" and not is_raw
+            message = message_object(
+                item,
+                scope.ids,
+                thread_id=thread_id,
+                assistant_id=self.assistant_id,
+                run_id=scope.ids.run(author.run) if author else None,
+                created_at=(author and author.created_at) or began_at,
+                text_object=citations,
+                pictures=picture_parts(item, pictures, scope.ids) if shows_pictures else (),
+            )
+            found.append(_not_before(found[-1], message) if found else message)
+        return found
+
+
+def _not_before(earlier: Json, message: Json) -> Json:
+    """Return a message with the time of an earlier one, if its own is before that."""
+    moment = max(earlier["created_at"], message["created_at"])
+    times = ("created_at", "completed_at", "incomplete_at")
+    return message | {name: moment for name in times if message[name] is not None}
 
 
 def _created_at(conversation: Json) -> int:
@@ -273,7 +298,3 @@ def _item_of(scope: RequestScope, message_id: str | None, name: str) -> str | No
 
 def _bad_cursor(name: str) -> BadRequestError:
     return BadRequestError(f"'{name}' names no message of this thread.", param=name, code="invalid_cursor")
-
-
-def _belongs(response_id: str, history: RunHistory, item: Json) -> bool:
-    return item.get("role") == "assistant" and history.run_of_message(str(item.get("id"))) == response_id

@@ -90,14 +90,18 @@ class Runs:
         runs = [view.run() for view in await self.lookup.views(scope, thread_id)]
         return _page(runs, cursor, "run")
 
+    def include(self, scope: RequestScope, values: list[str]) -> None:
+        """Heed the `include[]` of a request."""
+        self.unsupported.check_include(values, scope)
+
     async def list_steps(self, scope: RequestScope, thread_id: str, run_id: str, cursor: Cursor) -> Json:
         """List the steps of all rounds of a run."""
-        steps = await self.lookup.steps(await self.view(scope, thread_id, run_id))
+        steps = await self.lookup.steps(scope, await self.view(scope, thread_id, run_id))
         return _page(steps[::-1], cursor, "run step")
 
     async def get_step(self, scope: RequestScope, thread_id: str, run_id: str, step_id: str) -> Json:
         """Read one step."""
-        steps = await self.lookup.steps(await self.view(scope, thread_id, run_id))
+        steps = await self.lookup.steps(scope, await self.view(scope, thread_id, run_id))
         found = next((step for step in steps if step["id"] == step_id), None)
         if found is None:
             raise not_found("step")

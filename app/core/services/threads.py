@@ -8,6 +8,7 @@ import structlog
 
 from app.core.caller import RequestScope
 from app.core.files.attachments import Attachments
+from app.core.runs.live_runs import LiveRuns
 from app.core.services.messages import Messages
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
@@ -29,6 +30,7 @@ class Threads:
     conversations: Conversations
     metadata: ConversationMetadata
     messages: Messages
+    live_runs: LiveRuns
     attachments: Attachments
     unsupported: UnsupportedParams
 
@@ -73,10 +75,14 @@ class Threads:
         return self._object(scope, conversation, thread_id)
 
     async def delete(self, scope: RequestScope, thread_id: str) -> Json:
-        """Delete a thread and its items, which the upstream would keep. Upstream: DELETE for each."""
+        """Delete a thread and its items, which the upstream would keep, after cancelling its runs.
+
+        Upstream: GET conversations/{c}, DELETE for each, before it what `LiveRuns.cancel` calls.
+        """
         conversation_id = scope.conversation(thread_id)
         with not_found_as("thread"):
-            conversation = await self.conversations.get(conversation_id)
+            conversation, history = await self.metadata.read(conversation_id)
+            await self.live_runs.cancel(conversation_id, history)
             await self._delete_items(conversation_id)
             await self.conversations.delete(conversation_id)
         self.attachments.discard(resources_of(conversation.get("metadata")))

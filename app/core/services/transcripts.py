@@ -39,19 +39,17 @@ class Transcripts:
     async def export_json(self, scope: RequestScope, thread_id: str) -> Json:
         """Return a thread with all its messages, oldest first, and its tool calls.
 
-        Upstream: GET conversations/{c}, GET conversations/{c}/items.
+        Upstream: GET conversations/{c}, GET conversations/{c}/items, then as `Messages.authors`.
         """
         thread, history, items = await self._whole(scope, thread_id)
-        messages = [
-            self.messages.seen(scope, thread_id, item, history, thread["created_at"], is_raw=True)
-            for item in items
-            if item["type"] == "message"
-        ]
+        said = [(item, ()) for item in items if item["type"] == "message"]
+        authors = await self.messages.authors((item for item, _ in said), history)
+        messages = self.messages.seen(scope, thread_id, said, authors, thread["created_at"], is_raw=True)
         calls = tool_calls(items, scope.ids)
         return {"object": "thread.export", "thread": thread, "data": messages, "tool_calls": calls}
 
     async def export_markdown(self, scope: RequestScope, thread_id: str, file_url: FileUrl) -> str:
-        """Return a thread as a Markdown document. Upstream: as `export_json`."""
+        """Return a thread as a Markdown document. Upstream: as `export_json`, without authors."""
         thread, _, items = await self._whole(scope, thread_id)
         return MarkdownTranscript(scope.ids, self.assistant.name, file_url).write(thread, items)
 

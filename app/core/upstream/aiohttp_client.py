@@ -13,9 +13,10 @@ from yarl import URL
 from app.core.config import VERSION, Settings
 from app.core.logging import note
 from app.core.upstream.answers import Answer
-from app.core.upstream.errors import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError, failure_of
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
 from app.core.upstream.multipart import multipart
 from app.core.upstream.port import CallOptions, FileForm, Query
+from app.core.upstream.refusals import failure_of
 from app.core.upstream.session import open_session
 from app.core.upstream.target import UpstreamTarget
 
@@ -100,7 +101,7 @@ class AiohttpUpstream:
             return answer
         async with _deadline(self._silence_seconds):
             found = await answer.start_of_error()
-        raise _refusal(answer, found)
+        raise _refusal(answer, found, url)
 
     async def _in_time(
         self, content: AsyncIterator[bytes], limit: asyncio.Timeout, ends_at: float
@@ -118,10 +119,15 @@ class AiohttpUpstream:
         limit.reschedule(min(time() + self._silence_seconds, ends_at))
 
     def _url(self, path: str, query: Query | None) -> str:
-        target = f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+        target = f"{path}?{_written(query)}" if query else path
         if not target.isascii() or not target.isprintable() or " " in target or "#" in target:
             raise ValueError("a path must be escaped")
         return self._base + target
+
+
+def _written(query: Query) -> str:
+    lists = {name if isinstance(value, str | int) else f"{name}[]": value for name, value in query.items()}
+    return urlencode(lists, doseq=True, quote_via=quote)
 
 
 @asynccontextmanager
@@ -134,8 +140,8 @@ async def _deadline(seconds: float) -> AsyncIterator[asyncio.Timeout]:
         raise UpstreamTimeoutError from exc
 
 
-def _refusal(answer: Answer, body: bytes) -> UpstreamError:
+def _refusal(answer: Answer, body: bytes, url: str) -> UpstreamError:
     if answer.status >= 400:
-        return failure_of(answer.status, body, answer.headers)
+        return failure_of(answer.status, body, answer.headers, url)
     # Redirects are not followed: credentials go to the configured upstream and nowhere else.
     return failure_of(502, b"", answer.headers) if answer.status >= 300 else UpstreamBrokenError()

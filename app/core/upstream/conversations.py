@@ -1,16 +1,15 @@
 """Upstream conversations and their items. Source: OpenAI's Conversations API."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from app.core.upstream.conversation_lock import ConversationLock
-from app.core.upstream.errors import UpstreamBrokenError
+from app.core.upstream.errors import UpstreamMalformedError
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed, read, retry_twice
 from app.translate.events import Json
-from app.translate.upstream_types import BadShapeError, checked_conversation, checked_item
+from app.translate.upstream_types import checked_conversation, checked_items, checked_stored_item
 
 ITEMS_PER_CALL = 20
 """Most items that the upstream accepts in one call."""
@@ -30,8 +29,8 @@ class Conversations:
         body: Json = {"metadata": dict(metadata)}
         if items:
             body["items"] = items[:ITEMS_PER_CALL]
-        created = parsed(await self.upstream.request("POST", "/conversations", body=body))
-        conversation = _whole(checked_conversation, created)
+        created = await self.upstream.request("POST", "/conversations", body=body)
+        conversation = parsed(created, checked_conversation)
         try:
             await self.add_items(conversation["id"], items[ITEMS_PER_CALL:])
         except BaseException:
@@ -42,18 +41,17 @@ class Conversations:
 
     async def get(self, conversation_id: str) -> Json:
         """Read a conversation."""
-        found = await read(self.upstream, f"/conversations/{conversation_id}")
-        return _whole(checked_conversation, found)
+        return await read(self.upstream, f"/conversations/{conversation_id}", check=checked_conversation)
 
     async def set_metadata(self, conversation_id: str, metadata: Mapping[str, str]) -> Json:
         """Replace a conversation's metadata; retried on failure, as a second write changes nothing."""
         path = f"/conversations/{conversation_id}"
         body = {"metadata": dict(metadata)}
 
-        async def post() -> Json:
-            return parsed(await self.upstream.request("POST", path, body=body))
+        async def post() -> bytes:
+            return await self.upstream.request("POST", path, body=body)
 
-        return _whole(checked_conversation, await retry_twice(post))
+        return parsed(await retry_twice(post), checked_conversation)
 
     async def delete(self, conversation_id: str) -> None:
         """Delete a conversation. Its items stay upstream: delete them with `delete_item` first."""
@@ -70,13 +68,15 @@ class Conversations:
     async def append(self, conversation_id: str, items: list[Json]) -> list[Json]:
         """Append at most twenty items; raises `ConversationLockedError` if another writer is active."""
         path = f"/conversations/{conversation_id}/items"
-        return _data(parsed(await self.upstream.request("POST", path, body={"items": items})))
+        stored = await self.upstream.request("POST", path, body={"items": items})
+        if not (data := _data(parsed(stored, checked_items))):
+            raise UpstreamMalformedError
+        return data
 
     async def get_item(self, conversation_id: str, item_id: str, *, include: str | None = None) -> Json:
         """Read one item; `include` names what the upstream leaves out otherwise."""
         path = f"/conversations/{conversation_id}/items/{item_id}"
-        found = await read(self.upstream, path, _including(include))
-        return _whole(checked_item, found)
+        return await read(self.upstream, path, _including(include), check=checked_stored_item)
 
     async def delete_item(self, conversation_id: str, item_id: str) -> None:
         """Delete one item."""
@@ -101,29 +101,23 @@ class Conversations:
         while left is None or left > 0:
             limit = min(page_items, _PAGE_ITEMS, left or _PAGE_ITEMS)
             query = {"limit": limit, "order": order, **_including(include)}
-            found = await read(self.upstream, path, query | ({"after": after} if after else {}))
+            query |= {"after": after} if after else {}
+            found = await read(self.upstream, path, query, check=checked_items)
             data = _data(found)[:left]
             for item in data:
                 yield item
             left = None if left is None else left - len(data)
             if not data or not found.get("has_more"):
                 return
-            after = str(data[-1].get("id"))
+            if after == (after := str(data[-1]["id"])):
+                # It would go on for ever.
+                raise UpstreamMalformedError
 
 
 def _including(include: str | None) -> dict[str, str | int]:
     return {"include[]": include} if include else {}
 
 
-def _data(page: Mapping[str, Any]) -> list[Json]:
-    data = page.get("data")
-    if not isinstance(data, list):
-        raise UpstreamBrokenError
-    return [_whole(checked_item, item) for item in data if isinstance(item, dict)]
-
-
-def _whole(check: Callable[[Json], Json], found: Json) -> Json:
-    try:
-        return check(found)
-    except BadShapeError as exc:
-        raise UpstreamBrokenError from exc
+def _data(page: Json) -> list[Json]:
+    data: list[Json] = page["data"]
+    return data

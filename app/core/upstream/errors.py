@@ -1,29 +1,20 @@
-"""How an upstream can fail, as errors of the service; the only place that reads its error statuses."""
+"""How an upstream can fail, as errors of the service; `refusals.py` reads them from its answers."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-
-import orjson
 
 from app.core.errors import ServiceError, not_found
+from app.translate.events import Json
+from app.translate.failures import Failure, known_failure
 
-_PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}\Z")
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
-_REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{1,64}\Z|[0-9a-fA-F-]{8,64}\Z")
-_RETRY_AFTER = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?\Z")
-
-_REFUSALS = {
-    "context_length_exceeded": "The conversation is longer than the model can read. Start a new thread.",
-    "invalid_prompt": "The model refused this prompt.",
-    "content_policy_violation": "The model refused this content.",
-    "model_not_found": "The upstream does not know the model. Check the model's name.",
-    "string_above_max_length": "The text is longer than the upstream takes.",
-    "invalid_image": "The image cannot be read.",
-    "image_too_large": "The image is too large.",
-    "unsupported_file": "The upstream does not take files of this type here.",
+_KINDS = {
+    "thread": {"conversation"},
+    "message": {"conversation", "item"},
+    "run": {"conversation", "response"},
+    "file": {"file", "container", "vector store"},
+    "vector_store": {"vector store"},
 }
+"""The upstream's kinds of objects whose absence means that one of ours is unknown."""
 
 
 class UpstreamError(ServiceError):
@@ -67,8 +58,10 @@ class UpstreamTimeoutError(UpstreamError):
     status_code = 504
     code = "upstream_timeout"
 
-    def __init__(self) -> None:
-        super().__init__("The upstream did not answer in time.", headers={"x-should-retry": "false"})
+    def __init__(
+        self, message: str = "The upstream did not answer in time.", *, code: str | None = None
+    ) -> None:
+        super().__init__(message, code=code, headers={"x-should-retry": "false"})
 
 
 class UpstreamDeadlineError(UpstreamTimeoutError):
@@ -89,12 +82,45 @@ class UpstreamBusyError(UpstreamError):
     code = "upstream_rate_limited"
 
 
-class UpstreamMissingError(UpstreamError):
-    """The upstream knows no such object."""
+class UpstreamNotFoundError(UpstreamError):
+    """The upstream is there but lacks something that the request needs."""
 
-    status_code = 404
-    type = "invalid_request_error"
-    code = "not_found"
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"x-should-retry": "false"})
+
+
+class UpstreamMissingError(UpstreamNotFoundError):
+    """The upstream knows no such object; `kinds` are those that its error names, such as `conversation`.
+
+    Where the object is the caller's, `not_found_as` turns this into a 404.
+    """
+
+    code = "upstream_object_not_found"
+
+    def __init__(self, kinds: frozenset[str] = frozenset()) -> None:
+        super().__init__(
+            "The upstream does not know a file, vector store or other object that this needs. "
+            "Its operator should check ASSISTANT_VECTOR_STORES and the assistant's files."
+        )
+        self.kinds = kinds
+
+
+class UpstreamModelMissingError(UpstreamNotFoundError):
+    """The upstream knows no such model or deployment."""
+
+    code = "upstream_model_not_found"
+
+
+class UpstreamRouteMissingError(UpstreamNotFoundError):
+    """A 404 that names no object: the upstream, or a proxy before it, lacks the route."""
+
+    code = "upstream_route_not_found"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The upstream has no such route. Its operator should check OPENAI_BASE_URL (or the Azure "
+            "endpoint), and that the server has the Responses and Conversations APIs."
+        )
 
 
 class UpstreamRefusedError(UpstreamError):
@@ -129,81 +155,43 @@ class UpstreamServerError(UpstreamError):
     code = "upstream_failed"
 
 
-@contextmanager
-def not_found_as(what: str) -> Iterator[None]:
-    """Turn a 404 of the upstream inside the block into one that names `what`."""
-    try:
-        yield
-    except UpstreamMissingError as exc:
-        raise not_found(what) from exc
+_BY_STATUS: dict[int, type[UpstreamError]] = {
+    400: UpstreamRefusedError,
+    429: UpstreamBusyError,
+    502: UpstreamServerError,
+    504: UpstreamTimeoutError,
+}
 
 
-def failure_of(status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
-    """Return the error for a status of 400 or more, without any text of the upstream.
+NO_RETRY = {"x-should-retry": "false"}
+"""Tells SDKs not to repeat a request, which would send a message to its thread again."""
 
-    `body` is read as OpenAI's error envelope or as the `{"detail": …}` of other servers.
-    """
-    detail = _detail(body)
-    error = _classify(status, detail, headers)
-    error.upstream_status = status
-    error.upstream_code = _clean(_CODE, detail.get("code"))
-    error.upstream_request_id = _clean(_REQUEST_ID, headers.get("x-request-id"))
+
+def error_for(failure: Failure, headers: Mapping[str, str] = NO_RETRY) -> UpstreamError:
+    """Return the error for a failure from the table."""
+    is_model = failure.code == UpstreamModelMissingError.code
+    error = (UpstreamModelMissingError if is_model else _BY_STATUS[failure.status])(failure.message)
+    error.code, error.headers = failure.code, dict(headers)
     return error
 
 
-def _classify(status: int, detail: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamError:
-    # No text of the upstream is passed on: it may contain its URL, an organisation or part of a key.
-    if status in {401, 403}:
-        return UpstreamAuthError("The service cannot sign in to its upstream. Its operator has been told.")
-    if status == 404:
-        return UpstreamMissingError("The upstream knows no such object.")
-    if status == 429:
-        return _busy(detail, headers)
-    if status in {408, 504}:
-        return UpstreamTimeoutError()
-    if status == 409 or detail.get("code") == "conversation_locked":
-        return ConversationLockedError(
-            "The thread is busy with another run or message. Retry when that has ended."
-        )
-    if 400 <= status < 500:
-        return _refusal(detail)
-    return UpstreamServerError("The upstream failed. Retry shortly.", headers={"retry-after": "2"})
+def error_told(error: Json) -> UpstreamError:
+    """Return the error whose envelope a stream ended with; `error` is its inside."""
+    known = known_failure(error["code"])
+    return (
+        error_for(known) if known else UpstreamError(error["message"], code=error["code"], headers=NO_RETRY)
+    )
 
 
-def _busy(detail: Mapping[str, Any], headers: Mapping[str, str]) -> UpstreamError:
-    if detail.get("code") == "insufficient_quota":
-        return UpstreamBusyError(
-            "The operator's upstream quota is used up.",
-            code="upstream_quota_exhausted",
-            headers={"x-should-retry": "false"},
-        )
-    retry_after = _clean(_RETRY_AFTER, headers.get("retry-after")) or "5"
-    return UpstreamBusyError("The upstream is busy. Retry later.", headers={"retry-after": retry_after})
+@contextmanager
+def not_found_as(what: str, *, param: str | None = None) -> Iterator[None]:
+    """Turn the upstream's "no such object" inside the block into a 404 that names `what`.
 
-
-def _refusal(detail: Mapping[str, Any]) -> UpstreamError:
-    param, code = _clean(_PARAM, detail.get("param")), _clean(_CODE, detail.get("code"))
-    # Neither refusal has a code of its own, so the message has to tell.
-    text = str(detail.get("message", "")).lower()
-    if param == "background" or ("background" in text and param in {None, "stream"}):
-        return BackgroundRefusedError("The upstream has no background mode.", param=param)
-    if "no tool output found" in text:
-        return ToolOutputMissingError("A tool call of an earlier turn was never answered.")
-    what = f"parameter '{param}'" if param else "request"
-    message = _REFUSALS.get(code or "", f"The upstream refused the {what}.")
-    return UpstreamRefusedError(message, param=param, code=code)
-
-
-def _detail(body: bytes) -> dict[str, Any]:
+    Only if it is an object of this kind: a missing vector store of the operator is not the caller's thread.
+    """
     try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    found = parsed.get("error", parsed.get("detail")) if isinstance(parsed, dict) else None
-    if isinstance(found, dict):
-        return found
-    return {"message": found} if isinstance(found, str) else {}
-
-
-def _clean(pattern: re.Pattern[str], value: object) -> str | None:
-    return value if isinstance(value, str) and pattern.match(value) else None
+        yield
+    except UpstreamMissingError as exc:
+        if not exc.kinds & _KINDS[what]:
+            raise
+        raise not_found(what, param=param) from exc

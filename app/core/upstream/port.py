@@ -5,10 +5,11 @@ or conversations. Every failure leaves an adapter as one of the `Upstream*` erro
 arrive unpacked; one that ends early, by its length or inside its gzip, raises `UpstreamBrokenError`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol, TypedDict, Unpack
 
-Query = Mapping[str, str | int]
+Query = Mapping[str, str | int | Sequence[str]]
+"""A list is sent as OpenAI's SDKs do: as a parameter `name[]` for each of its values."""
 
 
 class CallOptions(TypedDict, total=False):

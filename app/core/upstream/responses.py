@@ -1,12 +1,14 @@
 """Creates, reads, follows and cancels upstream responses. Source: OpenAI's Responses API."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
+import structlog
+
 from app.core.upstream.conversation_lock import ConversationLock
-from app.core.upstream.errors import UpstreamBrokenError, UpstreamMalformedError
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamMalformedError, UpstreamRefusedError
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import retry_twice
 from app.translate.events import Json
@@ -14,6 +16,7 @@ from app.translate.objects import LIVE
 from app.translate.upstream_types import BadShapeError, read_response
 
 T = TypeVar("T")
+_log = structlog.get_logger(__name__)
 _PATH = "/responses"
 
 
@@ -35,12 +38,13 @@ class Responses:
     lock: ConversationLock
     observer: ResponseObserver
     deadline_seconds: float
+    _omits_empty_input: bool = field(default=False, init=False)
 
     async def create(self, params: Json) -> Json:
         """Create a foreground response and return it once it has ended, within `deadline_seconds`."""
         body = params | {"stream": False, "store": True}
-        call = partial(self.upstream.request, "POST", _PATH, body=body, timeout=self.deadline_seconds)
-        response = _response(await self._written(params, call))
+        call = partial(self.upstream.request, "POST", _PATH, timeout=self.deadline_seconds)
+        response = _response(await self._write(body, call))
         # Nothing would follow a foreground response that has not ended.
         if response.get("status") in LIVE:
             raise UpstreamBrokenError("The upstream answered before its response had ended.")
@@ -49,24 +53,18 @@ class Responses:
     async def create_in_background(self, params: Json) -> Json:
         """Create a background response and return its current state."""
         body = params | {"store": True, "background": True}
-        call = partial(self.upstream.request, "POST", _PATH, body=body)
-        return _response(await self._written(params, call))
+        return _response(await self._write(body, partial(self.upstream.request, "POST", _PATH)))
 
     async def open_stream(self, params: Json, *, background: bool) -> UpstreamStream:
         """Create a response and return its stream; a background response outlives the stream."""
         body = params | {"stream": True, "store": True} | ({"background": True} if background else {})
-        call = partial(self.upstream.stream, "POST", _PATH, body=body, life=self.deadline_seconds)
-        return await self._written(params, call)
+        call = partial(self.upstream.stream, "POST", _PATH, life=self.deadline_seconds)
+        return await self._write(body, call)
 
-    async def _written(self, params: Json, call: Callable[[], Awaitable[T]]) -> T:
-        # Outputs that a locked conversation refuses may be a second replica's: a repeat would answer twice.
-        kinds = {item.get("type") for item in params.get("input") or []}
-        return await self.lock.write(params["conversation"], call, is_repeatable=kinds <= {"message"})
-
-    async def get(self, response_id: str) -> Json:
-        """Read a response."""
-        path = f"{_PATH}/{response_id}"
-        response = _response(await retry_twice(lambda: self.upstream.request("GET", path)))
+    async def get(self, response_id: str, include: Sequence[str] = ()) -> Json:
+        """Read a response; `include` names what the upstream would leave out."""
+        path, query = f"{_PATH}/{response_id}", {"include": include} if include else None
+        response = _response(await retry_twice(lambda: self.upstream.request("GET", path, query=query)))
         self.observer.saw(response)
         return response
 
@@ -87,6 +85,29 @@ class Responses:
         self.observer.run_cancelled()
         self.observer.saw(response)
         return response
+
+    async def _write(self, body: Json, call: Callable[..., Awaitable[T]]) -> T:
+        """Send the body of a new response; where its empty `input` is refused, once more without the key."""
+        if not body.get("input") and self._omits_empty_input:
+            body = _without_input(body)
+        # Outputs that a locked conversation refuses may be a second replica's: a repeat would answer twice.
+        is_repeatable = {item.get("type") for item in body.get("input") or []} <= {"message"}
+        once = partial(call, body=body)
+        try:
+            return await self.lock.write(body["conversation"], once, is_repeatable=is_repeatable)
+        except UpstreamRefusedError as exc:
+            # Nothing was started, so the request may be sent again.
+            if body.get("input") != [] or exc.param != "input" or type(exc) is not UpstreamRefusedError:
+                raise
+        bare = partial(call, body=_without_input(body))
+        answer = await self.lock.write(body["conversation"], bare)
+        self._omits_empty_input = True
+        _log.warning("empty_input_refused")
+        return answer
+
+
+def _without_input(body: Json) -> Json:
+    return {name: value for name, value in body.items() if name != "input"}
 
 
 def _response(body: bytes) -> Json:

@@ -2,36 +2,47 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import orjson
 
-from app.core.upstream.errors import UpstreamBrokenError, UpstreamServerError, UpstreamUnreachableError
+from app.core.upstream.errors import (
+    UpstreamBrokenError,
+    UpstreamMalformedError,
+    UpstreamServerError,
+    UpstreamUnreachableError,
+)
 from app.core.upstream.port import Query, Upstream
+from app.translate.events import Json
+from app.translate.upstream_types import BadShapeError, check_sendable
 
 T = TypeVar("T")
 U = TypeVar("U")
 _BACKOFF_SECONDS = (0.1, 0.4)
 
 
-def parsed(body: bytes) -> dict[str, Any]:
-    """Parse a JSON object; raises `UpstreamBrokenError` for anything else."""
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        raise UpstreamBrokenError from exc
-    if not isinstance(found, dict):
-        raise UpstreamBrokenError
-    return found
+def parsed(body: bytes, check: Callable[[Json], object] = check_sendable) -> Json:
+    """Parse a JSON object and check it with one of the checks of `upstream_types`.
+
+    Raises `UpstreamMalformedError` for another object than the check expects, and `UpstreamBrokenError` for
+    what is no JSON object.
+    """
+    return _checked(_object(body), check)
 
 
-async def read(upstream: Upstream, path: str, query: Query | None = None) -> dict[str, Any]:
-    """GET a JSON object, with retries."""
+async def read(
+    upstream: Upstream,
+    path: str,
+    query: Query | None = None,
+    *,
+    check: Callable[[Json], object] = check_sendable,
+) -> Json:
+    """GET a JSON object, with retries, and check it as `parsed` does."""
 
-    async def get() -> dict[str, Any]:
-        return parsed(await upstream.request("GET", path, query=query))
+    async def get() -> Json:
+        return _object(await upstream.request("GET", path, query=query))
 
-    return await retry_twice(get)
+    return _checked(await retry_twice(get), check)
 
 
 async def retry_twice(call: Callable[[], Awaitable[T]]) -> T:
@@ -42,6 +53,24 @@ async def retry_twice(call: Callable[[], Awaitable[T]]) -> T:
         except (UpstreamUnreachableError, UpstreamServerError, UpstreamBrokenError):
             await asyncio.sleep(pause)
     return await call()
+
+
+def _object(body: bytes) -> Json:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise UpstreamBrokenError from exc
+    if not isinstance(found, dict):
+        raise UpstreamBrokenError
+    return found
+
+
+def _checked(found: Json, check: Callable[[Json], object]) -> Json:
+    try:
+        check(found)
+    except BadShapeError as exc:
+        raise UpstreamMalformedError from exc
+    return found
 
 
 async def gather_pair(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:

@@ -97,6 +97,11 @@ class Hit:
     score: float
     """Relevance between 0 and 1."""
 
+    def result(self) -> Json:
+        """The hit as a result of a `file_search_call`."""
+        found = {"file_id": self.file_id, "filename": self.filename, "text": self.text, "score": self.score}
+        return {**found, "attributes": {}}
+
 
 class Resources(Protocol):
     """What a responder may reach beside the thread: attached files and a container for what it makes."""

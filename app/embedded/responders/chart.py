@@ -37,8 +37,9 @@ async def chart_pieces(turn: Turn, intro: str) -> AsyncGenerator[Piece, None]:
     png = await asyncio.to_thread(draw_bars, list(values.values()))
     container_id, file_id = await turn.resources.make_file(_FILENAME, png)
     code = f"bar_chart({values!r}, {_FILENAME!r})"
-    call = {"type": "code_interpreter_call", "code": code, "container_id": container_id, "outputs": None}
-    yield HostedTool("ci", call)
+    call = {"type": "code_interpreter_call", "code": code, "container_id": container_id}
+    logs = {"type": "logs", "logs": f"{_FILENAME}: {len(values)} bars\n"}
+    yield HostedTool("ci", {**call, "outputs": [logs]})
     head, link = f"{intro} [{_FILENAME}](", f"sandbox:/mnt/data/{_FILENAME}"
     for token in tokens_of(f"{head}{link})"):
         yield TextDelta(token)

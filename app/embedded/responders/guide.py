@@ -69,7 +69,8 @@ class GuideResponder:
             return
         hits = await _file_hits(turn)
         if turn.has_tool("file_search") and turn.vector_store_ids():
-            yield HostedTool("fs", {"type": "file_search_call", "queries": [turn.prompt], "results": None})
+            results = [hit.result() for hit in hits]
+            yield HostedTool("fs", {"type": "file_search_call", "queries": [turn.prompt], "results": results})
         answer = self._answer(turn, phrases, hits)
         for token in tokens_of(answer.text):
             yield TextDelta(token)

@@ -177,7 +177,8 @@ async def _cite(turn: Turn, rest: str) -> Pieces:
     if turn.has_tool("file_search"):
         hits = await turn.resources.search_files(rest, [], turn.vector_store_ids(), 1)
         found = found or next(((hit.file_id, hit.filename) for hit in hits), None)
-        yield HostedTool("fs", {"type": "file_search_call", "queries": [rest], "results": None})
+        results = [hit.result() for hit in hits]
+        yield HostedTool("fs", {"type": "file_search_call", "queries": [rest], "results": results})
     text = f"According to the file, {rest or 'all is well'}." if found else "There is no file to cite."
     for token in tokens_of(text):
         yield TextDelta(token)

@@ -17,7 +17,7 @@ _SYNONYM_WORTH = 0.6
 _HEADING_WORTH = 1.5
 _FOCUSED_WORDS = 5
 # People ask how to use it; README is written for that, the other documents for those who go on.
-_README_WORTH = 0.4
+_README_WORTH = 0.5
 _ENOUGH_COVERAGE = 0.5
 
 

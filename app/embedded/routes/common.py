@@ -71,6 +71,11 @@ def whole_number(request: Request, name: str, default: int) -> int:
         raise ApiError(f"Invalid '{name}': expected an integer.", param=name, code="invalid_type") from None
 
 
+def included(request: Request) -> list[str]:
+    """What `include` of the query names."""
+    return [*request.query_params.getlist("include[]"), *request.query_params.getlist("include")]
+
+
 def flag(request: Request, name: str) -> bool:
     """A boolean of the query, absent meaning false."""
     return (request.query_params.get(name) or "").lower() in {"true", "1"}

@@ -3,8 +3,9 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.embedded.include import shown_items
 from app.embedded.items import check_outputs_have_calls, input_items
-from app.embedded.routes.common import page_of, read_body, route
+from app.embedded.routes.common import included, page_of, read_body, route
 from app.embedded.services import services_of
 from app.embedded.wire import ConversationCreate, ConversationUpdate, ItemsCreate, json_response, list_page
 
@@ -51,13 +52,15 @@ async def list_items(request: Request) -> Response:
     """`GET /v1/conversations/{id}/items`."""
     page = page_of(request)
     store = services_of(request).conversations
-    return json_response(await store.page(request.path_params["id"], page))
+    found = await store.page(request.path_params["id"], page)
+    return json_response({**found, "data": shown_items(found["data"], included(request))})
 
 
 async def get_item(request: Request) -> Response:
     """`GET /v1/conversations/{id}/items/{item}`."""
     path = request.path_params
-    return json_response(await services_of(request).conversations.get_item(path["id"], path["item"]))
+    item = await services_of(request).conversations.get_item(path["id"], path["item"])
+    return json_response(shown_items([item], included(request))[0])
 
 
 async def delete_item(request: Request) -> Response:

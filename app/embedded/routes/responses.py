@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.embedded.errors import ApiError
 from app.embedded.generation import Generation
-from app.embedded.routes.common import flag, page_of, read_body, route, whole_number
+from app.embedded.routes.common import flag, included, page_of, read_body, route, whole_number
 from app.embedded.services import Services, services_of
 from app.embedded.settings import FaultName
 from app.embedded.streaming import Batches, FrameStream, once
@@ -76,7 +76,7 @@ async def get_response(request: Request) -> Response:
     services, response_id = services_of(request), request.path_params["id"]
     if flag(request, "stream"):
         return await _resume(services, response_id, whole_number(request, "starting_after", -1))
-    return json_response(await services.engine.read(response_id))
+    return json_response(await services.engine.read(response_id, included(request)))
 
 
 async def _resume(services: Services, response_id: str, starting_after: int) -> Response:

@@ -5,8 +5,6 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Literal
 
 import redis.asyncio
 from fastapi import FastAPI
@@ -16,45 +14,52 @@ from app.core.assistant import load_assistant
 from app.core.config import Settings
 from app.core.errors import ServiceError
 from app.core.observability.health import ModelWatch
-from app.core.observability.run_metrics import load_prices, price_of
-from app.core.upstream.errors import UpstreamAuthError, UpstreamMissingError, UpstreamUnreachableError
+from app.core.observability.run_metrics import Price, load_prices, price_of
+from app.core.upstream.errors import (
+    UpstreamAuthError,
+    UpstreamModelMissingError,
+    UpstreamNotFoundError,
+    UpstreamUnreachableError,
+)
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
+from app.server.findings import Finding
+from app.server.live_check import LiveCheck
 from app.server.startup import ProcessCount, settings_errors_told
+from app.translate.upstream_types import checked_conversation, checked_model
 
 _SECONDS = 10.0
 _KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check."""
-
-    level: Literal["ok", "warning", "error"]
-    text: str
-
-
 def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
     """Add the command to a parser's commands."""
-    add_parser("check", help="try settings, upstream and Redis, and say what is wrong").set_defaults(run=run)
+    parser = add_parser("check", help="try settings, upstream and Redis, and say what is wrong")
+    add_options(parser)
+    parser.set_defaults(run=run)
 
 
-def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
+def add_options(parser: ArgumentParser) -> None:
+    """Add the options of the command to a parser."""
+    parser.add_argument("--live", action="store_true", help="also make nine short turns, which cost tokens")
+
+
+def run(given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
     """Print the findings, and return the exit status: 1 if one is an error, else 0."""
     with settings_errors_told():
         ProcessCount()
         settings = Settings()
         # It also finds what no single setting tells, such as a LOG_FILE that cannot be written.
         create_app(settings)
-    findings = asyncio.run(check_service(settings))
+    findings = asyncio.run(check_service(settings, is_live=given.live))
     for finding in findings:
         sys.stdout.write(f"{finding.level}: {finding.text}\n")
     return int(any(finding.level == "error" for finding in findings))
 
 
-async def check_service(settings: Settings) -> list[Finding]:
-    """Check the assistant, the prices, the upstream and Redis; nothing stays behind upstream."""
+async def check_service(settings: Settings, *, is_live: bool = False) -> list[Finding]:
+    """Check the assistant, the prices, the upstream and Redis; a live check also makes turns upstream."""
     try:
         assistant = load_assistant(settings)
         prices = load_prices(settings.prices_file)
@@ -63,9 +68,10 @@ async def check_service(settings: Settings) -> list[Finding]:
     findings = [Finding("ok", f"The settings fit together; the assistant is {assistant.id}.")]
     findings += _doors(settings)
     model = model_name(settings, assistant.model)
-    if prices and price_of(prices, model) is None:
+    price = price_of(prices, model)
+    if prices and price is None:
         findings.append(Finding("warning", f"PRICES_FILE has no price for {model}: its cost is not counted."))
-    findings += await _check_upstream(settings, model)
+    findings += await _check_upstream(settings, model, price, is_live=is_live)
     findings += await _check_redis(settings)
     return findings
 
@@ -83,16 +89,19 @@ def _doors(settings: Settings) -> list[Finding]:
     return [Finding("warning", text) for text, applies in warnings.items() if applies]
 
 
-async def _check_upstream(settings: Settings, model: str) -> list[Finding]:
+async def _check_upstream(
+    settings: Settings, model: str, price: Price | None, *, is_live: bool
+) -> list[Finding]:
     async with AsyncExitStack() as stack:
         target = await stack.enter_async_context(opened_target(settings))
         upstream = open_upstream(target, settings)
         stack.push_async_callback(upstream.aclose)
+        findings: list[Finding] = []
         try:
-            return [
-                *await _check_model(upstream, model, settings.model_shutdown_warn_days),
-                await _check_conversations(upstream),
-            ]
+            findings += await _check_model(upstream, model, settings.model_shutdown_warn_days)
+            findings.append(await _check_conversations(upstream))
+            if is_live:
+                findings += await LiveCheck(upstream, model, price).findings()
         except UpstreamUnreachableError:
             return [Finding("error", f"The upstream ({target.kind}) cannot be reached: check its address.")]
         except UpstreamAuthError:
@@ -100,13 +109,16 @@ async def _check_upstream(settings: Settings, model: str) -> list[Finding]:
             return [Finding("error", f"The upstream ({target.kind}) refuses the credentials: check {key}.")]
         except ServiceError as exc:
             return [Finding("error", f"The upstream ({target.kind}) fails with {exc.code}: {exc.message}")]
+        return findings
 
 
 async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[Finding]:
     try:
-        found = parsed(await upstream.request("GET", f"/models/{model}", timeout=_SECONDS))
-    except UpstreamMissingError:
+        found = parsed(await upstream.request("GET", f"/models/{model}", timeout=_SECONDS), checked_model)
+    except UpstreamModelMissingError:
         return [Finding("warning", f"The upstream does not list the model {model}: check ASSISTANT_MODEL.")]
+    except UpstreamNotFoundError as exc:
+        return [Finding("warning", f"The upstream does not tell whether it knows {model}. {exc.message}")]
     watch = ModelWatch(model, warn_days=warn_days)
     watch.note(found.get("shutdown_date"))
     findings = [Finding("ok", f"The upstream answers and knows the model {model}.")]
@@ -116,9 +128,11 @@ async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[F
 async def _check_conversations(upstream: Upstream) -> Finding:
     """Create a conversation and delete it, as some servers have Responses but no Conversations."""
     try:
-        made = parsed(await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS))
+        made = parsed(
+            await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS), checked_conversation
+        )
         await upstream.request("DELETE", f"/conversations/{made.get('id')}", timeout=_SECONDS)
-    except UpstreamMissingError:
+    except UpstreamNotFoundError:
         return Finding("error", "The upstream has no Conversations API, so threads cannot live there.")
     return Finding("ok", "The upstream keeps conversations.")
 

@@ -44,8 +44,8 @@ class AgUiEncoder(Encoder):
                 return self._call_delta(event)
             case events.ToolCallReady(call={"type": "function"}):
                 return self._call_ready(event.step_id, event.call)
-            case events.RunEnded(run=run):
-                return self._start() + self._end_message() + self._ending(run)
+            case events.RunEnded():
+                return self._start() + self._end_message() + self._ending(event)
             case events.StreamFailed(error=error):
                 return self._start() + self._end_message() + _error(error)
         return b""
@@ -128,10 +128,11 @@ class AgUiEncoder(Encoder):
         call = {"toolCallId": call_id, "toolCallName": name, "parentMessageId": step_id}
         return data_frame({"type": "TOOL_CALL_START", **call})
 
-    def _ending(self, run: Json) -> bytes:
+    def _ending(self, ended: events.RunEnded) -> bytes:
+        run = ended.run
         status = run["status"]
         if status in {"failed", "expired"}:
-            return _error(run_error(run))
+            return _error(run_error(ended))
         if status == "cancelled":
             # 1.0 has an outcome for this, which clients just before it refuse; all of them know an error.
             return _error({"message": "The run was cancelled.", "code": "cancelled"})

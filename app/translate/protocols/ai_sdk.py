@@ -73,8 +73,8 @@ class AiSdkEncoder(Encoder):
                 return self._call_delta(event)
             case events.ToolCallReady(call={"type": "function"}):
                 return self._call_ready(event.call)
-            case events.RunEnded(run=run):
-                return self._start(run) + self._end_part() + _ending(run)
+            case events.RunEnded():
+                return self._start(event.run) + self._end_part() + _ending(event)
             case events.StreamFailed(error=error):
                 return self._start() + self._end_part() + _error(error) + _FINISH_STEP + _FINISH
         return b""
@@ -164,11 +164,12 @@ class AiSdkEncoder(Encoder):
         return opening + data_frame({**ended, "output": event.output})
 
 
-def _ending(run: Json) -> bytes:
+def _ending(ended: events.RunEnded) -> bytes:
+    run = ended.run
     status = run["status"]
     notice = _ABORT if status == "cancelled" else b""
     if status in {"failed", "expired"}:
-        notice = _error(run_error(run))
+        notice = _error(run_error(ended))
     metadata = {"status": status, "usage": usage_counts(run)}
     return notice + _FINISH_STEP + data_frame({"type": "finish", "messageMetadata": metadata})
 

@@ -49,6 +49,9 @@ class AssistantsEncoder(Encoder):
             self._part = part
             opening, self._suffix = (_TEXT, _TEXT_END) if event.kind == "text" else (_REFUSAL, _REFUSAL_END)
             self._prefix = _MESSAGE_DELTA % (dump_json(event.message_id), event.index) + opening
+            if event.kind == "text" and event.is_first:
+                # SDKs build a part from its first delta.
+                return self._prefix + dump_json(event.text) + b',"annotations":[]' + self._suffix
         return self._prefix + dump_json(event.text) + self._suffix
 
     def _frames(self, event: events.DomainEvent) -> bytes:

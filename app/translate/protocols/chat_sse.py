@@ -46,7 +46,7 @@ class ChatEncoder(Encoder):
             case events.AnnotationAdded(source=source):
                 return event_frame(b"annotation", source)
             case events.RunEnded(run=run) if run["status"] == "failed":
-                return event_frame(b"error", {"error": run_error(run)})
+                return event_frame(b"error", {"error": run_error(event)})
             case events.RunEnded():
                 return event_frame(b"done", chat_answer(event))
             case events.StreamFailed(error=error):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import orjson
 
 from app.translate.events import DomainEvent, Json, RunEnded, StreamFailed, TextDelta
+from app.translate.failures import FAILED
 
 SSE_HEADERS: Mapping[str, str] = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
 """Keep proxies from holding back or compressing a stream."""
@@ -15,7 +16,6 @@ PARAGRAPH = "\n\n"
 """Separates the parts of an answer where a protocol has only one text."""
 
 _BROKEN_OFF = frozenset({"failed", "expired", "cancelled"})
-_ERROR_TYPES = {"rate_limit_exceeded": "rate_limit_error", "invalid_prompt": "invalid_request_error"}
 
 
 class Encoder(ABC):
@@ -100,13 +100,9 @@ def usage_counts(run: Json) -> Json | None:
     )
 
 
-def run_error(run: Json) -> Json:
+def run_error(ended: RunEnded) -> Json:
     """Return the wire's `{message, type, param, code}` for a run that failed or expired."""
-    cause = run.get("last_error") or {}
-    expired = run["status"] == "expired"
-    code = cause.get("code") or ("expired" if expired else "server_error")
-    message = cause.get("message") or f"The run {'expired before it finished' if expired else 'failed'}."
-    return {"message": message, "type": _ERROR_TYPES.get(code, "server_error"), "param": None, "code": code}
+    return (ended.failure or FAILED).error()
 
 
 def is_broken_off(event: DomainEvent) -> bool:

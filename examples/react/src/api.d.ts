@@ -362,7 +362,7 @@ export interface paths {
         /** Read the assistant */
         get: operations["get_assistant"];
         put?: never;
-        /** Refused: the assistant is configured by its operator */
+        /** Read the assistant; refused: changes, as its operator configures it */
         post: operations["update_assistant"];
         /** Refused: the assistant is configured by its operator */
         delete: operations["delete_assistant"];
@@ -598,6 +598,50 @@ export interface components {
             } | null;
             /** Reasoning Effort */
             reasoning_effort: string | null;
+        };
+        /**
+         * AssistantUpdate
+         * @description The assistant as a client wants it: it can be sent, but not changed. Null leaves a field as it is.
+         * @example {
+         *       "name": "Soloist"
+         *     }
+         */
+        AssistantUpdate: {
+            /** Name */
+            name?: unknown;
+            /** Description */
+            description?: unknown;
+            /** Model */
+            model?: unknown;
+            /** Instructions */
+            instructions?: unknown;
+            /** Tools */
+            tools?: unknown;
+            /** Tool Resources */
+            tool_resources?: unknown;
+            /**
+             * File Ids
+             * @description The files of an assistant in version 1 of the Assistants API.
+             */
+            file_ids?: unknown;
+            /** Metadata */
+            metadata?: unknown;
+            /** Temperature */
+            temperature?: unknown;
+            /** Top P */
+            top_p?: unknown;
+            /** Response Format */
+            response_format?: unknown;
+            /** Reasoning Effort */
+            reasoning_effort?: unknown;
+            /** Id */
+            id?: unknown;
+            /** Object */
+            object?: unknown;
+            /** Created At */
+            created_at?: unknown;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * Attachment
@@ -986,6 +1030,11 @@ export interface components {
             content: string | (components["schemas"]["TextPart"] | components["schemas"]["ImageFilePart"] | components["schemas"]["ImageUrlPart"])[];
             /** Attachments */
             attachments?: components["schemas"]["Attachment"][] | null;
+            /**
+             * File Ids
+             * @description Attachments of version 1 of the Assistants API: for file_search if the assistant has it, else for code_interpreter.
+             */
+            file_ids?: string[] | null;
             /** Metadata */
             metadata?: {
                 [key: string]: string;
@@ -1210,8 +1259,11 @@ export interface components {
             top_p?: number | null;
             /** Max Completion Tokens */
             max_completion_tokens?: number | null;
-            /** Assistant Id */
-            assistant_id: string;
+            /**
+             * Assistant Id
+             * @description The one assistant's id, which is also the default.
+             */
+            assistant_id?: string | null;
             /** Additional Messages */
             additional_messages?: components["schemas"]["MessageCreate"][] | null;
             /** Metadata */
@@ -1607,8 +1659,11 @@ export interface components {
             top_p?: number | null;
             /** Max Completion Tokens */
             max_completion_tokens?: number | null;
-            /** Assistant Id */
-            assistant_id: string;
+            /**
+             * Assistant Id
+             * @description The one assistant's id, which is also the default.
+             */
+            assistant_id?: string | null;
             thread?: components["schemas"]["ThreadCreate"] | null;
             /** Tool Resources */
             tool_resources?: {
@@ -2147,7 +2202,9 @@ export interface operations {
     };
     create_thread_and_run: {
         parameters: {
-            query?: never;
+            query?: {
+                "include[]"?: "step_details.tool_calls[*].file_search.results[*].content"[];
+            };
             header?: {
                 /** @description A repeat under the same key is answered once; see docs/security.md. */
                 "idempotency-key"?: string | null;
@@ -2157,9 +2214,9 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["ThreadRunCreate"];
+                "application/json": components["schemas"]["ThreadRunCreate"] | null;
             };
         };
         responses: {
@@ -2406,7 +2463,9 @@ export interface operations {
     };
     create_run: {
         parameters: {
-            query?: never;
+            query?: {
+                "include[]"?: "step_details.tool_calls[*].file_search.results[*].content"[];
+            };
             header?: {
                 /** @description A repeat under the same key is answered once; see docs/security.md. */
                 "idempotency-key"?: string | null;
@@ -2418,9 +2477,9 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
-                "application/json": components["schemas"]["RunCreate"];
+                "application/json": components["schemas"]["RunCreate"] | null;
             };
         };
         responses: {
@@ -2901,7 +2960,9 @@ export interface operations {
     };
     submit_tool_outputs: {
         parameters: {
-            query?: never;
+            query?: {
+                "include[]"?: "step_details.tool_calls[*].file_search.results[*].content"[];
+            };
             header?: {
                 /** @description A repeat under the same key is answered once; see docs/security.md. */
                 "idempotency-key"?: string | null;
@@ -3045,6 +3106,7 @@ export interface operations {
                 after?: string | null;
                 /** @description Id of the first object of the page after. */
                 before?: string | null;
+                "include[]"?: "step_details.tool_calls[*].file_search.results[*].content"[];
             };
             header?: {
                 /** @description For API keys: act for this user of yours. Other callers' is ignored. */
@@ -3164,7 +3226,9 @@ export interface operations {
     };
     get_run_step: {
         parameters: {
-            query?: never;
+            query?: {
+                "include[]"?: "step_details.tool_calls[*].file_search.results[*].content"[];
+            };
             header?: {
                 /** @description For API keys: act for this user of yours. Other callers' is ignored. */
                 "x-user-id"?: string;
@@ -5096,10 +5160,16 @@ export interface operations {
                 /** @description For API keys: act for this user of yours. Other callers' is ignored. */
                 "x-user-id"?: string;
             };
-            path?: never;
+            path: {
+                assistant_id: string;
+            };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["AssistantUpdate"] | null;
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -5113,7 +5183,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    "application/json": components["schemas"]["AssistantRead"];
                 };
             };
             /** @description The request is wrong; `param` names the field. */
@@ -5136,6 +5206,15 @@ export interface operations {
             };
             /** @description The credential does not reach this far. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Unknown, or somebody else's. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -63,9 +63,7 @@ async def test_a_list_of_an_unknown_threads_messages_is_a_404_whatever_fails_fir
         asked.append(request.path)
         if not request.path.endswith("/items"):
             await until(lambda: len(asked) == 2)
-        await connection.answer(
-            404, {"error": {"message": "x", "code": None, "type": "invalid_request_error"}}
-        )
+        await connection.answer(404, {"error": {"message": "Conversation with id 'conv_x' not found."}})
 
     async with fake_upstream(handle) as fake, start(url=fake.url) as service:
         path = "threads/thread_0123456789abcdef0123456789abcdef/messages"

@@ -16,6 +16,8 @@ STARTED: Json = {
     "output": [],
 }
 MESSAGE: Json = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+BAD_CITATION: Json = {"type": "url_citation", "url": "http://x", "start_index": 1e300}
+DEEP: Any = json.loads('{"a":' * 400 + "1" + "}" * 400)
 BAD_RESPONSES: list[Json] = [
     {"id": 5},
     {"created_at": "yesterday"},
@@ -31,7 +33,51 @@ BAD_RESPONSES: list[Json] = [
     {"output": [{"type": "file_search_call", "id": "fs_1", "results": [5]}]},
     {"usage": {"input_tokens": "many"}},
     {"usage": "many"},
+    {"usage": {"output_tokens": 1e300}},
+    {"created_at": 2**80},
+    {"completed_at": 1e300},
+    {"status": ["completed"]},
+    {"model": {}},
+    {"metadata": {"a": 5}},
+    {"metadata": DEEP},
+    {"tools": [{"type": []}]},
+    {"text": {"format": []}},
+    {"reasoning": "much"},
+    {"temperature": "hot"},
+    {"max_output_tokens": -1},
+    {"incomplete_details": "x"},
+    {"id": "resp_1\r\nset-cookie: x=1"},
+    {"id": "resp_" + "x" * 2000},
+    {"output": [{**MESSAGE, "id": "msg 1"}]},
+    {"output": [{**MESSAGE, "type": {}}]},
+    {"output": [{**MESSAGE, "role": []}]},
+    {"output": [{**MESSAGE, "content": [{"type": "output_text", "text": 5}]}]},
+    {
+        "output": [
+            {**MESSAGE, "content": [{"type": "output_text", "text": "a", "annotations": [BAD_CITATION]}]}
+        ]
+    },
+    {"output": [{"type": "function_call", "id": "fc_1", "call_id": "c\n", "name": "f", "arguments": "{}"}]},
+    {"output": [{"type": "unknown", "other": DEEP}]},
 ]
+BAD_CONVERSATIONS: list[Json] = [
+    {},
+    {"id": 5},
+    {"id": "conv_1\r\n"},
+    {"id": "conv_"},
+    {"id": "conv_a..b"},
+    {"id": "conv_" + "x" * 200},
+    {"id": "conv_1", "created_at": "yesterday"},
+    {"id": "conv_1", "created_at": True},
+    {"id": "conv_1", "created_at": 1e300},
+    {"id": "conv_1", "metadata": [1]},
+    {"id": "conv_1", "metadata": {"soloist_runs": 5}},
+    {"id": "conv_1", "metadata": DEEP},
+]
+
+
+def brief(bad: Json) -> str:
+    return json.dumps(bad)[:60]
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +112,7 @@ class Hostile:
 
 
 @pytest.mark.parametrize("in_stream", [True, False])
-@pytest.mark.parametrize("bad", BAD_RESPONSES, ids=json.dumps)
+@pytest.mark.parametrize("bad", BAD_RESPONSES, ids=brief)
 async def test_a_response_of_wrong_types_fails_the_run(start, bad, in_stream):
     hostile = Hostile(bad, in_stream=in_stream)
     async with fake_upstream(hostile) as fake, start(url=fake.url, is_served=True) as service:
@@ -78,7 +124,7 @@ async def test_a_response_of_wrong_types_fails_the_run(start, bad, in_stream):
 
 
 @pytest.mark.parametrize("path", ["runs/run_1", "runs/run_1/steps", "runs/run_1/events"])
-@pytest.mark.parametrize("bad", BAD_RESPONSES, ids=json.dumps)
+@pytest.mark.parametrize("bad", BAD_RESPONSES, ids=brief)
 async def test_a_response_of_wrong_types_cannot_be_read(start, bad, path):
     async with fake_upstream(Hostile(bad, in_stream=True)) as fake, start(url=fake.url) as service:
         assert (
@@ -87,7 +133,7 @@ async def test_a_response_of_wrong_types_cannot_be_read(start, bad, path):
 
 
 @pytest.mark.parametrize("path", ["", "/messages", "/runs"])
-@pytest.mark.parametrize("bad", [{"id": 5}, {"id": "conv_1", "created_at": "yesterday"}, {}], ids=json.dumps)
+@pytest.mark.parametrize("bad", BAD_CONVERSATIONS, ids=brief)
 async def test_a_conversation_of_wrong_types_cannot_be_read(start, bad, path):
     hostile = Hostile({}, in_stream=True)
     hostile.conversation = bad
@@ -96,7 +142,16 @@ async def test_a_conversation_of_wrong_types_cannot_be_read(start, bad, path):
 
 
 @pytest.mark.parametrize(
-    "items", ["x", {"a": 1}, [{**MESSAGE, "content": "plain"}], [{**MESSAGE, "content": [5]}]]
+    "items",
+    [
+        "x",
+        {"a": 1},
+        [5],
+        [{**MESSAGE, "content": "plain"}],
+        [{**MESSAGE, "content": [5]}],
+        [{**MESSAGE, "id": None}],
+        [{**MESSAGE, "id": "msg\r\n1"}],
+    ],
 )
 async def test_items_of_wrong_types_cannot_be_listed(start, items):
     hostile = Hostile({}, in_stream=True)
@@ -107,7 +162,8 @@ async def test_items_of_wrong_types_cannot_be_listed(start, items):
 
 
 @pytest.mark.parametrize(
-    "metadata", [None, [1], {"soloist_runs": 5, "soloist_run": ">>,x>", "soloist_resources": "["}]
+    "metadata",
+    [None, {"soloist_runs": "5,\r\n,a b", "soloist_run": ">>,x>,\n>y", "soloist_resources": "["}],
 )
 async def test_what_the_thread_remembers_may_be_unreadable(start, metadata):
     hostile = Hostile({}, in_stream=True)

@@ -16,6 +16,7 @@ from app.translate.events import (
     ToolCallDelta,
     ToolCallReady,
 )
+from app.translate.failures import EXPIRED, failure_for
 from app.translate.protocols.ag_ui import AgUiEncoder
 
 STARTED = b'data: {"type":"RUN_STARTED","threadId":"t-1","runId":"r-1"}\n\n'
@@ -114,21 +115,21 @@ def test_lost_upstream_ends_the_message_before_the_error():
 
 
 @pytest.mark.parametrize(
-    ("status", "cause", "ending"),
+    ("status", "failure", "ending"),
     [
         ("cancelled", None, b'"message":"The run was cancelled.","code":"cancelled"'),
         (
             "failed",
-            {"code": "invalid_prompt", "message": "Bad."},
-            b'"message":"Bad.","code":"invalid_prompt"',
+            failure_for("image_too_large"),
+            b'"message":"The image is too large.","code":"image_too_large"',
         ),
-        ("expired", None, b'"message":"The run expired before it finished.","code":"expired"'),
+        ("expired", EXPIRED, b'"message":"The run expired before it finished.","code":"expired"'),
     ],
 )
-def test_answers_that_are_not_whole_end_in_an_error(status, cause, ending):
-    frames = encode(TextDelta("msg_1", 0, "Hi"), RunEnded(run(status, last_error=cause)))
-    failure = b'data: {"type":"RUN_ERROR",' + ending + b"}\n\n"
-    assert frames == STARTED + MESSAGE_START + content(b"Hi") + MESSAGE_END + failure
+def test_answers_that_are_not_whole_end_in_an_error(status, failure, ending):
+    frames = encode(TextDelta("msg_1", 0, "Hi"), RunEnded(run(status), failure=failure))
+    error = b'data: {"type":"RUN_ERROR",' + ending + b"}\n\n"
+    assert frames == STARTED + MESSAGE_START + content(b"Hi") + MESSAGE_END + error
 
 
 def test_a_call_that_was_cut_off_has_a_result_that_says_so():

@@ -19,6 +19,7 @@ from app.translate.events import (
     ToolCallDelta,
     ToolCallReady,
 )
+from app.translate.failures import EXPIRED, failure_for
 from app.translate.protocols.ai_sdk import AiSdkEncoder
 
 START = (
@@ -151,15 +152,19 @@ def test_lost_upstream_closes_the_open_part_before_the_error():
 
 
 @pytest.mark.parametrize(
-    ("status", "cause", "notice"),
+    ("status", "failure", "notice"),
     [
         ("cancelled", None, b'{"type":"abort"}'),
-        ("failed", {"code": "server_error", "message": "Broken."}, b'{"type":"error","errorText":"Broken."}'),
-        ("expired", None, b'{"type":"error","errorText":"The run expired before it finished."}'),
+        (
+            "failed",
+            failure_for("image_too_large"),
+            b'{"type":"error","errorText":"The image is too large."}',
+        ),
+        ("expired", EXPIRED, b'{"type":"error","errorText":"The run expired before it finished."}'),
     ],
 )
-def test_answers_that_are_not_whole_say_so(status, cause, notice):
-    ended = RunEnded(run(status, last_error=cause))
+def test_answers_that_are_not_whole_say_so(status, failure, notice):
+    ended = RunEnded(run(status), failure=failure)
     frames = encode(RunCreated(run("queued")), TextDelta("msg_1", 0, "Hi"), ended)
     assert frames == START + HI + b"data: " + notice + b"\n\n" + finish(status.encode())
 

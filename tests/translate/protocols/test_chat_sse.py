@@ -12,6 +12,7 @@ from app.translate.events import (
     StreamFailed,
     TextDelta,
 )
+from app.translate.failures import failure_for
 from app.translate.protocols.chat_sse import ChatEncoder, chat_answer
 
 THREAD = b'event: thread\ndata: {"thread_id":"thread_1","run_id":"run_1"}\n\n'
@@ -102,17 +103,21 @@ def test_cancelled_is_done_with_what_there_is():
 
 
 def test_failed_run_is_an_error_of_its_kind():
-    cause = {"code": "rate_limit_exceeded", "message": "Slow down."}
-    frames = encode(TextDelta("msg_1", 0, "Hi"), RunEnded(run("failed", last_error=cause)))
+    ended = RunEnded(run("failed"), failure=failure_for("rate_limit_exceeded"))
+    frames = encode(TextDelta("msg_1", 0, "Hi"), ended)
     assert frames == (
-        b'event: delta\ndata: {"text":"Hi"}\n\nevent: error\ndata: {"error":{"message":"Slow down.",'
-        b'"type":"rate_limit_error","param":null,"code":"rate_limit_exceeded"}}\n\n'
+        b'event: delta\ndata: {"text":"Hi"}\n\nevent: error\ndata: {"error":{"message":'
+        b'"The upstream\'s rate limit is reached. Retry later.",'
+        b'"type":"rate_limit_error","param":null,"code":"upstream_rate_limited"}}\n\n'
     )
 
 
 def test_failed_run_without_a_cause_is_still_an_error():
     frames = encode(RunEnded(run("failed", last_error=None)))
-    error = b'{"message":"The run failed.","type":"server_error","param":null,"code":"server_error"}'
+    error = (
+        b'{"message":"The model failed during the run.","type":"server_error","param":null,'
+        b'"code":"server_error"}'
+    )
     assert frames == b'event: error\ndata: {"error":' + error + b"}\n\n"
 
 

@@ -1,0 +1,187 @@
+"""Reads the upstream's error answers; no text of theirs is passed on.
+
+Such a text may contain the upstream's URL, an organisation or part of a key. It is read as OpenAI's error
+envelope or as the `{"detail": …}` of FastAPI servers.
+"""
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from app.core.upstream.errors import (
+    NO_RETRY,
+    BackgroundRefusedError,
+    ConversationLockedError,
+    ToolOutputMissingError,
+    UpstreamAuthError,
+    UpstreamBusyError,
+    UpstreamError,
+    UpstreamMissingError,
+    UpstreamModelMissingError,
+    UpstreamRefusedError,
+    UpstreamRouteMissingError,
+    UpstreamServerError,
+    UpstreamTimeoutError,
+    error_for,
+)
+from app.translate.events import Json
+from app.translate.failures import failure_for, known_failure
+
+_PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}\Z")
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{1,64}\Z|[0-9a-fA-F-]{8,64}\Z")
+_RETRY_AFTER = re.compile(r"[0-9]{1,5}(\.[0-9]{1,3})?\Z")
+
+_KINDS = {
+    "conversation": re.compile(r"\bconversation\b|\bconv_"),
+    "item": re.compile(r"\b(item|message)\b|\bmsg_"),
+    "response": re.compile(r"\bresponse\b|\bresp_"),
+    "file": re.compile(r"\bfile\b|\bfile-"),
+    "container": re.compile(r"\bcontainer\b|\bcntr_"),
+    "vector store": re.compile(r"\bvector ?store\b|\bvs_"),
+    "model": re.compile(r"\b(model|deployment)\b"),
+}
+_COLLECTIONS = {
+    "conversations": "conversation",
+    "items": "item",
+    "responses": "response",
+    "files": "file",
+    "containers": "container",
+    "vector_stores": "vector store",
+    "models": "model",
+}
+_ROUTE = re.compile(
+    r"\b(url|route|endpoint)\b|\b(get|post|delete):? ?/|cannot (get|post|delete)|page not found"
+)
+"""Words of a 404 about the path, which repeats the path and with it the names of objects."""
+
+_CONVERSATION_PARAMS = {"conversation", "conversation_id", "conversation.id"}
+_UNKNOWN = re.compile(
+    r"not (be )?found|not exist|no such|unknown conversation|malformed|invalid|expected an id|match"
+)
+_UNSUPPORTED = re.compile(
+    r"unknown param|unsupported|not supported|unrecognized|extra inputs|mutually|together"
+)
+_NO_CONVERSATION = re.compile(
+    r"\bconversation\b.{0,300}\bnot (be )?(found|exist)|(no such|unknown|invalid) conversation\b"
+)
+
+
+def failure_of(status: int, body: bytes, headers: Mapping[str, str], url: str = "") -> UpstreamError:
+    """Return the error for a status of 400 or more; `url` is what was asked for."""
+    detail = _detail(body)
+    error = _classify(status, detail, headers, url)
+    error.upstream_status = status
+    error.upstream_code = _clean(_CODE, detail.get("code"))
+    error.upstream_request_id = _clean(_REQUEST_ID, headers.get("x-request-id"))
+    return error
+
+
+def _classify(status: int, detail: Json, headers: Mapping[str, str], url: str) -> UpstreamError:
+    known = known_failure(detail.get("code")) or known_failure(detail.get("type"))
+    if known and known.code == UpstreamModelMissingError.code:
+        return error_for(known)
+    if status in {401, 403}:
+        return UpstreamAuthError("The service cannot sign in to its upstream. Its operator has been told.")
+    if status == 404:
+        return _missing(detail, url)
+    if status in {408, 504}:
+        return UpstreamTimeoutError()
+    if status == 409 or detail.get("code") == "conversation_locked":
+        return ConversationLockedError(
+            "The thread is busy with another run or message. Retry when that has ended."
+        )
+    if status == 429 or (known and known.status == 429):
+        return _busy(detail, headers)
+    if known and (status < 500 or known.status != 400):
+        error = error_for(known, {"retry-after": "2"} if known.is_passing else NO_RETRY)
+        error.param = _clean(_PARAM, detail.get("param"))
+        return error
+    if status < 500:
+        return _refusal(detail)
+    return UpstreamServerError("The upstream failed. Retry shortly.", headers={"retry-after": "2"})
+
+
+def _missing(detail: Json, url: str) -> UpstreamError:
+    """Return the error for a 404: of an object only if it names the object's kind or its id."""
+    text = _words(detail)
+    kinds = set() if _ROUTE.search(text) else {kind for kind, word in _KINDS.items() if word.search(text)}
+    if text:
+        parts = urlsplit(url.lower()).path.split("/")
+        kinds |= {
+            _COLLECTIONS[name]
+            for name, found in pairwise(parts)
+            if name in _COLLECTIONS and found and re.search(rf"(?<![\w/]){re.escape(found)}(?!\w)", text)
+        }
+    if kinds == {"model"}:
+        return error_for(failure_for("model_not_found"))
+    return UpstreamMissingError(frozenset(kinds)) if kinds else UpstreamRouteMissingError()
+
+
+def _busy(detail: Json, headers: Mapping[str, str]) -> UpstreamError:
+    known = known_failure(detail.get("code")) or known_failure(detail.get("type"))
+    if known and known.status == 429 and not known.is_passing:
+        return error_for(known)
+    retry_after = _clean(_RETRY_AFTER, headers.get("retry-after")) or "5"
+    return UpstreamBusyError("The upstream is busy. Retry later.", headers={"retry-after": retry_after})
+
+
+def _refusal(detail: Json) -> UpstreamError:
+    param, code = _clean(_PARAM, detail.get("param")), _clean(_CODE, detail.get("code"))
+    # These refusals have no code of their own, so the message has to tell.
+    text = str(detail.get("message", "")).lower()
+    if param == "background" or ("background" in text and param in {None, "stream"}):
+        return BackgroundRefusedError("The upstream has no background mode.", param=param)
+    if "no tool output found" in text or "do not have an approval" in text:
+        return ToolOutputMissingError("A tool call of an earlier turn was never answered.")
+    if _is_unknown_conversation(param, text):
+        return UpstreamMissingError(frozenset({"conversation"}))
+    what = f"parameter '{param}'" if param else "request"
+    return UpstreamRefusedError(f"The upstream refused the {what}.", param=param, code=code)
+
+
+def _is_unknown_conversation(param: str | None, text: str) -> bool:
+    """Return whether a 400 or 422 says in its own way that the conversation is unknown."""
+    if _UNSUPPORTED.search(text):
+        return False
+    about = param in _CONVERSATION_PARAMS and _UNKNOWN.search(text)
+    return bool(about or _NO_CONVERSATION.search(text))
+
+
+def _words(detail: Json) -> str:
+    """Return what an error says, as words in lower case."""
+    labels = (detail.get("code"), detail.get("param"))
+    words = " ".join(label.replace("_", " ") for label in labels if isinstance(label, str))
+    message = detail.get("message")
+    return f"{message if isinstance(message, str) else ''} {words}".lower().strip()
+
+
+def _detail(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    found = parsed.get("error", parsed.get("detail")) if isinstance(parsed, dict) else None
+    # OGX wraps the errors of a validation twice.
+    for name in ("detail", "errors"):
+        found = found[name] if isinstance(found, dict) and name in found else found
+    if isinstance(found, list):
+        found = _of_validation(found)
+    if isinstance(found, dict):
+        return found
+    return {"message": found} if isinstance(found, str) else {}
+
+
+def _of_validation(errors: list[Any]) -> Json:
+    """Return the first of FastAPI's validation errors, `{loc, msg, type}`, as an error of OpenAI's form."""
+    first = errors[0] if errors and isinstance(errors[0], dict) else {}
+    place = first.get("loc")
+    return {"message": first.get("msg"), "param": place[-1] if isinstance(place, list) and place else None}
+
+
+def _clean(pattern: re.Pattern[str], value: object) -> str | None:
+    return value if isinstance(value, str) and pattern.match(value) else None
