@@ -125,7 +125,7 @@ class TestStreams:
 
 
 class TestFailures:
-    @pytest.mark.parametrize("status", [429, 500, 401])
+    @pytest.mark.parametrize("status", [429, 401])
     async def test_that_began_nothing_are_tried_again(self, start, status):
         async with fake_upstream(failing_once(status)) as fake, start(url=fake.url) as service:
             first = await service.client.post("threads", json={}, headers=keyed())
@@ -134,7 +134,19 @@ class TestFailures:
         assert again.status_code == 200
         assert fake.count == 2
 
-    async def test_that_may_have_begun_are_not(self, start):
+    @pytest.mark.parametrize(("status", "told"), [(500, 502), (502, 502), (503, 502), (504, 504)])
+    @pytest.mark.parametrize(
+        ("path", "body"), [("threads", {}), ("chat", CHAT), ("chat", CHAT | {"stream": True})]
+    )
+    async def test_of_an_upstream_that_may_have_begun_are_not(self, start, status, told, path, body):
+        async with fake_upstream(failing_once(status)) as fake, start(url=fake.url) as service:
+            answers = [await service.client.post(path, json=body, headers=keyed()) for _ in range(3)]
+        assert fake.count == 1
+        assert [answer.status_code for answer in answers] == [told] * 3
+        assert [answer.headers["x-should-retry"] for answer in answers] == ["false"] * 3
+        assert "retry-after" not in answers[0].headers
+
+    async def test_whose_answer_was_lost_are_not(self, start):
         async def lost(_request, connection):
             connection.reset()
 
