@@ -258,6 +258,12 @@ class Settings(BaseSettings):
         return "openai" if self.openai_api_key else "embedded"
 
     @property
+    def redis_url(self) -> str | None:
+        """The Redis that replicas share, if there is one."""
+        url = self.rate_limit_storage.get_secret_value()
+        return None if url.startswith("memory:") else url
+
+    @property
     def named_api_keys(self) -> list[tuple[str, str]]:
         """All API keys, each with its name."""
         listed = {

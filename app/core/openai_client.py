@@ -7,9 +7,9 @@ from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.pictures import Pictures
 from app.core.files.service import Files
+from app.core.limits.shared_locks import SharedLocks
 from app.core.limits.shared_redis import SharedRedis
 from app.core.observability.run_metrics import RunMetrics
-from app.core.runs.answer_locks import AnswerLocks
 from app.core.runs.create import RunCreator
 from app.core.runs.held_runs import HeldRuns
 from app.core.runs.live_runs import LiveRuns
@@ -55,7 +55,8 @@ class OpenAIClient:
             self.background, redis, wait_seconds=settings.lock_wait_seconds, waited=metrics.lock_waited
         )
         conversations = Conversations(upstream, lock)
-        self._metadata = ConversationMetadata(conversations)
+        changing = SharedLocks(redis, "metadata", settings.lock_wait_seconds)
+        self._metadata = ConversationMetadata(conversations, changing)
         responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
         params = RunParams(assistant, settings)
         unsupported = UnsupportedParams(settings)
@@ -99,7 +100,7 @@ class OpenAIClient:
             attachments,
             params,
             unsupported,
-            AnswerLocks(redis, settings.lock_wait_seconds),
+            SharedLocks(redis, "answering", settings.lock_wait_seconds),
         )
         self.resume = ResumeService(responses, lookup, self.creator, metrics, deadline_seconds=deadline)
         self.transcripts = Transcripts(

@@ -103,11 +103,10 @@ class SharedRedis:
 @asynccontextmanager
 async def opened_redis(settings: Settings) -> AsyncIterator[SharedRedis | None]:
     """Yield the client, or None where no Redis is configured; Redis need not be up yet."""
-    url = settings.rate_limit_storage.get_secret_value()
-    if url.startswith("memory:"):
+    if settings.redis_url is None:
         yield None
         return
-    redis = SharedRedis(url)
+    redis = SharedRedis(settings.redis_url)
     try:
         yield redis
     finally:

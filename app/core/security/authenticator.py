@@ -174,6 +174,12 @@ class Authenticator:
         return not self._is_private and host is not None and parts.netloc == host
 
 
+UNSHARED = (
+    "of several replicas behind TRUSTED_PROXIES, each counts limits, keeps idempotency keys and guards tool "
+    "outputs for itself; set RATE_LIMIT_STORAGE=redis://host:port/db"
+)
+
+
 def warn_of_open_doors(settings: Settings) -> None:
     """Log warnings about settings that the operator may not have meant."""
     if settings.auth_mode == "none":
@@ -182,6 +188,8 @@ def warn_of_open_doors(settings: Settings) -> None:
         _log.warning("anonymous_access", effect=effect)
     if any(len(key) < _SHORT_KEY_CHARS for _, key in settings.named_api_keys):
         _log.warning("short_api_key", effect="it can be guessed; make keys with: openssl rand -hex 32")
+    if settings.trusted_proxies and not settings.redis_url:
+        _log.warning("replicas_share_nothing", effect=UNSHARED)
 
 
 def _digest_of(key: str) -> bytes:

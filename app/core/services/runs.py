@@ -9,7 +9,7 @@ from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
 from app.core.errors import BadRequestError, not_found
 from app.core.files.attachments import Attachments
-from app.core.runs.answer_locks import AnswerLocks
+from app.core.limits.shared_locks import SharedLocks
 from app.core.runs.create import RunCreator
 from app.core.runs.follow import RunStream
 from app.core.runs.held_runs import HeldRuns
@@ -50,7 +50,7 @@ class Runs:
     attachments: Attachments
     params: RunParams
     unsupported: UnsupportedParams
-    locks: AnswerLocks
+    locks: SharedLocks
 
     async def create(self, scope: RequestScope, thread_id: str, body: RunCreate) -> Json:
         """Start a run. Upstream: POST responses with `background` and `store`."""
@@ -156,7 +156,7 @@ class Runs:
         self, scope: RequestScope, thread_id: str, run_id: str, body: ToolOutputsSubmit
     ) -> AsyncIterator[tuple[RunView, Json]]:
         """Yield a waiting run and the parameters of its next round, for one submission at a time."""
-        async with self.locks.answering(run_id):
+        async with self.locks.holding(run_id):
             view = await self.view(scope, thread_id, run_id)
             params = await self._next_round(scope, view, body)
             try:
