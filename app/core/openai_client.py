@@ -59,7 +59,7 @@ class OpenAIClient:
         self._metadata = ConversationMetadata(conversations, changing)
         responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
         params = RunParams(assistant, settings)
-        unsupported = UnsupportedParams(settings)
+        unsupported = self.unsupported = UnsupportedParams(settings)
         message_runs = MessageRuns(responses)
         lookup = RunLookup(conversations, responses, self._metadata, params, message_runs)
         rounds = ToolRounds(conversations)
