@@ -314,7 +314,7 @@ class TestSlowReaders:
             thread_id = await new_thread(client, "long:150000")
             body = f'{{"assistant_id":"{ASSISTANT}","stream":true}}'
             request = (
-                f"POST /api/v1/threads/{thread_id}/runs HTTP/1.1\r\nhost: x\r\n"
+                f"POST /api/v1/threads/{thread_id}/runs HTTP/1.1\r\nhost: localhost\r\n"
                 f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}"
             )
             port = int(service.base_url.split(":")[2].split("/")[0])
