@@ -7,6 +7,8 @@ import orjson
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from app.server.http10 import answer_unchunked
+
 MAX_URL_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
@@ -70,6 +72,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         is_upload = any(n == b"content-type" and v.lower().startswith(b"multipart/") for n, v in self.headers)
         self._step_bytes = 0 if is_upload else None
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            answer_unchunked(self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """Give an upload more time for each step."""

@@ -8,6 +8,8 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.server.http_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES, BoundedHttpProtocol
+from tests.security.support import GUARDED
+from tests.support import frames
 
 GET = b"GET /api/v1/health HTTP/1.1\r\nhost: localhost\r\n"
 FORM = b"POST /api/v1/files HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=b\r\n"
@@ -100,6 +102,39 @@ async def test_of_too_many_unfinished_requests_the_oldest_goes(start, monkeypatc
         assert (await service.client.get("health")).status_code == 200
         for _, writer in held:
             writer.close()
+
+
+@pytest.mark.parametrize("accept", ["text/plain", "text/event-stream"])
+async def test_clients_of_http_1_0_get_no_chunks(start, accept):
+    async with start(is_served=True) as service:
+        url = service.client.base_url
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        body = b'{"message": "hello", "stream": true}'
+        writer.write(
+            b"POST /api/v1/chat HTTP/1.0\r\nhost: localhost\r\nconnection: keep-alive\r\n"
+            b"content-type: application/json\r\naccept: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (accept.encode(), len(body), body)
+        )
+        head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+    if accept == "text/plain":
+        assert content == b"You said: hello"
+    else:
+        assert frames(content.decode())[-1][1]["status"] == "completed"
+
+
+@pytest.mark.parametrize(("path", "status"), [("health", b"200"), ("nothing", b"401")])
+async def test_clients_of_http_1_0_get_whole_answers(start, path, status):
+    async with start(is_served=True, **GUARDED) as service:
+        url = service.client.base_url
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(f"GET /api/v1/{path} HTTP/1.0\r\n\r\n".encode())
+        head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert head.split()[1] == status
+    assert b"content-length: %d" % len(content) in head
 
 
 def test_uvicorns_protocol_still_has_what_is_extended():
