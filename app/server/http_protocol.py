@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol with bounds on a request's head and pace; httptools itself has none."""
 
 import asyncio
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any, ClassVar
 
 import orjson
@@ -12,6 +13,7 @@ from app.server.http10 import answer_unchunked
 MAX_URL_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 100
+_SEND_BUFFER_BYTES = 128 * 1024
 _UPLOAD_STEP_BYTES = 64 * 1024
 _TOO_MUCH = f"The request has more than {MAX_HEADERS} headers or {MAX_HEAD_BYTES} bytes of them. Send fewer."
 _REFUSALS = {
@@ -39,6 +41,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Wait for a request; of too many such connections, close the oldest."""
         super().connection_made(transport)
+        # The system would grow it to megabytes for a client that stops to read.
+        transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._expect()
         if len(self.unfinished) > self.most_unfinished:
             next(iter(self.unfinished)).refuse(408)
