@@ -66,9 +66,13 @@ async def update_assistant(
     return answer(scope, shown)
 
 
-@router.post("", name="create_assistant", summary=_REFUSED)
-@router.delete("/{assistant_id}", name="delete_assistant", summary=_REFUSED)
-async def change_assistant(_scope: ScopeDep) -> Response:
+@router.post("", summary=_REFUSED)
+async def create_assistant(_scope: ScopeDep) -> Response:
+    raise _fixed()
+
+
+@router.delete("/{assistant_id}", summary=_REFUSED)
+async def delete_assistant(assistant_id: str, _scope: ScopeDep) -> Response:
     raise _fixed()
 
 
