@@ -164,6 +164,15 @@ class ShuttingDownError(OverloadedError):
         super().__init__("The service is shutting down. Retry at once: another replica answers.")
 
 
+class KeysUnavailableError(OverloadedError):
+    """Redis is away, so it is unknown whether another replica has answered this idempotency key."""
+
+    code = "idempotency_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Idempotency keys cannot be looked up right now. Retry with the same key.")
+
+
 class IdentityProviderError(ServiceError):
     """Tokens cannot be verified, because the identity provider's keys cannot be fetched."""
 

@@ -122,7 +122,7 @@ def _classify(status: int, detail: Json, headers: Mapping[str, str], url: str) -
         return error
     if status < 500:
         return _refusal(detail)
-    return UpstreamServerError("The upstream failed. Retry shortly.", headers={"retry-after": "2"})
+    return UpstreamServerError("The upstream failed.", headers={"retry-after": "2"})
 
 
 def _missing(detail: Json, url: str) -> UpstreamError:

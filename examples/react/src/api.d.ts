@@ -517,7 +517,7 @@ export interface components {
     schemas: {
         /**
          * AgUiRequest
-         * @description AG-UI's run input; other keys are ignored.
+         * @description AG-UI's run input; its other keys are ignored.
          */
         AgUiRequest: {
             /** Threadid */
@@ -5295,7 +5295,9 @@ export interface operations {
                 /** @description For API keys: act for this user of yours. Other callers' is ignored. */
                 "x-user-id"?: string;
             };
-            path?: never;
+            path: {
+                assistant_id: string;
+            };
             cookie?: never;
         };
         requestBody?: never;
