@@ -69,8 +69,11 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     app.add_middleware(AccessMiddleware, trusted_proxies=settings.trusted_proxies)
     if settings.cors_origins:
         app.add_middleware(SdkCorsMiddleware, origins=settings.cors_origins)
-    if settings.trusted_hosts:
-        app.add_middleware(HostMiddleware, hosts=settings.trusted_hosts)
+    # A page can point a name of its own at this machine: where nobody signs in, only local names are served.
+    is_local = settings.auth_mode == "none" and not settings.allow_anonymous
+    if settings.trusted_hosts or is_local:
+        hosts = [*settings.trusted_hosts, *([settings.host] if is_local else [])]
+        app.add_middleware(HostMiddleware, hosts=hosts, serves_loopback=is_local)
     app.add_middleware(RequestMiddleware, metrics=metrics, prefix=settings.path_prefix)
 
 

@@ -50,6 +50,7 @@ class ReadyRead(BaseModel):
 
 
 @root_router.get("/", summary="What this is", response_model=Root)
+@root_router.head("/", include_in_schema=False)
 async def read_root(assistant: AssistantDep, health: HealthDep, settings: SettingsDep) -> Response:
     paths = {
         "docs": "/docs" if settings.docs_enabled else None,
@@ -66,6 +67,7 @@ async def read_root(assistant: AssistantDep, health: HealthDep, settings: Settin
 
 
 @router.get("/health", summary="Does the process live?", response_model=HealthRead)
+@router.head("/health", include_in_schema=False)
 async def read_health(health: HealthDep) -> Response:
     return JsonResponse({"status": "ok", "version": VERSION, "upstream": health.describe()})
 
@@ -76,6 +78,7 @@ async def read_health(health: HealthDep) -> Response:
     response_model=ReadyRead,
     responses={503: {"model": ReadyRead, "description": "Not now; `upstream` and `draining` say why."}},
 )
+@router.head("/ready", include_in_schema=False)
 async def read_ready(health: HealthDep, registry: RegistryDep) -> Response:
     upstream = await health.check()
     # A draining replica must get no new work, so balancers are told before the port closes.

@@ -1,10 +1,12 @@
-"""A route class for hot routes, which skips FastAPI's dependency solver."""
+"""The classes of all routes of the API: both tell of unknown query parameters, one of them is quick."""
 
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
@@ -17,31 +19,64 @@ from app.core.errors import BadRequestError, ClientGoneError, TooLargeError
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class JsonRoute(APIRoute):
+# Azure's clients send it with every request.
+_HARMLESS = {"api-version"}
+
+
+class ApiRoute(APIRoute):
+    """Names unknown parameters of a request's query in `x-ignored-params`, or refuses them."""
+
+    def get_route_handler(self) -> Handler:
+        """Return the function that serves a request; FastAPI's documented hook."""
+        handler = self.plain_handler() or self.full_handler()
+        has_body = bool(self.dependant.body_params)
+        taken = get_flat_params(self.dependant)
+        known = _HARMLESS | {param.alias for param in taken if isinstance(param.field_info, Query)}
+        for listed in (self.openapi_extra or {}).get("parameters", []):
+            known |= {listed["name"], listed["name"].removesuffix("[]")}
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"] and (unknown := set(request.query_params) - known):
+                if has_body:
+                    request = await _admitted(request)
+                scope = await current_scope(request)
+                request.state.client.unsupported.ignore(sorted(unknown), scope)
+            return await handler(request)
+
+        return handle
+
+    def plain_handler(self) -> Handler | None:
+        """Return a quicker function than FastAPI's, where there is one."""
+        return None
+
+    def full_handler(self) -> Handler:
+        """Return FastAPI's function, which gets plain JSON however the body was sent."""
+        fastapi_handler: Handler = super().get_route_handler()
+        if not self.dependant.body_params:
+            return fastapi_handler
+
+        async def handle(request: Request) -> Response:
+            return await fastapi_handler(await _admitted(request))
+
+        return handle
+
+
+class JsonRoute(ApiRoute):
     """Calls `async def name(path parameters…, body, request)` directly.
 
     FastAPI still describes every route, and serves routes that declare anything else, such as dependencies or
     query parameters. It also answers every body that is not valid, so that errors are the same everywhere.
-    Before that, `readable` makes plain JSON of bodies that come in other encodings or under other types.
     Dependencies added by `include_router` are not seen here; a test checks that there are none.
     """
 
-    def get_route_handler(self) -> Handler:
-        """Return the function that serves a request; FastAPI's documented hook."""
-        fastapi_handler: Handler = super().get_route_handler()
+    def plain_handler(self) -> Handler | None:
+        """Return the function that serves a request, if the route is plain."""
+        if not self.is_plain():
+            return None
+        full_handler = self.full_handler()
         call: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
         model: Any = next((param.field_info.annotation for param in self.dependant.body_params), None)
         adapter = TypeAdapter[Any](model) if model is not None else None
-
-        async def handle_any(request: Request) -> Response:
-            # Requests that are not valid count against the rate limit too.
-            try:
-                request = await readable(request)
-            except (BadRequestError, TooLargeError):
-                await current_scope(request)
-                raise
-            await current_scope(request)
-            return await fastapi_handler(request)
 
         async def handle(request: Request) -> Response:
             if adapter is None:
@@ -53,12 +88,10 @@ class JsonRoute(APIRoute):
             try:
                 body = adapter.validate_json(content if _is_json(request) else b"")
             except ValidationError:
-                return await handle_any(request)
+                return await full_handler(request)
             return await call(**request.path_params, request=request, body=body)
 
-        if self.is_plain():
-            return handle
-        return fastapi_handler if adapter is None else handle_any
+        return handle
 
     def is_plain(self) -> bool:
         """Return whether the function needs nothing that FastAPI would have to find or convert."""
@@ -70,6 +103,17 @@ class JsonRoute(APIRoute):
             and all(param.field_info.annotation is str for param in found.path_params)
             and not found.dependencies
         )
+
+
+async def _admitted(request: Request) -> Request:
+    """Return the request with a readable body, counted against its caller's limits, as it is when refused."""
+    try:
+        request = await readable(request)
+    except (BadRequestError, TooLargeError):
+        await current_scope(request)
+        raise
+    await current_scope(request)
+    return request
 
 
 def _is_json(request: Request) -> bool:

@@ -30,8 +30,6 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 MAX_CHAR_BYTES = 12
 """What one character takes in JSON at most: an emoji is written as two escapes, `\\ud83d\\ude00`."""
-_LEAST_BODY_BYTES = 2_000_000
-_BYTES_BESIDES_TEXT = 65_536
 
 # The types that OpenAI's models and tools can use.
 # fmt: off
@@ -212,6 +210,9 @@ class Settings(BaseSettings):
     cors_origins: list[str] = setting([], "JSON list of exact origins that browsers may call from.")
 
     # Limits
+    request_timeout_seconds: float = setting(
+        30, "Seconds in which a request must arrive; an upload may take so long for each 64 KiB.", gt=0
+    )
     rate_limit_enabled: bool = setting(True, "Off switches every limit on requests off.")
     rate_limit_chat: RateLimit = setting("300/minute", "Chats, runs and tool outputs of one caller.")
     rate_limit_writes: RateLimit = setting("600/minute", "All other POST and DELETE of one caller.")
@@ -268,22 +269,22 @@ class Settings(BaseSettings):
         return "openai" if self.openai_api_key else "embedded"
 
     @property
+    def redis_url(self) -> str | None:
+        """The Redis that replicas share, if there is one."""
+        url = self.rate_limit_storage.get_secret_value()
+        return None if url.startswith("memory:") else url
+
+    @property
     def path_prefix(self) -> str:
         """The path under which browsers reach the service, such as `/openai-api`; empty for the root."""
         path = self.root_path or urlsplit(self.public_url or "").path
         return f"/{path.strip('/')}" if path.strip("/") else ""
 
     @property
-    def link_base(self) -> str:
-        """What links to the service begin with: its address where `PUBLIC_URL` tells it, else its path."""
-        url = urlsplit(self.public_url or "")
-        return f"{url.scheme}://{url.netloc}{self.path_prefix}" if url.netloc else self.path_prefix
-
-    @property
     def body_limit(self) -> int:
         """The largest JSON body, in bytes."""
-        needed = self.max_message_chars * MAX_CHAR_BYTES + _BYTES_BESIDES_TEXT
-        return self.max_body_bytes or max(_LEAST_BODY_BYTES, needed)
+        beside_text = 65_536
+        return self.max_body_bytes or max(2_000_000, self.max_message_chars * MAX_CHAR_BYTES + beside_text)
 
     @property
     def named_api_keys(self) -> list[tuple[str, str]]:

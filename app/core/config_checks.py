@@ -72,7 +72,7 @@ def check_callers(auth_mode: str, secret_keys: Iterable[SecretStr], api_keys: Ap
 
 def _check_api_key(name: str, keys: Iterable[SecretStr]) -> None:
     texts = [key.get_secret_value() for key in keys]
-    if not texts or not all(texts):
+    if not texts or not all(map(str.strip, texts)):
         raise ValueError(f"API_KEYS: {name!r} has an empty key")
     if any(text.startswith("sha256:") and not _DIGEST.match(text) for text in texts):
         raise ValueError(f"API_KEYS: {name!r}: after sha256: come 64 hex digits")

@@ -45,6 +45,8 @@ def lifespan_of(
             client = OpenAIClient(upstream, assistant, settings, run_metrics, redis)
             registry = app.state.registry = _open_registry(stack, settings, client)
             await stack.enter_async_context(client.held_runs.listening())
+            idempotency = Idempotency(settings, redis)
+            await idempotency.start()
             authenticator = Authenticator(settings)
             stack.push_async_callback(authenticator.aclose)
             model = model_name(settings, assistant.model)
@@ -66,7 +68,7 @@ def lifespan_of(
                 metrics=metrics,
                 authenticator=authenticator,
                 rate_limits=RateLimits(settings, redis),
-                idempotency=Idempotency(settings, redis),
+                idempotency=idempotency,
             )
 
     return lifespan

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core.config import Settings
+from app.server.http_protocol import bounded_protocol
 
 if sys.platform != "win32":
     import resource
@@ -78,12 +79,20 @@ def raise_file_limit(max_streams: int) -> None:
         _log.info("few_file_descriptors", allowed=soft, streams=fitting, remedy="raise ulimit -n")
 
 
+def _most_unfinished() -> int:
+    """Return how many connections may wait for their request, so that files are left for the others."""
+    if sys.platform == "win32":
+        return _OTHER_FILES
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, min(soft, 65_536) // 4)
+
+
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=bounded_protocol(settings.request_timeout_seconds, _most_unfinished()),
         # No route takes a WebSocket; by default uvicorn would with any library that is installed.
         ws="none",
         access_log=False,

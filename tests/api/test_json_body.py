@@ -91,11 +91,12 @@ async def test_a_type_that_is_none_is_not_repeated(client):
     assert "<b>" not in error["message"]
 
 
-async def test_the_user_of_a_wrongly_named_body_owns_its_thread(start, upstream):
+@pytest.mark.parametrize("query", ["", "?unknown=1"])
+async def test_the_user_of_a_wrongly_named_body_owns_its_thread(start, upstream, query):
     async with start(url=upstream, **AUTH) as service:
         key = {"authorization": "Bearer a-key-of-the-shop"}
         body = json.dumps({"message": "hi", "user": "ann"})
-        made = await service.client.post("chat", content=body, headers=typed(FORM, **key))
+        made = await service.client.post(f"chat{query}", content=body, headers=typed(FORM, **key))
         path = f"threads/{made.json()['thread_id']}"
         assert (await service.client.get(path, headers=key | {"x-user-id": "ann"})).status_code == 200
         error_of(await service.client.get(path, headers=key | {"x-user-id": "bob"}), 404)

@@ -44,7 +44,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @asynccontextmanager
 async def browsing(start: Start, **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
     async with start(**settings) as service:
-        service.client.base_url = httpx2.URL("http://soloist.test")
+        service.client.base_url = httpx2.URL("http://localhost")
         yield service.client
 
 

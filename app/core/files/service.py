@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from app.core.background import BackgroundTasks
 from app.core.caller import RequestScope
@@ -62,9 +63,9 @@ class Files:
         self._background = background
         self.uploads = Uploads(upstream, settings)
 
-    async def create(self, scope: RequestScope, form: FormReader) -> Json:
-        """Upload the one file of a form as it arrives. Upstream: POST files."""
-        return file_object(await self.uploads.only(form), scope)
+    async def create(self, scope: RequestScope, form: FormReader, heed: Callable[[list[str]], None]) -> Json:
+        """Upload the one file of a form as it arrives; see `Uploads.only`. Upstream: POST files."""
+        return file_object(await self.uploads.only(form, heed), scope)
 
     async def get(self, scope: RequestScope, file_id: str) -> Json:
         """Read a file's object. Upstream: GET files/{f}, or GET containers/{c}/files/{f}.
@@ -187,7 +188,8 @@ def file_object(found: Json, scope: RequestScope) -> Json:
 
 def file_url(settings: Settings) -> Callable[[str], str]:
     """Return a function from a file id to its content's URL, which is relative without `PUBLIC_URL`."""
-    base = settings.link_base
+    url = urlsplit(settings.public_url or "")
+    base = (f"{url.scheme}://{url.netloc}" if url.netloc else "") + settings.path_prefix
     return lambda file_id: f"{base}/api/v1/files/{file_id}/content"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fastapi import FastAPI
 
 from app.core.config import Settings
-from app.server.startup import ProcessCount, settings_errors_told
+from app.server.startup import ProcessCount, check_database, settings_errors_told
 from app.server.uvicorn_server import serve
 
 
@@ -21,4 +21,5 @@ def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
         ProcessCount()
         settings = Settings()
         app = create_app(settings)
+        check_database(settings)
     return serve(app, settings)
