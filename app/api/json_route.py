@@ -27,23 +27,29 @@ class ApiRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """Return the function that serves a request; FastAPI's documented hook."""
-        handler = self.plain_handler() or super().get_route_handler()
+        handler: Handler = super().get_route_handler()
+        tell_unknown = self.unknown_teller()
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                await tell_unknown(request)
+            return await handler(request)
+
+        return handle
+
+    def unknown_teller(self) -> Callable[[Request], Coroutine[Any, Any, None]]:
+        """Return the function that names the unknown parameters in a request's query."""
         taken = get_flat_params(self.dependant)
         known = _HARMLESS | {param.alias for param in taken if isinstance(param.field_info, Query)}
         for listed in (self.openapi_extra or {}).get("parameters", []):
             known |= {listed["name"], listed["name"].removesuffix("[]")}
 
-        async def handle(request: Request) -> Response:
-            if request.scope["query_string"] and (unknown := set(request.query_params) - known):
+        async def tell(request: Request) -> None:
+            if unknown := set(request.query_params) - known:
                 scope = await current_scope(request)
                 request.state.client.unsupported.ignore(sorted(unknown), scope)
-            return await handler(request)
 
-        return handle
-
-    def plain_handler(self) -> Handler | None:
-        """Return a quicker function than FastAPI's, where there is one."""
-        return None
+        return tell
 
 
 class JsonRoute(ApiRoute):
@@ -54,16 +60,19 @@ class JsonRoute(ApiRoute):
     Dependencies added by `include_router` are not seen here; a test checks that there are none.
     """
 
-    def plain_handler(self) -> Handler | None:
-        """Return the function that serves a request, if the route is plain."""
+    def get_route_handler(self) -> Handler:
+        """Return the function that serves a request; FastAPI's documented hook."""
         if not self.is_plain():
-            return None
+            return super().get_route_handler()
         fastapi_handler: Handler = APIRoute.get_route_handler(self)
+        tell_unknown = self.unknown_teller()
         call: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
         model: Any = next((param.field_info.annotation for param in self.dependant.body_params), None)
         adapter = TypeAdapter[Any](model) if model is not None else None
 
         async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                await tell_unknown(request)
             if adapter is None:
                 return await call(**request.path_params, request=request)
             try:
