@@ -24,41 +24,39 @@ _HARMLESS = {"api-version"}
 
 
 class ApiRoute(APIRoute):
-    """Names unknown parameters of a request's query in `x-ignored-params`, or refuses them."""
+    """Names unknown parameters of a request's query in `x-ignored-params`, or refuses them.
+
+    FastAPI gets plain JSON, in whatever encoding and under whatever type a body comes.
+    """
 
     def get_route_handler(self) -> Handler:
         """Return the function that serves a request; FastAPI's documented hook."""
-        handler = self.plain_handler() or self.full_handler()
-        has_body = bool(self.dependant.body_params)
+        fastapi_handler: Handler = super().get_route_handler()
+        tell_unknown = self.unknown_teller()
+        takes_body = bool(self.dependant.body_params)
+
+        async def handle(request: Request) -> Response:
+            if takes_body:
+                request = await _admitted(request)
+            if request.scope["query_string"]:
+                await tell_unknown(request)
+            return await fastapi_handler(request)
+
+        return handle
+
+    def unknown_teller(self) -> Callable[[Request], Coroutine[Any, Any, None]]:
+        """Return the function that names the unknown parameters in a request's query."""
         taken = get_flat_params(self.dependant)
         known = _HARMLESS | {param.alias for param in taken if isinstance(param.field_info, Query)}
         for listed in (self.openapi_extra or {}).get("parameters", []):
             known |= {listed["name"], listed["name"].removesuffix("[]")}
 
-        async def handle(request: Request) -> Response:
-            if request.scope["query_string"] and (unknown := set(request.query_params) - known):
-                if has_body:
-                    request = await _admitted(request)
+        async def tell(request: Request) -> None:
+            if unknown := set(request.query_params) - known:
                 scope = await current_scope(request)
                 request.state.client.unsupported.ignore(sorted(unknown), scope)
-            return await handler(request)
 
-        return handle
-
-    def plain_handler(self) -> Handler | None:
-        """Return a quicker function than FastAPI's, where there is one."""
-        return None
-
-    def full_handler(self) -> Handler:
-        """Return FastAPI's function, which gets plain JSON however the body was sent."""
-        fastapi_handler: Handler = super().get_route_handler()
-        if not self.dependant.body_params:
-            return fastapi_handler
-
-        async def handle(request: Request) -> Response:
-            return await fastapi_handler(await _admitted(request))
-
-        return handle
+        return tell
 
 
 class JsonRoute(ApiRoute):
@@ -69,17 +67,20 @@ class JsonRoute(ApiRoute):
     Dependencies added by `include_router` are not seen here; a test checks that there are none.
     """
 
-    def plain_handler(self) -> Handler | None:
-        """Return the function that serves a request, if the route is plain."""
+    def get_route_handler(self) -> Handler:
+        """Return the function that serves a request; FastAPI's documented hook."""
+        full_handler = super().get_route_handler()
         if not self.is_plain():
-            return None
-        full_handler = self.full_handler()
+            return full_handler
+        tell_unknown = self.unknown_teller()
         call: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
         model: Any = next((param.field_info.annotation for param in self.dependant.body_params), None)
         adapter = TypeAdapter[Any](model) if model is not None else None
 
         async def handle(request: Request) -> Response:
             if adapter is None:
+                if request.scope["query_string"]:
+                    await tell_unknown(request)
                 return await call(**request.path_params, request=request)
             try:
                 content = await request.body()
@@ -89,6 +90,8 @@ class JsonRoute(ApiRoute):
                 body = adapter.validate_json(content if _is_json(request) else b"")
             except ValidationError:
                 return await full_handler(request)
+            if request.scope["query_string"]:
+                await tell_unknown(request)
             return await call(**request.path_params, request=request, body=body)
 
         return handle

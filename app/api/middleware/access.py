@@ -79,8 +79,7 @@ class HostMiddleware:
         await self._app(scope, receive, send)
 
     def _is_served(self, scope: Scope) -> bool:
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-        name = host.lower()
+        name = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         if not name.endswith("]"):
             before, colon, port = name.rpartition(":")
             name = before if colon and port.isdigit() else name
