@@ -3,6 +3,12 @@
 Other commands, each a file in app/server/commands: `python main.py --help`.
 """
 
+import signal
+
+if __name__ == "__main__":
+    # Ctrl+C while the modules load ends the process without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -22,6 +28,7 @@ from app.core.telemetry import fastapi_telemetry
 from app.server.commands import check, embedded, knowledge, openapi, serve
 from app.server.lifespan import lifespan_of
 
+_INTERRUPTED = 130  # what shells report for a program that Ctrl+C ended
 # Hot routes come first, because a request is compared with one route after the other.
 _ROUTERS = (
     chat.form_router,
@@ -101,4 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
