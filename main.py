@@ -15,7 +15,19 @@ from collections.abc import Sequence
 
 from fastapi import FastAPI
 
-from app.api import assistants, chat, files, health, messages, pages, runs, sessions, threads, vector_stores
+from app.api import (
+    assistants,
+    chat,
+    files,
+    guide_page,
+    health,
+    messages,
+    pages,
+    runs,
+    sessions,
+    threads,
+    vector_stores,
+)
 from app.api.errors import add_exception_handlers
 from app.api.middleware.access import API_PREFIX, AccessMiddleware, HostMiddleware
 from app.api.middleware.cors import SdkCorsMiddleware
@@ -87,6 +99,8 @@ def _include_routers(app: FastAPI, settings: Settings) -> None:
     if settings.metrics_enabled:
         app.include_router(health.metrics_router)
     app.include_router(pages.build_router(settings))
+    if guide_page.has_guide(settings):
+        app.include_router(guide_page.build_router())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,18 @@ from fastapi.responses import HTMLResponse
 
 from app.core.config import VERSION
 
-_STYLE = (
+
+def inline_style(css: str) -> tuple[str, str]:
+    """Return a style element and the policy that allows it, by its hash, and nothing foreign."""
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return f"<style>{css}</style>", policy
+
+
+_STYLE, _POLICY = inline_style(
     ":root{color-scheme:light dark}"
     "body{font:16px/1.6 system-ui,sans-serif;max-width:44rem;margin:12vh auto;padding:0 1.2rem}"
     "h1{margin:0}nav a{margin-right:1.4rem}"
@@ -18,7 +29,7 @@ _STYLE = (
 )
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{name}</title><link rel="icon" href="favicon.ico"><style>{style}</style>
+<title>{name}</title><link rel="icon" href="favicon.ico">{style}
 <h1>{name}</h1>
 <p>Soloist {version} is running. {upstream}</p>
 <nav>{links}</nav>
@@ -28,12 +39,6 @@ _PAGE = """<!doctype html>
 """
 _KEYLESS = "No key is set, so the embedded upstream answers. Set <code>OPENAI_API_KEY</code> and start again."
 _NAMES = {"playground": "Chat", "docs": "API docs", "openapi": "OpenAPI", "ready": "Status"}
-# A policy names an inline style by its hash, and so allows no other.
-_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_HASH}'; img-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
     '<path fill="#2f6fde" d="M6 3h20a4 4 0 0 1 4 4v12a4 4 0 0 1-4 4H15l-7 6v-6'

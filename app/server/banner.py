@@ -4,8 +4,8 @@ from typing import Any
 
 from app.api.pages import has_playground
 from app.core.config import VERSION, Settings
+from app.utils.hosts import origin_of
 
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 _UNBUILT = "not built: install Node.js 20 or newer, then start ./run.sh again"
 _KEY = "to use OpenAI, put OPENAI_API_KEY=sk-… into .env and start again"
 
@@ -18,7 +18,7 @@ _RESPONDERS = {
 
 def banner(settings: Settings, upstream: dict[str, Any]) -> str:
     """Return the lines; `upstream` is what `Health.describe` tells."""
-    origin = _origin(settings)
+    origin = origin_of(settings.host, settings.port)
     rows = [("API", f"{origin}/api/v1"), ("Upstream", _described(upstream))]
     if upstream["kind"] == "embedded":
         rows.append(("", _KEY))
@@ -28,13 +28,6 @@ def banner(settings: Settings, upstream: dict[str, Any]) -> str:
         rows.insert(0, ("Chat", f"{origin}/playground" if has_playground() else _UNBUILT))
     lines = "\n".join(f"  {name:10}{text}" for name, text in rows)
     return f"\nSoloist {VERSION} serves on {origin} (Ctrl+C stops it)\n\n{lines}\n\n"
-
-
-def _origin(settings: Settings) -> str:
-    """Return an address that a browser on this machine can open."""
-    host = settings.host
-    shown = _WILDCARDS.get(host) or (f"[{host}]" if ":" in host else host)
-    return f"http://{shown}:{settings.port}"
 
 
 def _described(upstream: dict[str, Any]) -> str:
