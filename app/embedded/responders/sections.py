@@ -17,8 +17,9 @@ _STOP_TEXT = """
 a about an and any are as at be by can could do does for from get give go have help how i if in into is it its
 make me my need of on or please put should show so tell that the their them there these this to up use using
 want was we what when where which who why will with without work works would you your soloist
-어떻게 하나요 하나 해요 해야 하고 하려면 싶어요 싶어 있어 있나요 있어요 뭐야 뭐예요 무엇 무엇인가요 얼마 얼마야
-알려줘 알려 방법 어디 어디에 어디서 되나요 돼 해 해줘 주세요 솔로이스트 솔로이스트가 솔로이스트는 이 서비스
+어떻게 하나요 하나 해요 해야 하고 하려면 싶어요 싶어 있어 있나요 있어요 뭐야 뭐예요 무엇 무엇인가요
+얼마 얼마야 알려줘 알려 방법 어디 어디에 어디서 되나요 돼 해 해줘 주세요 솔로이스트 솔로이스트가
+솔로이스트는 이 서비스
 """
 _STOP = frozenset(_STOP_TEXT.split())
 # Weights of title path, own heading and body in BM25.

@@ -18,17 +18,15 @@ function soloist_script() {
 	}
 	$token = defined( 'SOLOIST_API_KEY' ) ? admin_url( 'admin-ajax.php?action=soloist_token', 'relative' ) : '';
 	printf(
-		'<script type="module" src="%s"%s%s></script>',
+		'<script type="module" src="%s"%s></script>',
 		esc_url( rtrim( SOLOIST_URL, '/' ) . '/embed.js' ),
-		$token ? ' data-token-url="' . esc_url( $token ) . '"' : '',
-		did_action( 'soloist_inline' ) ? ' data-bubble="off"' : ''
+		$token ? ' data-token-url="' . esc_url( $token ) . '"' : ''
 	);
 }
 add_action( 'wp_footer', 'soloist_script' );
 
-/** The chat inline; the page then has no button. */
+/** The chat inline; the script sees it, and the page has no button. */
 function soloist_shortcode() {
-	do_action( 'soloist_inline' );
 	return '<soloist-chat></soloist-chat>';
 }
 add_shortcode( 'soloist_chat', 'soloist_shortcode' );
