@@ -25,7 +25,7 @@ _STYLE, _POLICY = inline_style(
     ":root{color-scheme:light dark}"
     "body{font:16px/1.6 system-ui,sans-serif;max-width:44rem;margin:12vh auto;padding:0 1.2rem}"
     "h1{margin:0}nav a{margin-right:1.4rem}"
-    "pre{padding:1rem;border:1px solid #8886;border-radius:8px;white-space:pre-wrap;word-break:break-all}"
+    "pre{padding:1rem;border:1px solid #8886;border-radius:8px;white-space:pre-wrap;overflow-wrap:anywhere}"
 )
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -37,7 +37,10 @@ _PAGE = """<!doctype html>
 <pre>{command}</pre>
 </html>
 """
-_KEYLESS = "No key is set, so the embedded upstream answers. Set <code>OPENAI_API_KEY</code> and start again."
+_KEYLESS = (
+    "No key is set, so the embedded upstream answers. "
+    "To use OpenAI, set <code>OPENAI_API_KEY</code> and start again."
+)
 _NAMES = {"playground": "Chat", "docs": "API docs", "openapi": "OpenAPI", "ready": "Status"}
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'

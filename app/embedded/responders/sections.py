@@ -24,8 +24,8 @@ want was we what when where which who why will with without work works would you
 _STOP = frozenset(_STOP_TEXT.split())
 # Weights of title path, own heading and body in BM25.
 _WEIGHTS = "1.0, 8.0, 1.0"
-# People ask how to use it; README is written for that, the other documents for those who go on.
-_README_WORTH = 1.15
+# People ask how to use it: README is written for that, the decisions for those who change it.
+_WORTH = {"README.md": 1.15, "docs/decisions.md": 0.6}
 _ENOUGH_COVERAGE = 0.5
 _MOST_WORDS = 32
 
@@ -95,13 +95,11 @@ class SectionIndex:
         for rowid, rank in rows:
             coverage = sum(rowid in holding for holding in holders) / len(holders)
             if coverage >= _ENOUGH_COVERAGE:
-                scores[rowid] = rank * coverage * self._worth(rowid)
+                worth = _WORTH.get(self.sections[rowid].document.filename, 1.0)
+                scores[rowid] = rank * coverage * worth
         ranked = [self.sections[rowid] for rowid in sorted(scores, key=lambda rowid: -scores[rowid])]
         alike = [one for one in ranked if is_korean(one.heading) == is_korean(question)]
         return alike or ranked
-
-    def _worth(self, rowid: int) -> float:
-        return _README_WORTH if self.sections[rowid].document.filename == "README.md" else 1.0
 
     def _holding(self, query: str) -> set[int]:
         rows = self._database.execute("SELECT rowid FROM sections WHERE sections MATCH ?", (query,))
