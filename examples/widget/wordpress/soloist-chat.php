@@ -18,8 +18,9 @@ function soloist_script() {
 	}
 	$token = defined( 'SOLOIST_API_KEY' ) ? admin_url( 'admin-ajax.php?action=soloist_token', 'relative' ) : '';
 	printf(
-		'<script type="module" src="%s"%s></script>',
+		'<script type="module" src="%s" data-storage-key="soloist-wp-%d"%s></script>',
 		esc_url( rtrim( SOLOIST_URL, '/' ) . '/embed.js' ),
+		get_current_user_id(),
 		$token ? ' data-token-url="' . esc_url( $token ) . '"' : ''
 	);
 }
