@@ -41,7 +41,13 @@ _KEYLESS = (
     "No key is set, so the embedded upstream answers. "
     "To use OpenAI, set <code>OPENAI_API_KEY</code> and start again."
 )
-_NAMES = {"playground": "Chat", "docs": "API docs", "openapi": "OpenAPI", "ready": "Status"}
+# What may be linked, by its name in the JSON: relative addresses, so that they hold behind a prefix too.
+_LINKS = {
+    "playground": ("playground", "Chat"),
+    "docs": ("docs", "API docs"),
+    "openapi": ("openapi.json", "OpenAPI"),
+    "ready": ("api/v1/ready", "Status"),
+}
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
     '<path fill="#2f6fde" d="M6 3h20a4 4 0 0 1 4 4v12a4 4 0 0 1-4 4H15l-7 6v-6'
@@ -57,9 +63,7 @@ def wants_page(accept: str) -> bool:
 
 def root_page(card: Mapping[str, Any], base_url: str, *, needs_key: bool) -> HTMLResponse:
     """Return the page for what `GET /` tells; `base_url` is the service's address with a slash at its end."""
-    # Relative, so that they hold behind a prefix too.
-    links = {name: card["links"][name] for name in _NAMES if card["links"][name]}
-    anchors = [f'<a href="{html.escape(url.lstrip("/"))}">{_NAMES[name]}</a>' for name, url in links.items()]
+    anchors = [f'<a href="{url}">{text}</a>' for name, (url, text) in _LINKS.items() if card["links"][name]]
     upstream = card["upstream"]
     answering = f"Answers come from {html.escape(upstream['kind'])}, model {html.escape(upstream['model'])}."
     text = _PAGE.format(
