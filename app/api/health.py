@@ -74,7 +74,7 @@ async def read_root(
     return response
 
 
-@root_router.get("/favicon.ico", include_in_schema=False)
+@root_router.api_route("/favicon.ico", methods=["GET", "HEAD"], include_in_schema=False)
 async def read_favicon() -> Response:
     """Answer what browsers ask for with every page; they go by the type and not by the name."""
     return Response(FAVICON, media_type="image/svg+xml", headers={"cache-control": "public, max-age=86400"})
