@@ -9,10 +9,11 @@ from pydantic import BaseModel
 
 from app.api.dependencies import AssistantDep, HealthDep, MetricsDep, RegistryDep, SettingsDep
 from app.api.responses import JsonResponse
+from app.api.root_page import FAVICON, root_page, wants_page
 from app.core.config import VERSION
 from app.core.errors import ForbiddenError, UnauthorizedError
 from app.core.observability.metrics import CONTENT_TYPE
-from app.utils.hosts import is_loopback
+from app.utils.hosts import is_loopback, with_path
 
 root_router = APIRouter(tags=["health"])
 router = APIRouter(tags=["health"])
@@ -51,7 +52,9 @@ class ReadyRead(BaseModel):
 
 @root_router.get("/", summary="What this is", response_model=Root)
 @root_router.head("/", include_in_schema=False)
-async def read_root(assistant: AssistantDep, health: HealthDep, settings: SettingsDep) -> Response:
+async def read_root(
+    request: Request, assistant: AssistantDep, health: HealthDep, settings: SettingsDep
+) -> Response:
     paths = {
         "docs": "/docs" if settings.docs_enabled else None,
         "openapi": "/openapi.json" if settings.docs_enabled else None,
@@ -63,7 +66,20 @@ async def read_root(assistant: AssistantDep, health: HealthDep, settings: Settin
     links = {name: path and settings.path_prefix + path for name, path in paths.items()}
     named = {"id": assistant.id, "name": assistant.name, "description": assistant.description}
     card = {"name": "Soloist", "version": VERSION, "assistant": named, "upstream": health.describe()}
-    return JsonResponse(card | {"links": links})
+    card["links"] = links
+    response: Response = JsonResponse(card)
+    if wants_page(request.headers.get("accept", "")):
+        address = with_path(settings.public_url or str(request.base_url), settings.path_prefix)
+        response = root_page(card, f"{address}/", needs_key=settings.auth_mode != "none")
+    # One address with two answers: a cache must not mix them up.
+    response.headers.update({"vary": "accept", "cache-control": "no-cache"})
+    return response
+
+
+@root_router.api_route("/favicon.ico", methods=["GET", "HEAD"], include_in_schema=False)
+async def read_favicon() -> Response:
+    """Answer what browsers ask for with every page; they go by the type and not by the name."""
+    return Response(FAVICON, media_type="image/svg+xml", headers={"cache-control": "public, max-age=86400"})
 
 
 @router.get("/health", summary="Does the process live?", response_model=HealthRead)

@@ -30,6 +30,7 @@ _NO_SESSIONS = (
     "your own backend that mints sessions, or on your own machine PLAYGROUND_SESSIONS=true."
 )
 _DOCS = "docs.html"
+_PLAYGROUND = "playground.html"
 _SESSION_PATH = "/playground/session"
 # Scripts and styles come from this service only; blob: is for pictures that the page has downloaded itself.
 _POLICY = (
@@ -69,6 +70,11 @@ def _read(path: Path) -> _File:
     return _File(body, gzipped.read_bytes() if gzipped.is_file() else b"", _TYPES[path.suffix], etag)
 
 
+def has_playground() -> bool:
+    """Return whether the bundle has the chat page."""
+    return (BUNDLE / _PLAYGROUND).is_file()
+
+
 def build_router(settings: Settings) -> APIRouter:
     """Return the routes of `/embed.js` and `/assets`, and of `/playground` and `/docs` where enabled."""
     bundle = Bundle(BUNDLE)
@@ -99,7 +105,7 @@ def build_router(settings: Settings) -> APIRouter:
             # "<" could end the script element that holds the JSON.
             "{{config}}": orjson.dumps(config).decode().replace("<", "\\u003c"),
         }
-        return _filled(bundle, "playground.html", values | {"{{up}}": _up(request)}, _policy(settings))
+        return _filled(bundle, _PLAYGROUND, values | {"{{up}}": _up(request)}, _policy(settings))
 
     async def read_docs(request: Request) -> Response:
         if bundle.get(_DOCS) is None:

@@ -11,13 +11,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core.config import Settings
+from app.core.logging import writes_text
+from app.server.banner import banner
 from app.server.http_protocol import bounded_protocol
 
 if sys.platform != "win32":
     import resource
 
 _log = structlog.get_logger("soloist")
-_INTERRUPTED = 130  # what shells report for a program that Ctrl+C ended
 # New objects that start a garbage collection; a few open requests hold more than Python's default of 700.
 _COLLECT_AFTER_OBJECTS = 10_000
 _FILES_A_STREAM = 2
@@ -30,12 +31,14 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(_config(app, settings))
         self._app = app
-        self._grace_seconds = settings.shutdown_grace_seconds
+        self._settings = settings
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start, then exempt the loaded modules from garbage collection."""
         await super().startup(sockets)
         _log.info("listening", url=f"http://{self.config.host}:{self.config.port}")
+        if writes_text(self._settings):
+            sys.stderr.write(banner(self._settings, self.lifespan.state["health"].describe()))
         # Scanning all modules took a sixth of the CPU time and stopped every stream for 0.15 s.
         gc.collect()
         gc.freeze()
@@ -43,21 +46,21 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Let open streams finish within the grace period, then shut down."""
-        await self._app.state.registry.drain(self._grace_seconds)
+        await self._app.state.registry.drain(self._settings.shutdown_grace_seconds)
         await super().shutdown(sockets)
+        if self.force_exit:
+            # After a second Ctrl+C uvicorn leaves the lifespan open; cutting it off would log a traceback.
+            await self.lifespan.shutdown()
 
 
 def serve(app: FastAPI, settings: Settings) -> int:
-    """Serve until a signal comes, and return the exit status."""
+    """Serve until a signal comes, and return the exit status; Ctrl+C ends in `KeyboardInterrupt`."""
     raise_file_limit(settings.max_streams)
     server = Server(app, settings)
     # A closed terminal shuts the process down in order, unless `nohup` started it.
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, server.handle_exit)
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+    server.run()
     return 0
 
 

@@ -15,6 +15,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def origin_of(host: str, port: int) -> str:
+    """Return the origin at which a browser on this machine reaches a service that listens there."""
+    shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
 def checked_origin(origin: str) -> str:
     """Return an origin as it is; raises `ValueError` for one that no browser would send."""
     parts = urlsplit(origin)
@@ -50,3 +56,9 @@ def environment_proxy(url: str) -> str | None:
         name = parts.scheme.upper()
         raise ValueError(f"{name}_PROXY or ALL_PROXY must be an http URL; NO_PROXY lists hosts without one")
     return proxy
+
+
+def with_path(url: str, path: str) -> str:
+    """Return the origin of a URL with another path, and the path alone where there is no URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{path}" if parts.netloc else path

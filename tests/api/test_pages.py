@@ -190,6 +190,39 @@ def test_pages_are_no_part_of_the_api_document():
     assert app.openapi()["paths"] == {}
 
 
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+async def test_the_root_is_a_page_for_browsers_and_json_for_programs(built: Path, start: Start):
+    async with browsing(start, assistant_name="<b>Ann", assistant_model="gpt-test") as client:
+        page, card = await client.get("/", headers=BROWSER), await client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["vary"] == card.headers["vary"] == "accept"
+    assert "<h1>&lt;b&gt;Ann</h1>" in page.text
+    assert "Answers come from custom, model gpt-test." in page.text
+    assert re.findall(r'<a href="(.*?)"', page.text) == ["playground", "docs", "openapi.json", "api/v1/ready"]
+    command = "curl http://localhost/api/v1/chat -H 'content-type: application/json'"
+    assert command + """ -d '{"message":"Hello"}'""" in page.text
+    assert card.json()["links"]["playground"] == "/playground"
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+
+
+async def test_the_root_page_links_only_what_is_served(built: Path, start: Start):
+    shown = {"playground_enabled": False, "docs_enabled": False, "public_url": "https://ann.test/x"}
+    async with browsing(start, **AUTH, **shown) as client:
+        page = (await client.get("/", headers=BROWSER)).text
+    assert re.findall(r'<a href="(.*?)"', page) == ["api/v1/ready"]
+    assert "curl https://ann.test/x/api/v1/chat -H 'authorization: Bearer YOUR_KEY' -H" in page
+
+
+async def test_a_favicon_is_there(start: Start):
+    async with browsing(start) as client:
+        response = await client.get("/favicon.ico")
+    assert (response.status_code, response.headers["content-type"]) == (200, "image/svg+xml")
+
+
 class TestUnderAPrefix:
     @pytest.mark.parametrize(
         "settings",
@@ -226,6 +259,29 @@ class TestUnderAPrefix:
     def test_links_to_files_name_it(self, settings, base):
         assert file_url(make_settings(**settings))("file_1") == f"{base}/api/v1/files/file_1/content"
 
+    @pytest.mark.parametrize("settings", [{"root_path": "/a"}, {"public_url": "http://localhost/a/"}])
+    async def test_the_line_to_try_names_it(self, built: Path, start: Start, settings):
+        async with browsing(start, **settings) as client:
+            page = await client.get("/a/", headers=BROWSER)
+        assert "curl http://localhost/a/api/v1/chat" in page.text
+
+    @pytest.mark.parametrize(
+        ("host", "origin", "status"),
+        [
+            ("x.example", "https://x.example", 200),
+            ("x.example", None, 200),
+            ("evil.example", None, 400),
+            ("evil.example", "http://evil.example", 400),
+            ("x.example", "https://evil.example", 403),
+            ("x.example", "", 403),
+        ],
+    )
+    async def test_the_public_address_and_its_pages_may_call(self, start: Start, host, origin, status):
+        async with browsing(start, public_url="https://X.example/a/") as client:
+            headers = {"host": host} | ({"origin": origin} if origin is not None else {})
+            sent = await client.post("/a/api/v1/chat", json={"message": "hi"}, headers=headers)
+        assert sent.status_code == status
+
     @pytest.mark.parametrize("asked", ["/api/v1", "/api/api/v1"])
     async def test_a_prefix_may_begin_as_our_own_paths(self, start: Start, asked):
         async with browsing(start, root_path="/api") as client:
@@ -236,7 +292,7 @@ class TestUnderAPrefix:
     @pytest.mark.parametrize("path", ["/openai-api/api/v1/threads", "//api/v1/threads", "/api//v1/threads/"])
     async def test_no_spelling_of_a_path_is_open(self, start: Start, path):
         async with browsing(start, root_path="/openai-api", **AUTH) as client:
-            url = f"http://soloist.test{path}"
+            url = f"http://localhost{path}"
             assert error_of(await client.post(url), 401)["code"] == "missing_credential"
 
     async def test_other_paths_that_begin_alike_are_none_of_ours(self, start: Start):
