@@ -12,6 +12,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
@@ -66,10 +67,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="Soloist",
         version=VERSION,
         summary="One fixed assistant behind one small API, with the Assistants contract kept alive.",
-        docs_url="/docs" if settings.docs_enabled and not pages.has_docs() else None,
+        docs_url=None,
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         redoc_url=None,
         openapi_tags=TAGS,
+        servers=[{"url": settings.path_prefix}] if settings.path_prefix else None,
+        redirect_slashes=False,
         generate_unique_id_function=operation_id,
         lifespan=lifespan_of(settings, metrics),
         telemetry=fastapi_telemetry(),
@@ -89,15 +92,16 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     # A page can point a name of its own at this machine: where nobody signs in, only local names are served.
     is_local = settings.auth_mode == "none" and not settings.allow_anonymous
     if settings.trusted_hosts or is_local:
-        hosts = [*settings.trusted_hosts, *([settings.host] if is_local else [])]
+        own = [settings.host, urlsplit(settings.public_url or "").hostname or settings.host]
+        hosts = [*settings.trusted_hosts, *(own if is_local else [])]
         app.add_middleware(HostMiddleware, hosts=hosts, serves_loopback=is_local)
-    app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics, prefix=settings.path_prefix)
 
 
 def _include_routers(app: FastAPI, settings: Settings) -> None:
     """Add every route; the body limit belongs to the routers, so that a 413 passes our middleware."""
     for router in _ROUTERS:
-        app.include_router(router, prefix=API_PREFIX, max_body_size=settings.max_body_bytes)
+        app.include_router(router, prefix=API_PREFIX, max_body_size=settings.body_limit)
     app.include_router(health.root_router)
     if settings.metrics_enabled:
         app.include_router(health.metrics_router)

@@ -24,9 +24,8 @@ from app.core.config import OnDisconnect, Settings
 from app.core.errors import BadRequestError, ServiceError
 from app.core.files.multipart_reader import FormReader
 from app.core.files.service import Files, file_url
-from app.core.services.chat import FILES_ALONE
 from app.core.upstream.errors import error_for, error_told
-from app.models.chat import AgUiRequest, ChatAnswer, ChatRequest
+from app.models.chat import HAS_FILES, AgUiRequest, ChatAnswer, ChatRequest
 from app.translate.attachments import Attached
 from app.translate.chat_input import continued_message_id
 from app.translate.citations import CitationStage, CitingEncoder
@@ -117,6 +116,8 @@ async def resume_chat(chat_id: str, scope: ScopeDep) -> Response:
 async def ag_ui(body: AgUiRequest, request: Request) -> Response:
     run = await run_request(request)
     thread_id = (body.forwardedProps or {}).get("thread_id")
+    if thread_id == "":
+        thread_id = None
     if thread_id is not None and not isinstance(thread_id, str):
         raise BadRequestError(
             "'forwardedProps.thread_id' must be a string.", param="forwardedProps.thread_id"
@@ -212,11 +213,11 @@ def _chat_request(form: FormReader, *, has_files: bool) -> ChatRequest:
             fields[name] = _FLAGS.get(value, value) if name == "stream" else value
     if numbered:
         fields["messages"] = [numbered[number] for number in sorted(numbered)]
-    if has_files and not fields.get(_MESSAGE) and not fields.get("messages"):
+    # Forms send the text field beside a file whether somebody wrote into it or not.
+    if has_files and not fields.get(_MESSAGE, "").strip():
         fields.pop(_MESSAGE, None)
-        fields["messages"] = [FILES_ALONE]
     try:
-        return ChatRequest.model_validate(fields)
+        return ChatRequest.model_validate(fields, context={HAS_FILES: has_files})
     except ValidationError as exc:
         raise RequestValidationError(exc.errors()) from exc
 

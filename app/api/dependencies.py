@@ -73,7 +73,7 @@ async def current_scope(request: Request) -> RequestScope:
 
 async def _named_user(request: Request) -> str | None:
     """Return the `user` of a JSON body, or None."""
-    if not _is_json(request.headers.get("content-type", "")):
+    if not is_json_type(request.headers.get("content-type", "")):
         return None
     body = await request.body()
     # Searching is far cheaper than parsing, and few bodies name a user.
@@ -89,7 +89,7 @@ async def _named_user(request: Request) -> str | None:
     return checked_user(user if isinstance(user, str) else "", "user")
 
 
-def _is_json(content_type: str) -> bool:
+def is_json_type(content_type: str) -> bool:
     """Return whether FastAPI reads this content type as JSON."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))

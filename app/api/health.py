@@ -13,7 +13,7 @@ from app.api.root_page import FAVICON, root_page, wants_page
 from app.core.config import VERSION
 from app.core.errors import ForbiddenError, UnauthorizedError
 from app.core.observability.metrics import CONTENT_TYPE
-from app.utils.hosts import is_loopback
+from app.utils.hosts import is_loopback, with_path
 
 root_router = APIRouter(tags=["health"])
 router = APIRouter(tags=["health"])
@@ -55,7 +55,7 @@ class ReadyRead(BaseModel):
 async def read_root(
     request: Request, assistant: AssistantDep, health: HealthDep, settings: SettingsDep
 ) -> Response:
-    links = {
+    paths = {
         "docs": "/docs" if settings.docs_enabled else None,
         "openapi": "/openapi.json" if settings.docs_enabled else None,
         "health": "/api/v1/health",
@@ -63,13 +63,14 @@ async def read_root(
         "chat": "/api/v1/chat",
         "playground": "/playground" if settings.playground_enabled else None,
     }
+    links = {name: path and settings.path_prefix + path for name, path in paths.items()}
     named = {"id": assistant.id, "name": assistant.name, "description": assistant.description}
     card = {"name": "Soloist", "version": VERSION, "assistant": named, "upstream": health.describe()}
     card["links"] = links
     response: Response = JsonResponse(card)
     if wants_page(request.headers.get("accept", "")):
-        address = settings.public_url or str(request.base_url)
-        response = root_page(card, address.rstrip("/") + "/", needs_key=settings.auth_mode != "none")
+        address = with_path(settings.public_url or str(request.base_url), settings.path_prefix)
+        response = root_page(card, f"{address}/", needs_key=settings.auth_mode != "none")
     # One address with two answers: a cache must not mix them up.
     response.headers.update({"vary": "accept", "cache-control": "no-cache"})
     return response

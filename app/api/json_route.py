@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 
 from app.api.dependencies import current_scope
-from app.core.errors import ClientGoneError
+from app.api.json_body import readable
+from app.core.errors import BadRequestError, ClientGoneError, TooLargeError
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -23,17 +24,23 @@ _HARMLESS = {"api-version"}
 
 
 class ApiRoute(APIRoute):
-    """Names unknown parameters of a request's query in `x-ignored-params`, or refuses them."""
+    """Names unknown parameters of a request's query in `x-ignored-params`, or refuses them.
+
+    FastAPI gets plain JSON, in whatever encoding and under whatever type a body comes.
+    """
 
     def get_route_handler(self) -> Handler:
         """Return the function that serves a request; FastAPI's documented hook."""
-        handler: Handler = super().get_route_handler()
+        fastapi_handler: Handler = super().get_route_handler()
         tell_unknown = self.unknown_teller()
+        takes_body = bool(self.dependant.body_params)
 
         async def handle(request: Request) -> Response:
+            if takes_body:
+                request = await _admitted(request)
             if request.scope["query_string"]:
                 await tell_unknown(request)
-            return await handler(request)
+            return await fastapi_handler(request)
 
         return handle
 
@@ -62,18 +69,18 @@ class JsonRoute(ApiRoute):
 
     def get_route_handler(self) -> Handler:
         """Return the function that serves a request; FastAPI's documented hook."""
+        full_handler = super().get_route_handler()
         if not self.is_plain():
-            return super().get_route_handler()
-        fastapi_handler: Handler = APIRoute.get_route_handler(self)
+            return full_handler
         tell_unknown = self.unknown_teller()
         call: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
         model: Any = next((param.field_info.annotation for param in self.dependant.body_params), None)
         adapter = TypeAdapter[Any](model) if model is not None else None
 
         async def handle(request: Request) -> Response:
-            if request.scope["query_string"]:
-                await tell_unknown(request)
             if adapter is None:
+                if request.scope["query_string"]:
+                    await tell_unknown(request)
                 return await call(**request.path_params, request=request)
             try:
                 content = await request.body()
@@ -82,9 +89,9 @@ class JsonRoute(ApiRoute):
             try:
                 body = adapter.validate_json(content if _is_json(request) else b"")
             except ValidationError:
-                # Requests that are not valid count against the rate limit too.
-                await current_scope(request)
-                return await fastapi_handler(request)
+                return await full_handler(request)
+            if request.scope["query_string"]:
+                await tell_unknown(request)
             return await call(**request.path_params, request=request, body=body)
 
         return handle
@@ -101,7 +108,18 @@ class JsonRoute(ApiRoute):
         )
 
 
+async def _admitted(request: Request) -> Request:
+    """Return the request with a readable body, counted against its caller's limits, as it is when refused."""
+    try:
+        request = await readable(request)
+    except (BadRequestError, TooLargeError):
+        await current_scope(request)
+        raise
+    await current_scope(request)
+    return request
+
+
 def _is_json(request: Request) -> bool:
-    """Return whether the body is `application/json`; FastAPI handles the other kinds."""
+    """Return whether the body is `application/json`; `readable` looks at the other kinds."""
     kind: str = request.headers.get("content-type", "").partition(";")[0]
     return kind.strip().lower() == "application/json"

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from fastapi import APIRouter, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 
 from app.api.dependencies import AssistantDep, AuthenticatorDep, HealthDep, SettingsDep
@@ -69,11 +70,6 @@ def _read(path: Path) -> _File:
     return _File(body, gzipped.read_bytes() if gzipped.is_file() else b"", _TYPES[path.suffix], etag)
 
 
-def has_docs() -> bool:
-    """Return whether the bundle has `/docs`; FastAPI's own page would load from a CDN."""
-    return (BUNDLE / _DOCS).is_file()
-
-
 def has_playground() -> bool:
     """Return whether the bundle has the chat page."""
     return (BUNDLE / _PLAYGROUND).is_file()
@@ -91,7 +87,9 @@ def build_router(settings: Settings) -> APIRouter:
         # Names or queries of assets hold a hash of their content, so that they may be kept for good.
         return _serve(request, bundle.get(f"assets/{name}"), "public, max-age=31536000, immutable")
 
-    async def read_playground(assistant: AssistantDep, health: HealthDep, settings: SettingsDep) -> Response:
+    async def read_playground(
+        request: Request, assistant: AssistantDep, health: HealthDep, settings: SettingsDep
+    ) -> Response:
         upstream = health.describe()
         config = {
             "assistant": assistant.name,
@@ -99,18 +97,24 @@ def build_router(settings: Settings) -> APIRouter:
             "model": upstream["model"],
             "upstream": upstream["kind"],
             "responder": upstream.get("responder"),
-            "token_url": _token_url(settings),
-            "closed": None if settings.auth_mode == "none" or _token_url(settings) else _NO_SESSIONS,
+            "token_url": _token_url(settings, _up(request)),
+            "closed": None if settings.auth_mode == "none" or _token_url(settings, "") else _NO_SESSIONS,
         }
         values = {
             "{{title}}": html.escape(assistant.name),
             # "<" could end the script element that holds the JSON.
             "{{config}}": orjson.dumps(config).decode().replace("<", "\\u003c"),
         }
-        return _filled(bundle, _PLAYGROUND, values, _policy(settings))
+        return _filled(bundle, _PLAYGROUND, values | {"{{up}}": _up(request)}, _policy(settings))
 
-    async def read_docs() -> Response:
-        return _filled(bundle, _DOCS, {"{{title}}": "Soloist"}, _POLICY.format(media="", sources=""))
+    async def read_docs(request: Request) -> Response:
+        if bundle.get(_DOCS) is None:
+            # This page loads Swagger UI from a CDN.
+            return get_swagger_ui_html(
+                openapi_url=f"{settings.path_prefix}/openapi.json", title="Soloist API"
+            )
+        values = {"{{title}}": "Soloist", "{{up}}": _up(request)}
+        return _filled(bundle, _DOCS, values, _POLICY.format(media="", sources=""))
 
     async def mint_session(authenticator: AuthenticatorDep, settings: SettingsDep) -> Response:
         expires_at = int(time.time()) + settings.session_ttl_seconds
@@ -120,7 +124,7 @@ def build_router(settings: Settings) -> APIRouter:
 
     router.add_api_route("/embed.js", read_embed, methods=["GET", "HEAD"])
     router.add_api_route("/assets/{name}", read_asset, methods=["GET", "HEAD"])
-    if settings.docs_enabled and bundle.get(_DOCS):
+    if settings.docs_enabled:
         router.add_api_route("/docs", read_docs, methods=["GET", "HEAD"])
     if settings.playground_enabled:
         router.add_api_route("/playground", read_playground, methods=["GET", "HEAD"])
@@ -129,11 +133,17 @@ def build_router(settings: Settings) -> APIRouter:
     return router
 
 
-def _token_url(settings: Settings) -> str | None:
+def _up(request: Request) -> str:
+    """Return what leads from a page to the service's root; links are relative, as no prefix need be set."""
+    return "../" if request.scope.get("raw_path", b"").endswith(b"/") else ""
+
+
+def _token_url(settings: Settings, up: str) -> str | None:
     """Return the URL where the page gets sessions, or None if it needs none or cannot get any."""
     if settings.auth_mode == "none":
         return None
-    return settings.playground_token_url or (_SESSION_PATH[1:] if settings.playground_sessions else None)
+    own = up + _SESSION_PATH[1:] if settings.playground_sessions else None
+    return settings.playground_token_url or own
 
 
 def _serve(request: Request, file: _File | None, caching: str) -> Response:

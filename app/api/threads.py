@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.api.dependencies import ClientDep, ScopeDep, SettingsDep, current_scope
 from app.api.idempotency import TAKES_KEY, Once
+from app.api.json_body import readable
 from app.api.json_route import ApiRoute, JsonRoute
 from app.api.responses import answer, errors
 from app.core.errors import BadRequestError
@@ -122,7 +123,7 @@ async def export_thread(
 )
 async def import_thread(request: Request, client: ClientDep, scope: ScopeDep) -> Response:
     try:
-        data = orjson.loads(await request.body())
+        data = orjson.loads(await (await readable(request)).body())
     except orjson.JSONDecodeError:
         raise BadRequestError(
             "The body is no valid JSON. Check quotes, commas and brackets.", param="body", code="invalid_json"

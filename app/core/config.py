@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +14,7 @@ from app.core.config_checks import (
     check_local_model,
     check_network,
     check_playground_sessions,
+    check_root_path,
     check_upstream,
 )
 from app.models.common import RateLimit
@@ -25,6 +27,9 @@ OnDisconnect = Literal["cancel", "finish", "detach"]
 # `stream` and `off` are the former names of `always` and `never`.
 BackgroundSetting = Literal["auto", "always", "never", "poll", "stream", "off"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+MAX_CHAR_BYTES = 12
+"""What one character takes in JSON at most: an emoji is written as two escapes, `\\ud83d\\ude00`."""
 
 # The types that OpenAI's models and tools can use.
 # fmt: off
@@ -61,7 +66,9 @@ class Settings(BaseSettings):
     )
     log_file: Path | None = setting(None, "Also log JSON lines to this rotating file, e.g. logs/app.log.")
     log_file_max_bytes: int = setting(10_000_000, "Size at which LOG_FILE rotates; five are kept.", ge=10_000)
-    max_body_bytes: int = setting(2_000_000, "Largest JSON request body, in bytes.", ge=1_000)
+    max_body_bytes: int | None = setting(
+        None, "Largest JSON request body; default: room for MAX_MESSAGE_CHARS, 2000000 at least.", ge=1_000
+    )
     max_message_chars: int = setting(256_000, "Longest message text, in characters.", ge=1)
     shutdown_grace_seconds: Seconds = setting(20, "How long open streams may finish after SIGTERM.")
 
@@ -162,6 +169,9 @@ class Settings(BaseSettings):
     public_url: str | None = setting(
         None, "Where browsers reach this service; makes links to generated files absolute."
     )
+    root_path: str | None = setting(
+        None, "Path under which a proxy publishes this service; default: that of PUBLIC_URL."
+    )
 
     # Pages
     playground_enabled: bool = setting(True, "Serve the chat page at /playground.")
@@ -244,6 +254,7 @@ class Settings(BaseSettings):
             )
         storage = self.rate_limit_storage.get_secret_value()
         check_network(self.cors_origins, self.trusted_proxies, self.trusted_hosts, storage)
+        check_root_path(self.root_path, self.public_url)
         if self.playground_sessions:
             check_playground_sessions(self.host, self.auth_mode, self.api_keys)
         return self
@@ -262,6 +273,18 @@ class Settings(BaseSettings):
         """The Redis that replicas share, if there is one."""
         url = self.rate_limit_storage.get_secret_value()
         return None if url.startswith("memory:") else url
+
+    @property
+    def path_prefix(self) -> str:
+        """The path under which browsers reach the service, such as `/openai-api`; empty for the root."""
+        path = self.root_path or urlsplit(self.public_url or "").path
+        return f"/{path.strip('/')}" if path.strip("/") else ""
+
+    @property
+    def body_limit(self) -> int:
+        """The largest JSON body, in bytes."""
+        beside_text = 65_536
+        return self.max_body_bytes or max(2_000_000, self.max_message_chars * MAX_CHAR_BYTES + beside_text)
 
     @property
     def named_api_keys(self) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ OPENAI_BASE_URL = "https://api.openai.com/v1"
 _MIN_SECRET_CHARS = 32
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}\Z")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z|\[[0-9A-Fa-f:.]+\]\Z")
+_PATH = re.compile(r"/*[\w.~-]+(/[\w.~-]+)*/*\Z|/\Z", re.ASCII)
 ApiKeys = Mapping[str, SecretStr | list[SecretStr]]
 
 
@@ -132,6 +133,17 @@ def check_network(
             raise ValueError(f"TRUSTED_HOSTS: {host!r} is no host name; write example.com or *.example.com")
     if not re.match(r"memory://\Z|rediss?://.", storage):
         raise ValueError("RATE_LIMIT_STORAGE must be memory:// or redis://host:port/db")
+
+
+def check_root_path(root_path: str | None, public_url: str | None) -> None:
+    """Refuse a prefix that is no plain path, and two different ones."""
+    if root_path is None:
+        return
+    if not _PATH.match(root_path):
+        raise ValueError(f"ROOT_PATH: {root_path!r} is no path; write it as in /openai-api")
+    public = urlsplit(public_url or "").path.strip("/")
+    if public and public != root_path.strip("/"):
+        raise ValueError("ROOT_PATH and the path of PUBLIC_URL differ: leave ROOT_PATH out")
 
 
 def check_playground_sessions(host: str, auth_mode: str, api_keys: ApiKeys) -> None:

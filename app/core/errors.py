@@ -211,5 +211,5 @@ def thread_is_empty(remedy: str, *, param: str) -> BadRequestError:
 def body_too_large() -> TooLargeError:
     """Return the error for a body over `MAX_BODY_BYTES`."""
     return TooLargeError(
-        "The body is over the limit (MAX_BODY_BYTES). Send less, or upload a file.", param="body"
+        "The body has more bytes than its limit (MAX_BODY_BYTES). Send less, or upload a file.", param="body"
     )

@@ -2,11 +2,13 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, model_validator
 
-from app.models.common import RequestModel, Usage, example
+from app.models.common import RequestModel, Text, Usage, example
 from app.models.runs import OnDisconnect, RunStatus, ToolOutput
 
+HAS_FILES = "has_files"
+"""Key of the validation context: true for a turn that brings files along, which needs no message."""
 # What frontends send with `messages` beside it, and what asks for nothing.
 _FRONTEND_KEYS = {"id", "trigger", "messageId", "threadId", "parentId", "unstable_assistantMessageId"}
 _AG_UI_KEYS = {"state", "tools", "context", "parentRunId", "resume"}
@@ -19,7 +21,7 @@ class ChatRequest(RequestModel):
     """
 
     model_config = example(message="Hello")
-    message: str | None = Field(None, min_length=1, description="What the user says.", examples=["Hello"])
+    message: Text | None = Field(None, description="What the user says.", examples=["Hello"])
     thread_id: str | None = Field(None, description="Go on with this thread; absent: a new one.")
     stream: bool | None = Field(None, description="Answer as server-sent events.")
     on_disconnect: OnDisconnect = None
@@ -35,9 +37,12 @@ class ChatRequest(RequestModel):
         return [name for name in super().unknown_fields() if name not in own]
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Self:
+    def _one_kind(self, info: ValidationInfo) -> Self:
+        # Scripts send what they have, and before the first answer that is an empty string.
+        if self.thread_id == "":
+            self.thread_id = None
         given = [name for name in ("message", "tool_outputs", "messages") if getattr(self, name) is not None]
-        if not given:
+        if not given and not (info.context or {}).get(HAS_FILES):
             raise ValueError("send 'message', 'messages' or 'tool_outputs'")
         if len(given) > 1:
             raise ValueError(f"send '{given[0]}' or '{given[1]}', not both")

@@ -39,6 +39,13 @@ def _check_rate_limit(text: str) -> str:
     return text
 
 
+def _check_text(text: str) -> str:
+    if text.isspace():
+        raise ValueError("it holds nothing but blanks; send text")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(_check_text)]
 RateLimit = Annotated[str, AfterValidator(_check_rate_limit)]
 Metadata = Annotated[
     dict[str, str],

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from app.models.common import Metadata, PageModel, RequestModel, example
+from app.models.common import Metadata, PageModel, RequestModel, Text, example
 
 
 class TextPart(BaseModel):
@@ -43,8 +43,16 @@ class ImageUrlPart(BaseModel):
 
 
 ContentPart = Annotated[TextPart | ImageFilePart | ImageUrlPart, Field(discriminator="type")]
+
+
+def _check_parts(parts: list[ContentPart]) -> list[ContentPart]:
+    if all(isinstance(part, TextPart) and part.text.isspace() for part in parts):
+        raise ValueError("it holds nothing but blanks; send text")
+    return parts
+
+
 Content = (
-    Annotated[str, Field(min_length=1)] | Annotated[list[ContentPart], Field(min_length=1, max_length=100)]
+    Text | Annotated[list[ContentPart], Field(min_length=1, max_length=100), AfterValidator(_check_parts)]
 )
 
 

@@ -66,14 +66,15 @@ class _Message:
             yield path, {**_object(file, path), "type": "file"}
 
 
-def history_items(messages: object) -> list[Json]:
+def history_items(messages: object, *, brings_files: bool = False) -> list[Json]:
     """Return a whole history as input items for a new conversation.
 
     Calls without an output, and outputs without a call, are left out, since the upstream refuses them. Raises
-    `InputError` unless `messages` is a list that ends with a user's message or with tool results.
+    `InputError` unless `messages` is a list that ends with a user's message or with tool results. The last
+    message may be empty if it `brings_files`, which come apart from it.
     """
     read = _read(messages)
-    items = _paired([item for message in read for item in _items(message)])
+    items = _paired([item for m in read for item in _items(m, may_be_empty=brings_files and m is read[-1])])
     if not any(item.get("role") == "user" for item in items):
         raise InputError("There is no user message. Send at least one.", "messages")
     if items[-1].get("role") == "assistant":
@@ -81,10 +82,11 @@ def history_items(messages: object) -> list[Json]:
     return items
 
 
-def last_user_items(messages: object) -> list[Json]:
+def last_user_items(messages: object, *, brings_files: bool = False) -> list[Json]:
     """Return what follows the assistant's last message, for a thread that has the rest.
 
-    That is the new tool results and the last user message. Raises `InputError` if there is neither.
+    That is the new tool results and the last user message, which may be empty if it `brings_files`. Raises
+    `InputError` if there is neither.
     """
     read = _read(messages)
     last = max((index for index, message in enumerate(read) if message.role == "assistant"), default=-1)
@@ -92,7 +94,7 @@ def last_user_items(messages: object) -> list[Json]:
     items = list(_ui_outputs(read[last])) if last >= 0 else []
     items += [item for message in new if message.role == "tool" for item in _tool_items(message)]
     asked = [message for message in new if message.role == "user"]
-    items += [_user_item(message) for message in asked[-1:]]
+    items += [_user_item(message, may_be_empty=brings_files) for message in asked[-1:]]
     if not items:
         raise InputError("There is nothing new: end with a user message or with tool results.", "messages")
     return items
@@ -120,9 +122,9 @@ def _read(messages: object) -> list[_Message]:
     return found
 
 
-def _items(message: _Message) -> Iterator[Json]:
+def _items(message: _Message, *, may_be_empty: bool) -> Iterator[Json]:
     if message.role == "user":
-        yield _user_item(message)
+        yield _user_item(message, may_be_empty=may_be_empty)
     elif message.role == "tool":
         yield from _tool_items(message)
     else:
@@ -135,9 +137,9 @@ def _paired(items: list[Json]) -> list[Json]:
     return [item for item in items if "call_id" not in item or item["call_id"] in called & answered]
 
 
-def _user_item(message: _Message) -> Json:
+def _user_item(message: _Message, *, may_be_empty: bool) -> Json:
     content = [item for path, part in message.parts() for item in _user_content(path, part)]
-    if not content:
+    if not content and not may_be_empty:
         raise InputError("The message is empty. Send text or a file.", message.path)
     return {"type": "message", "role": "user", "content": content}
 

@@ -56,3 +56,9 @@ def environment_proxy(url: str) -> str | None:
         name = parts.scheme.upper()
         raise ValueError(f"{name}_PROXY or ALL_PROXY must be an http URL; NO_PROXY lists hosts without one")
     return proxy
+
+
+def with_path(url: str, path: str) -> str:
+    """Return the origin of a URL with another path, and the path alone where there is no URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{path}" if parts.netloc else path

@@ -6,7 +6,17 @@ import httpx2
 import pytest
 
 from tests.conftest import Start
-from tests.support import ASSISTANT, WEATHER, error_of, finished_run, new_thread, run_to, until
+from tests.support import (
+    ASSISTANT,
+    WEATHER,
+    error_of,
+    finished_run,
+    frames,
+    names,
+    new_thread,
+    run_to,
+    until,
+)
 
 SECRET = "s" * 32
 TOOLS = [WEATHER, {"type": "file_search"}, {"type": "code_interpreter"}]
@@ -258,8 +268,58 @@ class TestChatUploads:
             response = await self._chat(service.client, fields, "a.txt")
             assert response.headers["x-vercel-ai-ui-message-stream"] == "v1"
             assert '"delta":" two"' in response.text
-            alone = await self._chat(service.client, {"stream": "false"}, "a.txt")
-            assert alone.json()["message"] == "You said: nothing"
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {},
+            {"stream": "false"},
+            {"message": "", "thread_id": "", "stream": "", "on_disconnect": "", "messages": ""},
+            {"message": " \n"},
+        ],
+    )
+    async def test_a_file_alone_is_answered_in_json(self, client, fields):
+        alone = await self._chat(client, fields, "a.txt")
+        assert alone.json()["message"] == "You said: nothing"
+
+    async def test_a_file_alone_is_streamed_where_a_stream_is_asked_for(self, live):
+        streamed = await self._chat(live, {"stream": "true"}, "a.txt")
+        assert names(frames(streamed.text)) == ["thread", "delta", "done"]
+        text = await live.post("chat", files={"f": ("a.txt", TEXT)}, headers={"accept": "text/plain"})
+        assert text.text == "You said: nothing"
+
+    @pytest.mark.parametrize("thread", [False, True])
+    async def test_deep_chats_message_may_be_empty_beside_a_file(self, client, thread):
+        fields = {"message1": '{"role":"user","text":""}', "stream": "false"}
+        if thread:
+            fields["thread_id"] = await new_thread(client, "hi")
+        assert (await self._chat(client, fields, "a.txt")).json()["message"] == "You said: nothing"
+        fields["message2"] = '{"role":"user","text":"and"}'
+        if not thread:
+            assert error_of(await self._chat(client, fields, "a.txt"), 400)["param"] == "messages[0]"
+
+    @pytest.mark.parametrize("field", ["thread_id", "stream", "on_disconnect", "messages", "tool_outputs"])
+    async def test_an_empty_field_is_none(self, client, field):
+        response = await self._form(client, ("message", b"hi"), (field, b""), ("file", b"", ""))
+        assert response.json()["message"] == "You said: hi"
+
+    async def test_a_file_without_a_name_is_refused(self, client):
+        response = await self._form(client, ("message", b"hi"), ("file", TEXT, ""))
+        assert error_of(response, 400)["code"] == "invalid_filename"
+
+    async def test_a_form_of_empty_fields_is_no_message(self, client):
+        response = await self._form(client, ("message", b""), ("file", b"", ""))
+        assert "send 'message'" in error_of(response, 400)["message"]
+
+    async def _form(self, client: httpx2.AsyncClient, *parts: Any) -> httpx2.Response:
+        """Send a form as browsers do, with names that are empty where nothing was chosen."""
+        content = b""
+        for name, value, *filename in parts:
+            named = "".join(f'; filename="{found}"' for found in filename)
+            content += f'--x\r\ncontent-disposition: form-data; name="{name}"{named}\r\n\r\n'.encode()
+            content += value + b"\r\n"
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        return await client.post("chat", content=content + b"--x--\r\n", headers=headers)
 
     @pytest.mark.parametrize(
         ("fields", "names", "param"),
@@ -287,7 +347,7 @@ class TestChatUploads:
 
     async def test_json_still_goes_to_json(self, client):
         assert (await client.post("chat", json={"message": "hi"})).json()["message"] == "You said: hi"
-        assert error_of(await client.post("chat", content=b"x"), 400)["param"] == "body"
+        assert error_of(await client.post("chat", content=b"x"), 400)["param"] == "content-type"
 
 
 async def test_runs_without_files_ask_for_none(start: Start, upstream, upstream_api):

@@ -1,5 +1,7 @@
 """Bad input of every kind gets the right 4xx in the envelope, with the field's name, without its value."""
 
+import json
+
 import pytest
 
 from tests.support import ASSISTANT, error_of, finished_run, new_run, new_thread
@@ -10,6 +12,19 @@ CANARY = "canary-value"
 BODIES = [
     ("chat", {}, "body"),
     ("chat", {"message": ""}, "message"),
+    ("chat", {"message": " \n\u3000"}, "message"),
+    ("chat", {"messages": [{"role": "user", "content": "  "}]}, "messages[0]"),
+    ("chat", {"messages": [{"role": "user", "text": "\t"}]}, "messages[0]"),
+    ("chat", {"messages": [{"role": "user", "parts": [{"type": "text", "text": " "}]}]}, "messages[0]"),
+    ("ag-ui", {"threadId": "t", "runId": "r", "messages": [{"role": "user", "content": " "}]}, "messages[0]"),
+    ("threads/{t}/messages", {"role": "user", "content": " \n"}, "content"),
+    ("threads/{t}/messages", {"role": "user", "content": [{"type": "text", "text": " "}] * 2}, "content"),
+    ("threads", {"messages": [{"role": "user", "content": "\u00a0"}]}, "messages[0].content"),
+    (
+        "threads/{t}/runs",
+        {**RUN, "additional_messages": [{"role": "user", "content": " "}]},
+        "additional_messages[0].content",
+    ),
     ("chat", {"message": 7}, "message"),
     ("chat", {"message": None}, "body"),
     ("chat", {"message": "hi", "messages": [USER]}, "body"),
@@ -117,8 +132,9 @@ class TestBodies:
 
     async def test_two_content_types_are_read_by_the_first(self, client):
         headers = [("content-type", "text/plain"), ("content-type", "application/json")]
+        headers.append(("origin", "http://localhost:5173"))
         response = await client.post("chat", content=b'{"message": "hi"}', headers=headers)
-        assert error_of(response, 400)["param"] == "body"
+        assert error_of(response, 400)["param"] == "content-type"
 
     async def test_a_text_over_the_limit(self, start, upstream):
         async with start(url=upstream, max_message_chars=10) as service:
@@ -142,6 +158,41 @@ class TestBodies:
             ):
                 error = error_of(await client.post(path, json=body), 400)
                 assert (error["param"], error["code"]) == (param, "string_above_max_length")
+
+    @pytest.mark.parametrize("is_escaped", [False, True])
+    async def test_the_limit_counts_characters_however_they_are_written(self, start, upstream, is_escaped):
+        async with start(url=upstream, max_message_chars=250_000) as service:
+            for length, status in ((250_000, 200), (250_001, 400)):
+                body = json.dumps({"message": "😀" * length}, ensure_ascii=is_escaped)
+                headers = {"content-type": "application/json"}
+                response = await service.client.post("chat", content=body, headers=headers)
+                assert response.status_code == status
+            assert error_of(response, 400)["code"] == "string_above_max_length"
+            form = {"message": (None, "😀" * 250_000), "stream": (None, "")}
+            assert (await service.client.post("chat", files=form)).status_code == 200
+
+    @pytest.mark.parametrize("thread_id", ["", None])
+    async def test_an_empty_thread_id_is_none(self, client, thread_id):
+        answer = await client.post("chat", json={"message": "hi", "thread_id": thread_id})
+        assert answer.json()["thread_id"].startswith("thread_")
+        history = {"messages": [USER], "thread_id": thread_id, "stream": False}
+        assert (await client.post("chat", json=history)).status_code == 200
+        ag_ui = {
+            "threadId": "t",
+            "runId": "r",
+            "messages": [USER],
+            "forwardedProps": {"thread_id": thread_id},
+        }
+        assert (await client.post("ag-ui", json=ag_ui)).status_code == 200
+
+    async def test_blanks_beside_something_else_stay(self, client):
+        picture = {"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}
+        for content in (
+            [{"type": "text", "text": " "}, picture],
+            [{"type": "text", "text": t} for t in " a"],
+        ):
+            body = {"messages": [{"role": "user", "content": content}]}
+            assert (await client.post("threads", json=body)).status_code == 200
 
 
 class TestQueries:

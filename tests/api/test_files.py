@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import pytest
 
 from tests.conftest import Start
 from tests.support import error_of, until
@@ -261,13 +262,38 @@ class TestUploads:
             assert headers["content-disposition"].isascii()
             assert "/" not in headers["content-disposition"]
 
-    async def test_a_name_in_the_extended_form_is_read(self, client):
-        named = (
-            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; '
-            "filename*=utf-8''n%C3%A4h.csv\r\n\r\n"
-        )
-        made = (await client.post("files", **form(PURPOSE, named.encode() + CSV + b"\r\n"))).json()
-        assert made["filename"] == "näh.csv"
+    @pytest.mark.parametrize(
+        ("named", "stored"),
+        [
+            ("filename*=utf-8''n%C3%A4h.csv", "näh.csv"),
+            ("filename=plain.csv; filename*=UTF-8'de'n%C3%A4h.csv", "näh.csv"),
+            ("filename*=\"utf-8''n%C3%A4h.csv\"; filename=plain.csv", "näh.csv"),
+            ("filename=plain.csv; filename*=iso-8859-1''n%E4h.csv", "näh.csv"),
+            ("filename=plain.csv; filename*=utf-8''n%E4h.csv", "plain.csv"),
+            ("filename=plain.csv; filename*=idna''n%C3%A4h.csv", "plain.csv"),
+            ('filename="=?utf-8?B?7ZWc6rWtLmNzdg==?="', "한국.csv"),
+            ('filename="=?UTF-8?Q?n=C3=A4h_1.csv?="', "näh 1.csv"),
+            ('filename="=?utf-8?B?7ZWc6g==?= =?utf-8?B?ta0uY3N2?="', "한국.csv"),
+            ('filename="=?euc-kr?B?x9GxuS5jc3Y=?="', "한국.csv"),
+            ('filename="=?zlib?B?7ZWc6rWtLmNzdg==?=.csv"', "=?zlib?B?7ZWc6rWtLmNzdg==?=.csv"),
+            ("filename*=utf-8''..%2F..%2Fx.csv", "x.csv"),
+        ],
+    )
+    async def test_a_name_in_the_extended_form_is_read(self, client, named, stored):
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; {named}\r\n\r\n'
+        made = (await client.post("files", **form(PURPOSE, head.encode() + CSV + b"\r\n"))).json()
+        assert made["filename"] == stored
+
+    async def test_empty_fields_and_files_count_as_absent(self, client):
+        empty = [
+            part("expires_after[anchor]", b""),
+            part("expires_after[seconds]", b""),
+            part("file", b"", ""),
+        ]
+        made = await client.post("files", **form(PURPOSE, *empty, part("file", CSV, "data.csv"), *empty))
+        assert made.json()["filename"] == "data.csv"
+        error = error_of(await client.post("files", **form(PURPOSE, part("file", b"", ""))), 400)
+        assert (error["param"], error["code"]) == ("file", "missing_required_parameter")
 
     async def test_the_operator_chooses_the_types(self, start: Start):
         async with start(allowed_upload_types=["pdf", ".PNG"]) as service:

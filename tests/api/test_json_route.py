@@ -50,12 +50,12 @@ class TestBodies:
         [
             (b"{", JSON, "body", "invalid_json"),
             (b'{"a": 1,}', JSON, "body", "invalid_json"),
-            (b"\xff", JSON, "body", None),
+            (b"\xff", JSON, "body", "invalid_encoding"),
             (b"", JSON, "body", "missing_required_parameter"),
             (b"", {}, "body", "missing_required_parameter"),
             (b"null", JSON, "body", None),
-            (b"{}", {"content-type": "text/plain"}, "body", None),
-            (b"{}", {}, "body", None),
+            (b"message=hi", {"content-type": "text/plain"}, "content-type", "invalid_content_type"),
+            (b"{", {}, "content-type", "invalid_content_type"),
             (b"[1]", JSON, "body", None),
         ],
     )

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx2
 import pytest
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 
 from app.api import pages
 from app.core.config import PROJECT_ROOT
+from app.core.files.service import file_url
 from tests.conftest import Start
 from tests.support import error_of, make_settings
 
@@ -199,7 +201,7 @@ async def test_the_root_is_a_page_for_browsers_and_json_for_programs(built: Path
     assert "<h1>&lt;b&gt;Ann</h1>" in page.text
     assert "Answers come from custom, model gpt-test." in page.text
     assert re.findall(r'<a href="(.*?)"', page.text) == ["playground", "docs", "openapi.json", "api/v1/ready"]
-    command = "curl http://soloist.test/api/v1/chat -H 'content-type: application/json'"
+    command = "curl http://localhost/api/v1/chat -H 'content-type: application/json'"
     assert command + """ -d '{"message":"Hello"}'""" in page.text
     assert card.json()["links"]["playground"] == "/playground"
     policy = page.headers["content-security-policy"]
@@ -219,3 +221,120 @@ async def test_a_favicon_is_there(start: Start):
     async with browsing(start) as client:
         response = await client.get("/favicon.ico")
     assert (response.status_code, response.headers["content-type"]) == (200, "image/svg+xml")
+
+
+class TestUnderAPrefix:
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"root_path": "/openai-api"},
+            {"root_path": "openai-api/"},
+            {"public_url": "https://x.example/openai-api/"},
+            {"public_url": "https://x.example", "root_path": "/openai-api"},
+        ],
+    )
+    @pytest.mark.parametrize("asked", ["", "/openai-api"])
+    async def test_links_and_documents_name_it(self, built: Path, start: Start, settings, asked):
+        async with browsing(start, **settings) as client:
+            links = (await client.get(f"{asked}/")).json()["links"]
+            assert links["docs"] == "/openai-api/docs"
+            for name, link in links.items():
+                assert (await client.get(link)).status_code == (405 if name == "chat" else 200)
+            document = (await client.get(f"{asked}/openapi.json")).json()
+            assert document["servers"] == [{"url": "/openai-api"}]
+            assert "'/openai-api/openapi.json'" in (await client.get(f"{asked}/docs")).text
+            assert (await client.get(f"{asked}/embed.js")).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("settings", "base"),
+        [
+            ({"root_path": "/openai-api"}, "/openai-api"),
+            ({"public_url": "https://x.example/openai-api/"}, "https://x.example/openai-api"),
+            ({"public_url": "https://x.example", "root_path": "/a/b"}, "https://x.example/a/b"),
+            ({"public_url": "https://x.example/"}, "https://x.example"),
+            ({"root_path": "/"}, ""),
+            ({}, ""),
+        ],
+    )
+    def test_links_to_files_name_it(self, settings, base):
+        assert file_url(make_settings(**settings))("file_1") == f"{base}/api/v1/files/file_1/content"
+
+    @pytest.mark.parametrize("settings", [{"root_path": "/a"}, {"public_url": "http://localhost/a/"}])
+    async def test_the_line_to_try_names_it(self, built: Path, start: Start, settings):
+        async with browsing(start, **settings) as client:
+            page = await client.get("/a/", headers=BROWSER)
+        assert "curl http://localhost/a/api/v1/chat" in page.text
+
+    @pytest.mark.parametrize(
+        ("host", "origin", "status"),
+        [
+            ("x.example", "https://x.example", 200),
+            ("x.example", None, 200),
+            ("evil.example", None, 400),
+            ("evil.example", "http://evil.example", 400),
+            ("x.example", "https://evil.example", 403),
+            ("x.example", "", 403),
+        ],
+    )
+    async def test_the_public_address_and_its_pages_may_call(self, start: Start, host, origin, status):
+        async with browsing(start, public_url="https://X.example/a/") as client:
+            headers = {"host": host} | ({"origin": origin} if origin is not None else {})
+            sent = await client.post("/a/api/v1/chat", json={"message": "hi"}, headers=headers)
+        assert sent.status_code == status
+
+    @pytest.mark.parametrize("asked", ["/api/v1", "/api/api/v1"])
+    async def test_a_prefix_may_begin_as_our_own_paths(self, start: Start, asked):
+        async with browsing(start, root_path="/api") as client:
+            assert (await client.get(f"{asked}/health")).status_code == 200
+            sent = await client.post(f"{asked}/chat/", json={"message": "hi"})
+            assert sent.json()["message"] == "You said: hi"
+
+    @pytest.mark.parametrize("path", ["/openai-api/api/v1/threads", "//api/v1/threads", "/api//v1/threads/"])
+    async def test_no_spelling_of_a_path_is_open(self, start: Start, path):
+        async with browsing(start, root_path="/openai-api", **AUTH) as client:
+            url = f"http://localhost{path}"
+            assert error_of(await client.post(url), 401)["code"] == "missing_credential"
+
+    async def test_other_paths_that_begin_alike_are_none_of_ours(self, start: Start):
+        async with browsing(start, root_path="/openai-api") as client:
+            error_of(await client.get("/openai-apix/api/v1/health"), 404)
+            assert (await client.get("/openai-api")).json()["name"] == "Soloist"
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"root_path": "a b"},
+            {"root_path": "https://x.example"},
+            {"root_path": "/a", "public_url": "https://x.example/b"},
+        ],
+    )
+    def test_what_is_no_prefix_is_refused(self, settings):
+        with pytest.raises(ValueError, match="ROOT_PATH"):
+            make_settings(**settings)
+
+
+class TestSlashes:
+    async def test_one_at_the_end_changes_nothing_for_any_route(self, built: Path, start: Start):
+        async with browsing(start, playground_sessions=True, metrics_token="t") as client:
+            document = (await client.get("/openapi.json/")).json()
+            paths = [(path, method) for path, found in document["paths"].items() for method in found]
+            paths += [("/docs", "get"), ("/playground", "get"), ("/embed.js", "get"), ("/metrics", "get")]
+            for path, method in paths:
+                plain, slashed = [
+                    await client.request(method, path.replace("{", "x").replace("}", "") + end)
+                    for end in ("", "/")
+                ]
+                assert slashed.status_code == plain.status_code < 500, path
+                assert slashed.headers.get("content-type") == plain.headers.get("content-type"), path
+                assert "location" not in slashed.headers
+
+    @pytest.mark.parametrize("path", ["/playground", "/playground/"])
+    async def test_pages_find_what_they_load(self, built: Path, start: Start, path):
+        async with browsing(start, playground_sessions=True, **AUTH) as client:
+            page = await client.get(path)
+            config = config_of(page.text)
+            found = re.findall(r'(?:href|src)="([^"]*assets/[^"?]*)', page.text)
+            assert found
+            for link in found:
+                assert urljoin(path, link).startswith("/assets/")
+            assert urljoin(path, config["token_url"]) == "/playground/session"

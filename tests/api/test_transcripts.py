@@ -146,7 +146,9 @@ class TestImport:
         assert error_of(await client.post("threads/import", json=body), 400)["param"] == param
 
     async def test_broken_json_is_400(self, client):
-        assert error_of(await client.post("threads/import", content=b"{"), 400)["code"] == "invalid_json"
+        headers = {"content-type": "application/json"}
+        response = await client.post("threads/import", content=b"{", headers=headers)
+        assert error_of(response, 400)["code"] == "invalid_json"
 
     @pytest.mark.parametrize("path", ["threads/import", "threads"])
     async def test_a_thread_that_fails_halfway_is_deleted(self, start: Start, path):

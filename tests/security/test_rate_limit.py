@@ -56,7 +56,7 @@ class TestAnswers:
                 ("threads", {"json": {}}, {}, 200),
                 ("threads", {"json": {"metadata": 1}}, {}, 400),
                 ("threads", {"content": b"{"}, json, 400),
-                ("threads", {"content": b"{}"}, text, 400),
+                ("threads", {"content": b"a=b"}, text, 400),
                 ("threads", {"json": {}}, {"idempotency-key": "k" * 256}, 400),
                 ("threads/thread_1", {"json": {"metadata": {}}}, {}, 404),
                 ("threads/thread_1/messages", {"json": MESSAGE}, {}, 404),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from playwright.async_api import expect
 
 from tests.conftest import Start
@@ -49,6 +50,16 @@ async def test_a_chat_can_be_tried_out_with_a_key(start: Start, visit: Open):
         await chat.get_by_role("button", name="Execute").click()
         await expect(status).to_contain_text("200")
         await expect(chat.locator(".live-responses-table")).to_contain_text("thread_id")
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_a_chat_can_be_tried_out_under_a_prefix(start: Start, visit: Open, slash: str):
+    async with start(is_served=True, root_path="/openai-api") as service:
+        docs = await visit(f"{origin_of(service.base_url)}/openai-api/docs{slash}")
+        chat = await operation(docs, "post", "/api/v1/chat")
+        await chat.get_by_role("button", name="Execute").click()
+        await expect(chat.locator(".live-responses-table")).to_contain_text("thread_id")
+        await expect(chat.locator(".request-url").first).to_contain_text("/openai-api/api/v1/chat")
 
 
 async def test_it_is_readable_on_a_phone_in_the_dark(start: Start, visit: Open):

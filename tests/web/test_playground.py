@@ -1,12 +1,14 @@
 """The playground, used as a person uses it."""
 
+from urllib.parse import urlsplit
+
 import pytest
 from playwright.async_api import expect
 
 from tests.conftest import Start
 from tests.support import is_idle, until
 from tests.web.conftest import WEB, Open
-from tests.web.support import NOTES, playground, stored_thread
+from tests.web.support import NOTES, origin_of, playground, stored_thread
 
 WHOLE_SLOW_ANSWER = "word399"
 PACED, PACED_END = "slow:150 go", "word149"
@@ -50,6 +52,16 @@ async def test_a_reload_keeps_the_thread(start: Start, visit: Open):
         first, second = (found.post_data_json for found in chat.posts("/chat"))
         assert first["thread_id"] is None
         assert second["thread_id"].startswith("thread_")
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_it_works_under_a_prefix(start: Start, visit: Open, slash: str):
+    async with start(is_served=True, root_path="/openai-api") as service:
+        chat = await visit(f"{origin_of(service.base_url)}/openai-api/playground{slash}")
+        await chat.say("hello")
+        await expect(chat.answer).to_have_text("You said: hello")
+        [sent] = chat.posts("/chat")
+        assert urlsplit(sent.url).path == "/openai-api/api/v1/chat"
 
 
 async def test_a_new_conversation_forgets_the_thread(start: Start, visit: Open):

@@ -11,7 +11,7 @@ darkMode.addEventListener('change', applyTheme);
 applyTheme();
 
 SwaggerUIBundle({
-  url: 'openapi.json',
+  url: new URL('../openapi.json', import.meta.url).href,
   dom_id: '#swagger-ui',
   layout: 'BaseLayout',
   deepLinking: true,

@@ -55,7 +55,7 @@ function addChat(): SoloistChat {
   chat.setAttribute('tokens', '');
   chat.setAttribute('heading', config.assistant);
   chat.setAttribute('lang', texts.language);
-  chat.setAttribute('api-url', 'api/v1');
+  chat.setAttribute('api-url', new URL('../api/v1', import.meta.url).href);
   chat.setAttribute('storage-key', 'playground');
   if (config.description) chat.setAttribute('greeting', config.description);
   if (config.responder === 'guide') chat.setAttribute('suggestions', texts.guideSuggestions);

@@ -50,7 +50,7 @@ export function readable(text: string, sources: Source[], base: string): string 
   const ids = new Set(sources.map((source) => source.file_id));
   // The service may know itself by another address than this page; the ids of an answer's files are its own.
   const isOwn = (found: Groups) =>
-    found.base === undefined || found.base === RELATIVE_BASE || found.base === base || ids.has(found.id);
+    found.base === undefined || [RELATIVE_BASE, base, new URL(base).pathname].includes(found.base) || ids.has(found.id);
   let shown = text.replace(OLD_MARK, '');
   shown = replaced(shown, LISTED_SOURCE, ({ label }) => (numbers.has(label ?? '') ? '' : null));
   shown = replaced(shown, FOOTNOTE, ({ number }) => (cited.has(number ?? '') ? `[${number}]` : null));

@@ -40,13 +40,15 @@ _STAINLESS = {
 }
 _BODY_TOO_LARGE = body_too_large()
 _API_PREFIX = "/api/v1"
+_SLASHES = re.compile("//+")
 
 
 class RequestMiddleware:
     """Wraps every HTTP request; nothing is raised past it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, prefix: str = "") -> None:
         self._app = app
+        self._prefix = prefix
         self._metrics = metrics
         self._access_log = structlog.get_logger("access").bind()
 
@@ -55,6 +57,10 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = scope["path"]
+        # Before anything looks at the path: no route has these, and a redirect would lose scheme and prefix.
+        if self._prefix or path[-1:] == "/" or "//" in path:
+            scope["path"] = own_path(path, self._prefix)
         request_id = _request_id(scope)
         fields: dict[str, Any] = {}
         scope.setdefault("state", {})["log"] = fields
@@ -97,6 +103,18 @@ class RequestMiddleware:
         self._metrics.request_ended(method, route or "unmatched", status, seconds, fields.get("error"))
         line = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
         self._access_log.info("request", **(line | _named(scope) | fields))
+
+
+def own_path(path: str, prefix: str) -> str:
+    """Return a path without the prefix under which a proxy publishes the service, and without idle slashes.
+
+    Proxies differ in whether they pass the prefix on. One that begins as the API's own paths do, such as
+    `/api`, has been taken off where such a path is left.
+    """
+    path = _SLASHES.sub("/", path)
+    if prefix and f"{path}/".startswith(f"{prefix}/") and not path.startswith(f"{_API_PREFIX}/"):
+        path = path[len(prefix) :]
+    return path.rstrip("/") or "/"
 
 
 def _request_id(scope: Scope) -> str:

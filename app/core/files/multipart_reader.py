@@ -5,20 +5,26 @@ It holds no more of a file than one network read, so that uploads of any size ta
 
 import asyncio
 import re
+from binascii import a2b_base64, a2b_qp
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from app.core.errors import BadRequestError, ClientGoneError, TooLargeError
+from app.utils.charsets import decoded
 from app.utils.filenames import safe_filename
 
-_EXTENDED_NAME = re.compile(r"filename\*\s*=\s*utf-8'[^']*'([^;\s]+)", re.IGNORECASE)
+# RFC 5987: filename*=utf-8'en'na%C3%AFve.txt
+_EXTENDED_NAME = re.compile(r"""filename\*\s*=\s*"?([\w.-]+)'[^']*'([^;\s"]+)""", re.IGNORECASE)
+# RFC 2047: =?utf-8?B?bmHDr3ZlLnR4dA==?=, several of them with blanks between.
+_ENCODED_WORD = re.compile(r"=\?([\w.-]+)(?:\*[\w-]*)?\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
+_ENCODED_NAME = re.compile(rf"(?:{_ENCODED_WORD.pattern}\s*)+\Z", re.IGNORECASE)
 _MAX_FIELDS = 64
 _Event = tuple[Literal["begin", "data", "end"], bytes]
 
@@ -51,7 +57,8 @@ class FormReader:
         self._header_name = self._header_value = self._disposition = b""
         self._file: IncomingFile | None = None
         self._is_whole = False
-        # A list, because a name may come more than once.
+        self._count = 0
+        # Those that hold something. A list, because a name may come more than once.
         self.fields: list[tuple[str, str]] = []
         self._parser = self._new_parser(content_type)
 
@@ -99,6 +106,9 @@ class FormReader:
         if filename is None:
             await self._read_field(name)
             return None
+        # Browsers send such a part for a file field in which nothing was chosen.
+        if not filename and not await self._has_content():
+            return None
         try:
             return IncomingFile(name, safe_filename(filename))
         except ValueError as exc:
@@ -106,8 +116,17 @@ class FormReader:
                 f"{str(exc).capitalize()}. Rename it.", param=name, code="invalid_filename"
             ) from exc
 
+    async def _has_content(self) -> bool:
+        """Return whether the part that has begun holds any bytes; without any, it is read to its end."""
+        while (event := await self._needed_event())[0] == "data":
+            if event[1]:
+                self._events.appendleft(event)
+                return True
+        return False
+
     async def _read_field(self, name: str) -> None:
-        if len(self.fields) >= _MAX_FIELDS:
+        self._count += 1
+        if self._count > _MAX_FIELDS:
             raise BadRequestError(f"The form has more than {_MAX_FIELDS} fields.", param=name)
         value = bytearray()
         while (event := await self._needed_event())[0] == "data":
@@ -117,7 +136,9 @@ class FormReader:
                     f"The field is longer than {self._limits.field_bytes} bytes. Send it as a file.",
                     param=name,
                 )
-        self.fields.append((name, _text(bytes(value))))
+        # Browsers send the fields that nobody filled in too.
+        if value:
+            self.fields.append((name, _text(bytes(value))))
 
     async def _needed_event(self) -> _Event:
         event = await self._next_event()
@@ -147,7 +168,7 @@ class FormReader:
         except ClientDisconnect:
             raise ClientGoneError from None
         except FormParserError:
-            raise _malformed("it does not follow its boundary") from None
+            raise _malformed("it does not follow its boundary, or it is packed (content-encoding)") from None
         if chunk is None:
             raise BadRequestError(
                 "The upload broke off before its end. Send it again.", param="body", code="upload_incomplete"
@@ -200,11 +221,31 @@ class FormReader:
 
 def _filename(disposition: bytes, options: dict[bytes, bytes]) -> str | None:
     """Return the file's name in a part's headers, or None for a plain field."""
-    # Browsers write a quote as %22.
-    if (plain := options.get(b"filename")) is not None:
-        return _text(plain).replace("%22", '"')
     extended = _EXTENDED_NAME.search(disposition.decode("latin-1"))
-    return unquote(extended.group(1)) if extended else None
+    if extended and (name := decoded(unquote_to_bytes(extended[2]), extended[1])) is not None:
+        return name
+    if (plain := options.get(b"filename")) is None:
+        return None
+    name = _text(plain)
+    if _ENCODED_NAME.match(name):
+        return _decoded_words(name)
+    # Browsers write a quote as %22.
+    return name.replace("%22", '"')
+
+
+def _decoded_words(name: str) -> str:
+    """Return a name of encoded words as text, or as it is if one of them cannot be read."""
+    words = _ENCODED_WORD.findall(name)
+    try:
+        # A character may be cut by the end of a word; encoders write a whole name in one charset.
+        raw = b"".join(
+            a2b_base64(word) if kind in "bB" else a2b_qp(word.encode(), header=True)
+            for _, kind, word in words
+        )
+    except ValueError:
+        return name
+    found = decoded(raw, words[0][0])
+    return name if found is None else found
 
 
 def _text(raw: bytes) -> str:

@@ -29,6 +29,7 @@ from app.translate.events import Json
 from app.translate.objects import page
 from app.translate.upstream_types import checked_file, checked_files
 from app.utils.filenames import download_headers
+from app.utils.hosts import with_path
 
 # RFC 9110 lets a server ignore ranges, so malformed ones are not sent on.
 _RANGE = re.compile(r"bytes=[0-9,\- ]{1,200}\Z")
@@ -187,7 +188,7 @@ def file_object(found: Json, scope: RequestScope) -> Json:
 
 def file_url(settings: Settings) -> Callable[[str], str]:
     """Return a function from a file id to its content's URL, which is relative without `PUBLIC_URL`."""
-    base = (settings.public_url or "").rstrip("/")
+    base = with_path(settings.public_url or "", settings.path_prefix)
     return lambda file_id: f"{base}/api/v1/files/{file_id}/content"
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from app.core.config import Settings
+from app.core.config import MAX_CHAR_BYTES, Settings
 from app.core.errors import BadRequestError, ServiceError
 from app.core.files.multipart_reader import FormLimits, FormReader, IncomingFile
 from app.core.upstream.errors import UpstreamError
@@ -47,8 +47,8 @@ class Uploads:
         self._allows_all = "*" in settings.allowed_upload_types
         self.limits = FormLimits(
             file_bytes=settings.max_upload_bytes,
-            # UTF-8 takes up to four bytes a character.
-            field_bytes=max(_LEAST_FIELD_BYTES, 4 * settings.max_message_chars),
+            # A field may hold a message as JSON.
+            field_bytes=max(_LEAST_FIELD_BYTES, MAX_CHAR_BYTES * settings.max_message_chars),
             idle_seconds=settings.openai_timeout_seconds,
         )
 

@@ -21,9 +21,6 @@ from app.translate.chat_input import history_items, last_user_items
 from app.translate.context import RunContext
 from app.translate.events import Json, RunEnded, StreamFailed
 
-FILES_ALONE: Json = {"role": "user", "text": ""}
-"""The only message of a turn that consists of files."""
-
 
 @dataclass(eq=False)
 class Chat:
@@ -120,12 +117,16 @@ class Chat:
         params = self.params.for_chat(scope, resources)
         return self.params.context(scope, thread_id, is_brief=True), turn_body(params, conversation_id, items)
 
-    def history(self, messages: list[Json], thread_id: str | None) -> tuple[list[Json], list[Json]]:
+    def history(
+        self, messages: list[Json], thread_id: str | None, *, brings_files: bool = False
+    ) -> tuple[list[Json], list[Json]]:
         """Split a frontend's history into the items that a new thread begins with and the turn's input.
 
-        With a thread, only what follows the last message of the assistant counts.
+        With a thread, only what follows the last message of the assistant counts. A last message that
+        `brings_files` may be empty.
         """
-        items = last_user_items(messages) if thread_id else history_items(messages)
+        read = last_user_items if thread_id else history_items
+        items = read(messages, brings_files=brings_files)
         _each_text(items, lambda text: self._check_length(text, "messages"))
         if thread_id or items[-1].get("role") != "user":
             return [], items
@@ -141,13 +142,14 @@ class Chat:
         return before, items
 
     def _input(self, body: ChatRequest, files: Sequence[Attached]) -> tuple[list[Json], list[Json]]:
-        if files and body.messages == [FILES_ALONE]:
-            return [], [{"type": "message", "role": "user", "content": []}]
         if body.messages is not None:
-            return self.history(body.messages, body.thread_id)
-        text = body.message or ""
-        self._check_length(text, "message")
-        return [], [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}]
+            return self.history(body.messages, body.thread_id, brings_files=bool(files))
+        content: list[Json] = []
+        # A turn may consist of files alone.
+        if body.message is not None:
+            self._check_length(body.message, "message")
+            content = [{"type": "input_text", "text": body.message}]
+        return [], [{"type": "message", "role": "user", "content": content}]
 
     def _check_length(self, text: str, param: str) -> None:
         if len(text) > (limit := self.settings.max_message_chars):
