@@ -6,7 +6,10 @@ from contextlib import contextmanager
 from typing import Self
 
 from pydantic import ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.core.config import Settings
+from app.core.environment import EnvironmentSettings
+from app.core.setting_errors import lines_of
 
 _BAD_SETTINGS = 2
 
@@ -17,19 +20,15 @@ def settings_errors_told() -> Iterator[None]:
     try:
         yield
     except ValidationError as exc:
-        for error in exc.errors():
-            name = ".".join(map(str, error["loc"])).upper()
-            sys.stderr.write(f"{name + ': ' if name else ''}{error['msg'].removeprefix('Value error, ')}\n")
+        sys.stderr.writelines(f"{line}\n" for line in lines_of(exc, Settings))
         sys.exit(_BAD_SETTINGS)
     except ValueError as exc:
         sys.stderr.write(f"{exc}\n")
         sys.exit(_BAD_SETTINGS)
 
 
-class ProcessCount(BaseSettings):
+class ProcessCount(EnvironmentSettings):
     """Variables that ask other servers for several processes; refused, as they have no effect here."""
-
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
     workers: int = 1
     web_concurrency: int = 1
