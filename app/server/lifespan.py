@@ -52,6 +52,7 @@ def lifespan_of(
             responder = settings.embedded_responder if target.kind == "embedded" else None
             health = Health(upstream, target, watch, responder, redis)
             metrics.describe(upstream=target.kind, model=model)
+            app.state.health = health
             metrics.watch(registry, health)
             for watching in (metrics.watch_event_loop(), health.watch()):
                 stack.push_async_callback(stop_task, asyncio.create_task(watching))

@@ -1,5 +1,6 @@
 """uvicorn with this service's settings: one process, which lets open streams finish before it ends."""
 
+import asyncio
 import gc
 import signal
 import sys
@@ -11,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.core.config import Settings
+from app.translate.events import Json
 
 if sys.platform != "win32":
     import resource
@@ -26,15 +28,21 @@ _OTHER_FILES = 1_000
 class Server(uvicorn.Server):
     """Drains streams before it closes connections."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, *, asks_upstream: bool = False) -> None:
         super().__init__(_config(app, settings))
+        self._asks_upstream = asks_upstream
         self._app = app
         self._grace_seconds = settings.shutdown_grace_seconds
+        self._check: asyncio.Task[Json] | None = None
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start, then exempt the loaded modules from garbage collection."""
         await super().startup(sockets)
-        _log.info("listening", url=f"http://{self.config.host}:{self.config.port}")
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        _log.info("listening", url=f"http://{host}:{self.config.port}")
+        if self._asks_upstream:
+            # Whoever starts the service learns at once why its upstream cannot be used.
+            self._check = asyncio.create_task(self._app.state.health.check())
         # Scanning all modules took a sixth of the CPU time and stopped every stream for 0.15 s.
         gc.collect()
         gc.freeze()
@@ -42,6 +50,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Let open streams finish within the grace period, then shut down."""
+        if self._check:
+            self._check.cancel()
         await self._app.state.registry.drain(self._grace_seconds)
         await super().shutdown(sockets)
 
@@ -49,7 +59,7 @@ class Server(uvicorn.Server):
 def serve(app: FastAPI, settings: Settings) -> int:
     """Serve until a signal comes, and return the exit status."""
     raise_file_limit(settings.max_streams)
-    server = Server(app, settings)
+    server = Server(app, settings, asks_upstream=True)
     # A closed terminal shuts the process down in order, unless `nohup` started it.
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, server.handle_exit)

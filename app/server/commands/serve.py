@@ -3,11 +3,16 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
+import structlog
 from fastapi import FastAPI
 
 from app.core.config import Settings
+from app.server.address import check_address
+from app.server.hints import hints_of
 from app.server.startup import ProcessCount, settings_errors_told
 from app.server.uvicorn_server import serve
+
+_log = structlog.get_logger("soloist")
 
 
 def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
@@ -21,4 +26,7 @@ def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
         ProcessCount()
         settings = Settings()
         app = create_app(settings)
+        check_address(settings)
+        for hint in hints_of(settings):
+            _log.warning("setting_hint", hint=hint)
     return serve(app, settings)
