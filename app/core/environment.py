@@ -2,7 +2,8 @@
 
 Values are read as people write them: blanks and pairs of quotes round them go, and an empty one sets nothing.
 The file's quotes and comments are those of docker compose; `$` is an ordinary character in it.
-https://docs.docker.com/reference/compose-file/ has the syntax; docs/configuration.md shows it in a table.
+docs/configuration.md shows them in a table, after
+https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/.
 """
 
 import io
@@ -26,6 +27,7 @@ from app.utils.text_files import read_text
 
 # The compilers of conda export their platform as HOST.
 _PLATFORM = re.compile(r"(x86_64|aarch64|arm64|powerpc64le|s390x)-[a-z]+")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Instructions stay as they are written, quotes included.
 _PROSE = {"assistant_instructions"}
 
@@ -106,7 +108,8 @@ def read_env_file(file: Path | None) -> dict[str, str]:
         return {}
     values = {}
     for found in parse_stream(io.StringIO(read_text(file))):
-        if found.error:
+        # A bare name is what compose takes from its own environment.
+        if found.error or (found.value is None and found.key and not _NAME.match(found.key)):
             line = found.original.line + _lines_before(found.original.string)
             raise ValueError(
                 f"{file}, line {line}: write NAME=value; nothing but a # comment may follow a closing quote"

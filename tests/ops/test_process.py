@@ -113,7 +113,10 @@ def test_check_knows_a_refused_key_and_a_model_at_its_end(tmp_path):
         there = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "ASSISTANT_MODEL": "soloist-scripted"}
         status, lines = check(tmp_path, **there, OPENAI_API_KEY="wrong")
         assert status == 1
-        assert "error: The upstream (custom) refuses the credentials (invalid_api_key): check OPENAI_API_KEY." in lines
+        assert (
+            "error: The upstream (custom) refuses the credentials (invalid_api_key): check OPENAI_API_KEY."
+            in lines
+        )
         status, lines = check(tmp_path, **there, OPENAI_API_KEY="right")
         assert status == 0
         assert any("has been switched off" in line for line in lines)
