@@ -15,7 +15,7 @@ from unittest.mock import patch
 import httpx2
 import pytest
 
-from bench.cluster import ROOT, Process, accepts, running, start_upstream, wait_until_ready
+from bench.cluster import ROOT, Process, accepts, running, start_upstream, wait_for, wait_until_ready
 from bench.processes import free_port
 from main import main
 from tests.support import frames, own_logging
@@ -78,7 +78,10 @@ def test_check_says_that_all_is_well(tmp_path, spelled):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, "The upstream (custom) cannot be reached"),
+        (
+            {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"},
+            "The upstream (custom) cannot be reached: nothing listens",
+        ),
         ({"RATE_LIMIT_STORAGE": "redis://127.0.0.1:9/0"}, "Redis at RATE_LIMIT_STORAGE does not answer"),
     ],
 )
@@ -216,6 +219,32 @@ def test_a_port_that_is_taken_stops_the_start(tmp_path):
         assert process.wait() == 2
     said = f"PORT={port} is in use on 127.0.0.1; stop the program there, or set another PORT"
     assert process.log.read_text().splitlines() == [said]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"HOST": "192.0.2.1", "ALLOW_ANONYMOUS": "true"}, "HOST=192.0.2.1 is no address of this machine"),
+        ({"HOST": "nobody.invalid", "ALLOW_ANONYMOUS": "true"}, "HOST=nobody.invalid is no address of this"),
+    ],
+)
+def test_an_address_of_another_machine_stops_the_start(tmp_path, settings, said):
+    with running(begin(COMMAND, tmp_path, free_port(), **settings)) as process:
+        assert process.wait() == 2
+    (line,) = process.log.read_text().splitlines()
+    assert line.startswith(said)
+
+
+def test_the_start_tells_why_the_upstream_cannot_be_used_and_hints_at_typos(tmp_path):
+    port, upstream = free_port(), f"http://127.0.0.1:{free_port()}/v1"
+    wrong = {"OPENAI_BASE_URL": upstream, "CORS_ORIGIN": "https://a.test"}
+    with running(begin(COMMAND, tmp_path, port, **wrong)) as process:
+        wait_for(lambda: "upstream_unusable" in process.log.read_text(), "the cause")
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    found = {line["event"]: line for line in lines}
+    assert found["upstream_unusable"]["reason"].startswith("nothing listens there")
+    assert found["upstream_unusable"]["level"] == "error"
+    assert "did you mean CORS_ORIGINS?" in found["setting_hint"]["hint"]
 
 
 def test_sigterm_ends_a_stream_that_takes_too_long_with_its_terminal_event(replica):

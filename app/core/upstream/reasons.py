@@ -21,8 +21,8 @@ def reason_of(exc: BaseException) -> str | None:
         error = exc.certificate_error
         why = getattr(error, "verify_message", None) or type(error).__name__
         return f"its certificate is not trusted ({why}): name your own authorities in SSL_CERT_FILE"
-    if isinstance(exc, aiohttp.ClientSSLError):
-        return "it does not speak TLS there: check https, http and the port of its address"
+    if isinstance(exc, aiohttp.ClientSSLError) or isinstance(exc.__cause__, ConnectionResetError):
+        return "it breaks the TLS handshake off: check https or http, and the port of its address"
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return "its host name is not known: check the address"
     if isinstance(exc, aiohttp.ConnectionTimeoutError):
