@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from app.models.sessions import SESSION_PREFIX
-from app.utils.hosts import browser_origin, is_http_url
+from app.utils.hosts import ascii_host, browser_origin, is_http_url
 
 # Straight ones, and those that word processors make of them.
 _QUOTES = "\"'«»\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f"
@@ -25,7 +25,7 @@ _LIST_FORM = 'write a,b or as JSON \'["a", "b"]\''
 _MIN_SECRET_CHARS = 32
 _DIGEST = re.compile(r"sha256:[0-9a-fA-F]{64}\Z")
 _NAME = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
-_HOST = re.compile(rf"(\*\.)?{_NAME}\Z")
+_HOST = re.compile(rf"(\*\.)?{_NAME}\Z|\[[0-9a-f:.]+\]\Z")
 _FILE_TYPE = re.compile(r"\*\Z|[a-z0-9_+-]+(\.[a-z0-9_+-]+)*\Z")
 # What people copy from examples of other clients, which add it to the address themselves.
 _CALLED = re.compile(r"/(responses|conversations|chat/completions|completions)/?\Z")
@@ -175,12 +175,12 @@ def _network(text: str) -> str:
 
 
 def _host_name(text: str) -> str:
+    star, name = ("*.", text[2:]) if text.startswith("*.") else ("", text)
     with suppress(ValueError):
-        address = ipaddress.ip_address(text.strip("[]"))
-        return f"[{address}]" if address.version == 6 else str(address)
-    if not _HOST.match(text):
-        raise ValueError("is no host name: write example.com or *.example.com, without scheme and port")
-    return text
+        host = star + ascii_host(name.strip("[]"))
+        if _HOST.match(host):
+            return host
+    raise ValueError("is no host name: write example.com or *.example.com, without scheme and port")
 
 
 def _file_type(text: str) -> str:

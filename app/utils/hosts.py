@@ -29,12 +29,13 @@ def browser_origin(origin: str) -> str:
     is_bare = parts.path in {"", "/"} and not parts.query and not parts.fragment and "@" not in parts.netloc
     if not is_bare or re.search(r"\s", origin) or not is_http_url(origin):
         raise ValueError("must be an origin such as https://example.com, without a path")
-    host = _ascii_host(parts.hostname or "")
+    host = ascii_host(parts.hostname or "")
     is_default = parts.port == {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{host}" + ("" if is_default or parts.port is None else f":{parts.port}")
 
 
-def _ascii_host(host: str) -> str:
+def ascii_host(host: str) -> str:
+    """Return a host as browsers send it: in punycode, and IPv6 in brackets. Raises `ValueError`."""
     if ":" in host:
         return f"[{ipaddress.ip_address(host)}]"
     # A name in ASCII may have underscores, which browsers send and IDNA refuses.

@@ -59,6 +59,7 @@ TAKEN = [
     ("TRUSTED_PROXIES", "10.0.0.0/8, ::1,[fe80::1]", ["10.0.0.0/8", "::1", "fe80::1"]),
     ("TRUSTED_HOSTS", "a.test, *.b.test,[::1]", ["a.test", "*.b.test", "[::1]"]),
     ("TRUSTED_HOSTS", "[::1],[::2]", ["[::1]", "[::2]"]),
+    ("TRUSTED_HOSTS", "*.münchen.example", ["*.xn--mnchen-3ya.example"]),
     ("ALLOWED_UPLOAD_TYPES", "pdf,.TXT,*.md", ["pdf", "txt", "md"]),
     ("ALLOWED_UPLOAD_TYPES", "*", ["*"]),
     ("SECRET_KEYS", f"{LONG},{LONGER}", [LONG, LONGER]),
