@@ -1,14 +1,17 @@
 """Report settings that cannot work, and exit."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
 from pydantic import ValidationError, model_validator
 
+from app.core.assistant import load_assistant
 from app.core.config import Settings
 from app.core.environment import EnvironmentSettings
+from app.core.logging import configure_logging
+from app.core.observability.run_metrics import load_prices
 from app.core.setting_errors import lines_of
 
 _BAD_SETTINGS = 2
@@ -25,6 +28,18 @@ def settings_errors_told() -> Iterator[None]:
     except ValueError as exc:
         sys.stderr.write(f"{exc}\n")
         sys.exit(_BAD_SETTINGS)
+
+
+def check_usable(settings: Settings, *checks: Callable[[Settings], object]) -> None:
+    """Try the files that settings name, and `checks`; raises a `ValueError` with a line for each failure."""
+    problems = []
+    for check in (configure_logging, load_assistant, lambda found: load_prices(found.prices_file), *checks):
+        try:
+            check(settings)
+        except ValueError as exc:
+            problems.append(str(exc))
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 class ProcessCount(EnvironmentSettings):

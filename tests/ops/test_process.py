@@ -221,6 +221,25 @@ def test_a_port_that_is_taken_stops_the_start(tmp_path):
     assert process.log.read_text().splitlines() == [said]
 
 
+def test_all_that_cannot_be_used_is_named_at_once(tmp_path):
+    (tmp_path / "assistant.json").write_text('{"tools": "all", "model": 7}')
+    (tmp_path / "prices.json").write_text('{"gpt-6-luna": 1}')
+    files = {"ASSISTANT_FILE": "assistant.json", "PRICES_FILE": "prices.json", "LOG_FILE": "/proc/app.log"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running(begin(COMMAND, tmp_path, port, **files)) as process:
+            assert process.wait() == 2
+    places = [line.split(": ")[:2] for line in process.log.read_text().splitlines()]
+    assert [place[0].partition(" ")[0] for place in places] == [
+        "LOG_FILE=/proc/app.log",
+        "ASSISTANT_FILE=assistant.json",
+        "ASSISTANT_FILE=assistant.json",
+        "PRICES_FILE=prices.json",
+        f"PORT={port}",
+    ]
+    assert [place[1] for place in places[1:4]] == ["model", "tools", "gpt-6-luna"]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -27,7 +27,7 @@ from app.core.upstream.retries import parsed
 from app.server.findings import Finding
 from app.server.hints import hints_of
 from app.server.live_check import LiveCheck
-from app.server.startup import ProcessCount, settings_errors_told
+from app.server.startup import ProcessCount, check_usable, settings_errors_told
 from app.translate.upstream_types import checked_conversation, checked_model
 
 _SECONDS = 10.0
@@ -51,7 +51,7 @@ def run(given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
     with settings_errors_told():
         ProcessCount()
         settings = Settings()
-        # It also finds what no single setting tells, such as a LOG_FILE that cannot be written.
+        check_usable(settings)
         create_app(settings)
     findings = asyncio.run(check_service(settings, is_live=given.live))
     for finding in findings:
