@@ -27,6 +27,7 @@ from app.utils.text_files import read_text
 
 # The compilers of conda export their platform as HOST.
 _PLATFORM = re.compile(r"(x86_64|aarch64|arm64|powerpc64le|s390x)-[a-z]+")
+ENV_FILE = Path(".env")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Instructions stay as they are written, quotes included.
 _PROSE = {"assistant_instructions"}
@@ -62,7 +63,8 @@ class EnvironmentSettings(BaseSettings):
     """The base of classes whose fields are read from `EnvironmentSource`."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
+        # Stands for ENV_FILE: pydantic would read a file that it knows of first, and fail in its own words.
+        env_file="",
         extra="ignore",
         frozen=True,
         # pydantic's own text of an error would show a secret; `lines_of` masks it.
@@ -80,8 +82,8 @@ class EnvironmentSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Replace pydantic's readers of the environment and of the file."""
         file = dotenv_settings.env_file if isinstance(dotenv_settings, DotEnvSettingsSource) else None
-        path = Path(file) if isinstance(file, str | Path) else None
-        return init_settings, EnvironmentSource(settings_cls, path)
+        path = Path(file) if isinstance(file, str | Path) and file else None
+        return init_settings, EnvironmentSource(settings_cls, ENV_FILE if file == "" else path)
 
 
 def environment() -> dict[str, str]:

@@ -4,12 +4,11 @@ import difflib
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.core.assistant import ignored_keys
 from app.core.config import Settings
-from app.core.environment import filled, is_platform, read_env_file
+from app.core.environment import ENV_FILE, filled, is_platform, read_env_file
 from app.server.startup import ProcessCount
 
 _LIKENESS = 0.84
@@ -34,13 +33,12 @@ _FOREIGN = {
 
 def hints_of(settings: Settings) -> list[str]:
     """Return the hints, a sentence each, for the settings and for what the environment and `.env` hold."""
-    file = Path(str(settings.model_config["env_file"]))
-    return [*_unknown_names(file), *_without_effect(settings), *ignored_keys(settings)]
+    return [*_unknown_names(), *_without_effect(settings), *ignored_keys(settings)]
 
 
-def _unknown_names(file: Path) -> Iterator[str]:
+def _unknown_names() -> Iterator[str]:
     """Find names that are close to a setting's; all others belong to other programs."""
-    places = dict.fromkeys(filled(read_env_file(file)), f"in {file}")
+    places = dict.fromkeys(filled(read_env_file(ENV_FILE)), f"in {ENV_FILE}")
     places |= dict.fromkeys(filled(dict(os.environ)), "in the environment")
     fields = {**Settings.model_fields, **ProcessCount.model_fields}
     for name in sorted(places.keys() - fields):

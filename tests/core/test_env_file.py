@@ -69,6 +69,17 @@ def test_a_file_that_is_none_sets_nothing(tmp_path):
     assert read_env_file(None) == read_env_file(tmp_path) == read_env_file(tmp_path / "none") == {}
 
 
+def test_the_settings_read_it_and_nothing_else_does(monkeypatch, tmp_path, caplog):
+    (tmp_path / ".env").write_bytes("ASSISTANT_NAME=도우미\n".encode("cp949"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"\A\.env, line 1: this is no UTF-8; save it as UTF-8\Z"):
+        Settings()
+    (tmp_path / ".env").write_text("PORT=8020\nthis is no line\n")
+    with pytest.raises(ValueError, match=r"\A\.env, line 2: write NAME=value"):
+        Settings()
+    assert caplog.records == []
+
+
 def test_the_environment_wins_unless_it_is_empty(monkeypatch, tmp_path):
     (tmp_path / ".env").write_text("PORT=8020\nMAX_FILES=3\nASSISTANT_NAME='Say ${NAME} #1'\n")
     monkeypatch.chdir(tmp_path)
