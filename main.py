@@ -3,13 +3,31 @@
 Other commands, each a file in app/server/commands: `python main.py --help`.
 """
 
+import signal
+
+if __name__ == "__main__":
+    # Ctrl+C while the modules load ends the process without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import sys
 from collections.abc import Sequence
 
 from fastapi import FastAPI
 
-from app.api import assistants, chat, files, health, messages, pages, runs, sessions, threads, vector_stores
+from app.api import (
+    assistants,
+    chat,
+    files,
+    guide_page,
+    health,
+    messages,
+    pages,
+    runs,
+    sessions,
+    threads,
+    vector_stores,
+)
 from app.api.errors import add_exception_handlers
 from app.api.middleware.access import API_PREFIX, AccessMiddleware, HostMiddleware
 from app.api.middleware.cors import SdkCorsMiddleware
@@ -22,6 +40,7 @@ from app.core.telemetry import fastapi_telemetry
 from app.server.commands import check, embedded, knowledge, openapi, serve
 from app.server.lifespan import lifespan_of
 
+_INTERRUPTED = 130  # what shells report for a program that Ctrl+C ended
 # Hot routes come first, because a request is compared with one route after the other.
 _ROUTERS = (
     chat.form_router,
@@ -67,8 +86,11 @@ def _add_middleware(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     app.add_middleware(AccessMiddleware, trusted_proxies=settings.trusted_proxies)
     if settings.cors_origins:
         app.add_middleware(SdkCorsMiddleware, origins=settings.cors_origins)
-    if settings.trusted_hosts:
-        app.add_middleware(HostMiddleware, hosts=settings.trusted_hosts)
+    # A page can point a name of its own at this machine: where nobody signs in, only local names are served.
+    is_local = settings.auth_mode == "none" and not settings.allow_anonymous
+    if settings.trusted_hosts or is_local:
+        hosts = [*settings.trusted_hosts, *([settings.host] if is_local else [])]
+        app.add_middleware(HostMiddleware, hosts=hosts, serves_loopback=is_local)
     app.add_middleware(RequestMiddleware, metrics=metrics)
 
 
@@ -80,6 +102,8 @@ def _include_routers(app: FastAPI, settings: Settings) -> None:
     if settings.metrics_enabled:
         app.include_router(health.metrics_router)
     app.include_router(pages.build_router(settings))
+    if guide_page.has_guide(settings):
+        app.include_router(guide_page.build_router())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,4 +125,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)

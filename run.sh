@@ -18,12 +18,12 @@ usage() {
     cat <<'TEXT'
 usage: ./run.sh [command]
 
-  (none)           set up and serve on HOST:PORT (127.0.0.1:8010 unless set)
+  serve            set up and serve on HOST:PORT (127.0.0.1:8010 unless set); the same as no command
   dev              serve, and start again whenever a source file changes
   local            serve with a small language model on this machine's CPU
-  check-service    try settings, upstream and Redis, and say what is wrong
-  knowledge sync DIR
-                   bring a folder into the assistant's vector store
+  check-service    try the configuration, the upstream and Redis, and say what is wrong
+  knowledge DIR    bring a folder of files into the assistant's vector store, so that it can answer from them;
+                   --dry-run only says what would be done
   openapi          print the OpenAPI document
   embedded [args]  serve the upstream that answers without a key, alone
   test [args]      run the tests on all cores; --quick leaves out the slow ones, all other args go to pytest
@@ -61,7 +61,7 @@ make_venv() {
     if is_recent "$PY"; then return; fi
     local python
     python=$(find_python)
-    say "making $VENV with $("$python" --version)"
+    say "first start: setting up in $VENV with $("$python" --version); this takes a minute or two, later starts a few seconds"
     rm -rf "$VENV"
     if command -v uv >/dev/null 2>&1; then
         uv venv --quiet --python "$python" "$VENV"
@@ -89,7 +89,7 @@ set_up() {
     shift
     make_venv
     if cmp -s "$lock" "$stamp"; then return; fi
-    say "installing $lock"
+    say "installing the packages of $lock (about 10 seconds with uv, a minute with pip)"
     install_into_venv "$@" -r "$lock"
     cp "$lock" "$stamp"
 }
@@ -104,7 +104,7 @@ build_web() {
     local stamp=$VENV/web.stamp log=$VENV/web-build.log fingerprint
     fingerprint=$(web_fingerprint)
     if [ -f "$stamp" ] && [ "$fingerprint" = "$(cat "$stamp")" ]; then return; fi
-    say "building web/"
+    say "building the chat page in web/ (about 20 seconds; again only when web/ changes)"
     if (cd web && npm ci --no-audit --no-fund --fetch-retries=1 && npm run build) >"$log" 2>&1 </dev/null; then
         printf '%s\n' "$fingerprint" >"$stamp"
     else
@@ -226,7 +226,11 @@ case $command in
     dev) serve_reloading ;;
     local) serve_local_model ;;
     check-service) run_command check "$@" ;;
-    knowledge | openapi | embedded) run_command "$command" "$@" ;;
+    knowledge)
+        if [ "${1:-}" != sync ]; then set -- sync "$@"; fi
+        run_command knowledge "$@"
+        ;;
+    openapi | embedded) run_command "$command" "$@" ;;
     test) run_tests "$@" ;;
     compat)
         set_up dev

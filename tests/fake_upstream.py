@@ -65,6 +65,10 @@ class Connection:
     async def end_stream(self) -> None:
         await self.send(b"0\r\n\r\n")
 
+    def limit_send_buffer(self, size: int) -> None:
+        """Let the system keep about so many bytes that the other side has not taken."""
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+
     def reset(self) -> None:
         """Close with a TCP reset."""
         sock = self._writer.get_extra_info("socket")

@@ -11,9 +11,12 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 TOOLS = {
     "needs_redis": ("redis-server", lambda: shutil.which("redis-server")),
     "needs_nginx": ("nginx or curl", lambda: shutil.which("nginx") and shutil.which("curl")),
+    "needs_caddy": ("caddy", lambda: shutil.which("caddy")),
     "needs_systemd": ("systemd-analyze", lambda: shutil.which("systemd-analyze")),
     "needs_helm": ("the package helm-python-sdk", lambda: importlib.util.find_spec("helm_python")),
     "needs_browser": ("chromium or npm", lambda: CHROMIUM and shutil.which("npm")),
+    "needs_node": ("node", lambda: shutil.which("node")),
+    "needs_php": ("php", lambda: shutil.which("php")),
 }
 # Most of their tests take seconds, so they start first: no worker is left with one of them at the end.
 LONG_FOLDERS = {"ops", "web"}

@@ -38,7 +38,7 @@ class ScriptedOpenAI:
         self._numbers = itertools.count(1)
 
     async def handle(self, request: Request, connection: Connection) -> None:
-        path, _, query = request.path.removeprefix("/v1").partition("?")
+        path, query = request.path.removeprefix("/v1"), request.query
         name = path.rpartition("/")[2]
         match request.method, path:
             case "POST", "/responses":
@@ -52,12 +52,12 @@ class ScriptedOpenAI:
             case "GET", "/conversations/conv_1":
                 await connection.answer(200, self._conversation())
             case "GET", "/conversations/conv_1/items":
-                found = self.items if "order=asc" in query else self.items[::-1]
+                found = self.items if query.get("order") == "asc" else self.items[::-1]
                 await connection.answer(200, {"data": found, "has_more": False})
             case "POST", "/conversations/conv_1/items":
                 kept = self._keep(request.json["items"])
                 await connection.answer(200, {"data": kept, "has_more": False})
-            case "GET", _ if name in self.responses and "stream=true" not in query:
+            case "GET", _ if name in self.responses and query.get("stream") != "true":
                 await connection.answer(200, self.responses[name])
             case "GET", _ if name in self.responses:
                 await self._stream(self.responses[name], connection)
@@ -125,7 +125,7 @@ class ScriptedOpenAI:
 
 def _needs_answer(item: Json) -> bool:
     if item["type"] == "shell_call":
-        return bool(item["environment"]["type"] == "local")
+        return bool((item.get("environment") or {}).get("type") in {None, "local"})
     return item["type"] in _NEED_ANSWERS
 
 

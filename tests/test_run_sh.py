@@ -11,8 +11,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("runtime", "telemetry", "dev", "local")
-SERVICE_COMMANDS = ("check-service", "knowledge", "openapi", "embedded")
-COMMANDS = ("dev", "local", *SERVICE_COMMANDS, "test", "compat", "check", "lock", "help")
+SERVICE_COMMANDS = ("check-service", "openapi", "embedded")
+COMMANDS = (
+    "serve",
+    "dev",
+    "local",
+    *SERVICE_COMMANDS,
+    "knowledge",
+    "test",
+    "compat",
+    "check",
+    "lock",
+    "help",
+)
 # All that run.sh may count on beside Python; neither uv nor npm is among them.
 TOOLS = ("bash", "cat", "cmp", "cp", "dirname", "env", "mkdir", "rm", "sh")
 FAKE_PYTHON = '#!/bin/sh\ncase "$1" in -c) ;; --version) echo Python 3.11.9 ;; *) echo "ran $*" ;; esac\n'
@@ -158,6 +169,20 @@ def test_arguments_of_compat_reach_it(run_sh):
 def test_commands_of_the_service_reach_it_with_their_arguments(run_sh, command):
     result, _ = run_sh(command, "--one", "two words")
     assert result.stdout == f"ran main.py {command.removesuffix('-service')} --one two words\n"
+
+
+@pytest.mark.parametrize("spelled", [(), ("sync",)])
+def test_knowledge_takes_the_folder_at_once(run_sh, spelled):
+    result, _ = run_sh("knowledge", *spelled, "my files", "--dry-run")
+    assert result.stdout == "ran main.py knowledge sync my files --dry-run\n"
+
+
+def test_first_start_says_what_it_does_and_how_long_it_takes(run_sh):
+    told = run_sh()[0].stderr.splitlines()
+    assert [line.partition(":")[0] for line in told] == ["run.sh", "run.sh"]
+    assert "this takes a minute or two" in told[0]
+    assert "installing the packages" in told[1]
+    assert run_sh()[0].stderr == ""
 
 
 def test_local_installs_the_model_without_its_dependencies(run_sh):

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.api.dependencies import AssistantDep, ClientDep, CursorDep, HealthDep, ScopeDep, SettingsDep
+from app.api.json_route import ApiRoute
 from app.api.responses import answer, errors
 from app.core.assistant import Assistant
 from app.core.assistant_update import changed_field
@@ -15,7 +16,7 @@ from app.models.assistants import AssistantPage, AssistantRead, AssistantUpdate
 from app.translate.events import Json
 from app.translate.objects import page
 
-router = APIRouter(prefix="/assistants", tags=["assistants"])
+router = APIRouter(prefix="/assistants", tags=["assistants"], route_class=ApiRoute)
 _REFUSED = "Refused: the assistant is configured by its operator"
 
 
@@ -58,16 +59,20 @@ async def update_assistant(
         raise not_found("assistant", param="assistant_id")
     shown = _seen(assistant, settings, health, scope)
     sent = body or AssistantUpdate()
-    client.runs.unsupported.check(sent, scope)
+    client.unsupported.check(sent, scope)
     values = sent.model_dump(include=set(AssistantUpdate.model_fields))
     if (changed := changed_field(values, shown, assistant.model)) is not None:
         raise _fixed(changed)
     return answer(scope, shown)
 
 
-@router.post("", name="create_assistant", summary=_REFUSED)
-@router.delete("/{assistant_id}", name="delete_assistant", summary=_REFUSED)
-async def change_assistant(_scope: ScopeDep) -> Response:
+@router.post("", summary=_REFUSED)
+async def create_assistant(_scope: ScopeDep) -> Response:
+    raise _fixed()
+
+
+@router.delete("/{assistant_id}", summary=_REFUSED)
+async def delete_assistant(assistant_id: str, _scope: ScopeDep) -> Response:
     raise _fixed()
 
 

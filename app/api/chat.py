@@ -8,7 +8,6 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.routing import Match
@@ -17,7 +16,7 @@ from starlette.types import Scope
 from app.api.dependencies import ScopeDep
 from app.api.files import NO_BODY_LIMIT
 from app.api.idempotency import KEY_HEADER, TAKES_KEY
-from app.api.json_route import JsonRoute
+from app.api.json_route import ApiRoute, JsonRoute
 from app.api.openapi import AG_UI_STREAM, CHAT_STREAM, event_stream
 from app.api.responses import errors
 from app.api.run_responses import RunRequest, opened, run_once, run_request
@@ -55,7 +54,7 @@ _STREAMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class _FormRoute(APIRoute):
+class _FormRoute(ApiRoute):
     """A route for multipart forms only; other requests go to the next route of the path."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
@@ -104,8 +103,8 @@ async def chat(body: ChatRequest, request: Request) -> Response:
     status_code=204,
     response_class=Response,
 )
-async def resume_chat(chat_id: str, _scope: ScopeDep) -> Response:
-    return Response(status_code=204)
+async def resume_chat(chat_id: str, scope: ScopeDep) -> Response:
+    return Response(status_code=204, headers=scope.headers)
 
 
 @router.post(
@@ -122,6 +121,8 @@ async def ag_ui(body: AgUiRequest, request: Request) -> Response:
         raise BadRequestError(
             "'forwardedProps.thread_id' must be a string.", param="forwardedProps.thread_id"
         )
+    if body.__pydantic_extra__:
+        run.client.unsupported.check(body, run.scope)
     chat = run.client.chat
     before, items = chat.history(body.messages, thread_id)
     on_disconnect = run.on_disconnect(None, run.settings.on_disconnect_chat)
@@ -132,6 +133,8 @@ async def ag_ui(body: AgUiRequest, request: Request) -> Response:
 
 async def _answered(run: RunRequest, body: ChatRequest, files: Sequence[Attached]) -> Response:
     """Carry out a chat turn, and answer in the protocol that the request asks for."""
+    if body.__pydantic_extra__:
+        run.client.unsupported.check(body, run.scope)
     on_disconnect = run.on_disconnect(body.on_disconnect, run.settings.on_disconnect_chat)
     new_encoder = _protocol(run.request, body, run.settings)
     if new_encoder is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
@@ -11,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.dependencies import ClientDep, ScopeDep, SettingsDep
 from app.api.disconnect import ClientWatch
 from app.api.event_stream import StreamBrokenOffError
+from app.api.json_route import ApiRoute
 from app.api.responses import answer, errors
 from app.core.errors import ClientGoneError
 from app.core.files.multipart_reader import FormReader
@@ -19,7 +21,7 @@ from app.core.upstream.errors import UpstreamError
 from app.models.common import Deleted
 from app.models.files import File, FilePage
 
-router = APIRouter(prefix="/files", tags=["files"], responses=errors(502, 504))
+router = APIRouter(prefix="/files", tags=["files"], route_class=ApiRoute, responses=errors(502, 504))
 # For bodies that are sent on in pieces, of which `MAX_UPLOAD_BYTES` limits the files.
 NO_BODY_LIMIT = 1 << 60
 _UPLOAD = {
@@ -52,7 +54,8 @@ _CONTENT: dict[int | str, dict[str, Any]] = {
 )
 async def create_file(request: Request, client: ClientDep, scope: ScopeDep) -> Response:
     form = FormReader(request.headers.get("content-type", ""), request.stream(), client.files.uploads.limits)
-    return answer(scope, await client.files.create(scope, form))
+    heed = partial(client.unsupported.ignore, scope=scope)
+    return answer(scope, await client.files.create(scope, form, heed))
 
 
 @router.get("", summary="List files (API keys only)", response_model=FilePage)
@@ -65,7 +68,7 @@ async def list_files(
     purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
 ) -> Response:
     optional = {"after": after, "purpose": purpose}
-    query = {"limit": limit, "order": order} | {k: v for k, v in optional.items() if v is not None}
+    query = {"limit": limit, "order": order} | {k: v for k, v in optional.items() if v}
     return answer(scope, await client.files.list_page(scope, query))
 
 

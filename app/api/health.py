@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from app.api.dependencies import AssistantDep, HealthDep, MetricsDep, RegistryDep, SettingsDep
 from app.api.responses import JsonResponse
+from app.api.root_page import FAVICON, root_page, wants_page
 from app.core.config import VERSION
 from app.core.errors import ForbiddenError, UnauthorizedError
 from app.core.observability.metrics import CONTENT_TYPE
@@ -50,7 +51,10 @@ class ReadyRead(BaseModel):
 
 
 @root_router.get("/", summary="What this is", response_model=Root)
-async def read_root(assistant: AssistantDep, health: HealthDep, settings: SettingsDep) -> Response:
+@root_router.head("/", include_in_schema=False)
+async def read_root(
+    request: Request, assistant: AssistantDep, health: HealthDep, settings: SettingsDep
+) -> Response:
     links = {
         "docs": "/docs" if settings.docs_enabled else None,
         "openapi": "/openapi.json" if settings.docs_enabled else None,
@@ -61,10 +65,24 @@ async def read_root(assistant: AssistantDep, health: HealthDep, settings: Settin
     }
     named = {"id": assistant.id, "name": assistant.name, "description": assistant.description}
     card = {"name": "Soloist", "version": VERSION, "assistant": named, "upstream": health.describe()}
-    return JsonResponse(card | {"links": links})
+    card["links"] = links
+    response: Response = JsonResponse(card)
+    if wants_page(request.headers.get("accept", "")):
+        address = settings.public_url or str(request.base_url)
+        response = root_page(card, address.rstrip("/") + "/", needs_key=settings.auth_mode != "none")
+    # One address with two answers: a cache must not mix them up.
+    response.headers.update({"vary": "accept", "cache-control": "no-cache"})
+    return response
+
+
+@root_router.api_route("/favicon.ico", methods=["GET", "HEAD"], include_in_schema=False)
+async def read_favicon() -> Response:
+    """Answer what browsers ask for with every page; they go by the type and not by the name."""
+    return Response(FAVICON, media_type="image/svg+xml", headers={"cache-control": "public, max-age=86400"})
 
 
 @router.get("/health", summary="Does the process live?", response_model=HealthRead)
+@router.head("/health", include_in_schema=False)
 async def read_health(health: HealthDep) -> Response:
     return JsonResponse({"status": "ok", "version": VERSION, "upstream": health.describe()})
 
@@ -75,6 +93,7 @@ async def read_health(health: HealthDep) -> Response:
     response_model=ReadyRead,
     responses={503: {"model": ReadyRead, "description": "Not now; `upstream` and `draining` say why."}},
 )
+@router.head("/ready", include_in_schema=False)
 async def read_ready(health: HealthDep, registry: RegistryDep) -> Response:
     upstream = await health.check()
     # A draining replica must get no new work, so balancers are told before the port closes.

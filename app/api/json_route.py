@@ -1,10 +1,12 @@
-"""A route class for hot routes, which skips FastAPI's dependency solver."""
+"""The classes of all routes of the API: both tell of unknown query parameters, one of them is quick."""
 
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
@@ -16,7 +18,41 @@ from app.core.errors import ClientGoneError
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class JsonRoute(APIRoute):
+# Azure's clients send it with every request.
+_HARMLESS = {"api-version"}
+
+
+class ApiRoute(APIRoute):
+    """Names unknown parameters of a request's query in `x-ignored-params`, or refuses them."""
+
+    def get_route_handler(self) -> Handler:
+        """Return the function that serves a request; FastAPI's documented hook."""
+        handler: Handler = super().get_route_handler()
+        tell_unknown = self.unknown_teller()
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                await tell_unknown(request)
+            return await handler(request)
+
+        return handle
+
+    def unknown_teller(self) -> Callable[[Request], Coroutine[Any, Any, None]]:
+        """Return the function that names the unknown parameters in a request's query."""
+        taken = get_flat_params(self.dependant)
+        known = _HARMLESS | {param.alias for param in taken if isinstance(param.field_info, Query)}
+        for listed in (self.openapi_extra or {}).get("parameters", []):
+            known |= {listed["name"], listed["name"].removesuffix("[]")}
+
+        async def tell(request: Request) -> None:
+            if unknown := set(request.query_params) - known:
+                scope = await current_scope(request)
+                request.state.client.unsupported.ignore(sorted(unknown), scope)
+
+        return tell
+
+
+class JsonRoute(ApiRoute):
     """Calls `async def name(path parameters…, body, request)` directly.
 
     FastAPI still describes every route, and serves routes that declare anything else, such as dependencies or
@@ -26,14 +62,17 @@ class JsonRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """Return the function that serves a request; FastAPI's documented hook."""
-        fastapi_handler: Handler = super().get_route_handler()
         if not self.is_plain():
-            return fastapi_handler
+            return super().get_route_handler()
+        fastapi_handler: Handler = APIRoute.get_route_handler(self)
+        tell_unknown = self.unknown_teller()
         call: Callable[..., Coroutine[Any, Any, Response]] = self.endpoint
         model: Any = next((param.field_info.annotation for param in self.dependant.body_params), None)
         adapter = TypeAdapter[Any](model) if model is not None else None
 
         async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                await tell_unknown(request)
             if adapter is None:
                 return await call(**request.path_params, request=request)
             try:

@@ -29,6 +29,7 @@ _NO_SESSIONS = (
     "your own backend that mints sessions, or on your own machine PLAYGROUND_SESSIONS=true."
 )
 _DOCS = "docs.html"
+_PLAYGROUND = "playground.html"
 _SESSION_PATH = "/playground/session"
 # Scripts and styles come from this service only; blob: is for pictures that the page has downloaded itself.
 _POLICY = (
@@ -73,6 +74,11 @@ def has_docs() -> bool:
     return (BUNDLE / _DOCS).is_file()
 
 
+def has_playground() -> bool:
+    """Return whether the bundle has the chat page."""
+    return (BUNDLE / _PLAYGROUND).is_file()
+
+
 def build_router(settings: Settings) -> APIRouter:
     """Return the routes of `/embed.js` and `/assets`, and of `/playground` and `/docs` where enabled."""
     bundle = Bundle(BUNDLE)
@@ -101,7 +107,7 @@ def build_router(settings: Settings) -> APIRouter:
             # "<" could end the script element that holds the JSON.
             "{{config}}": orjson.dumps(config).decode().replace("<", "\\u003c"),
         }
-        return _filled(bundle, "playground.html", values, _policy(settings))
+        return _filled(bundle, _PLAYGROUND, values, _policy(settings))
 
     async def read_docs() -> Response:
         return _filled(bundle, _DOCS, {"{{title}}": "Soloist"}, _POLICY.format(media="", sources=""))

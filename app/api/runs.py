@@ -20,7 +20,7 @@ from app.core.errors import BadRequestError
 from app.core.files.service import file_url
 from app.core.runs.follow import RunStream
 from app.core.services.runs import Runs
-from app.core.unsupported_params import SEARCH_RESULTS
+from app.core.unsupported_params import STEP_RESULTS
 from app.models.messages import MetadataUpdate
 from app.models.runs import Run, RunCreate, RunPage, RunStep, RunStepPage, ThreadRunCreate, ToolOutputsSubmit
 from app.translate.citations import CitingEncoder
@@ -37,7 +37,7 @@ _INCLUDE: Json = {
     "required": False,
     "schema": {
         "type": "array",
-        "items": {"type": "string", "enum": [SEARCH_RESULTS]},
+        "items": {"type": "string", "enum": [STEP_RESULTS]},
         "description": "Shows the passages that file searches found.",
     },
 }

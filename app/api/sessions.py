@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.api.dependencies import AuthenticatorDep, ScopeDep, SettingsDep
+from app.api.json_route import ApiRoute
 from app.api.responses import answer, errors
 from app.core.config import Settings
 from app.core.errors import BadRequestError, ForbiddenError
@@ -13,7 +14,7 @@ from app.core.security.credentials import checked_user
 from app.core.security.sessions import Session
 from app.models.sessions import SessionCreate, SessionRead
 
-router = APIRouter(prefix="/sessions", tags=["sessions"])
+router = APIRouter(prefix="/sessions", tags=["sessions"], route_class=ApiRoute)
 
 
 @router.post(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.api.dependencies import ClientDep, ScopeDep, SettingsDep, current_scope
 from app.api.idempotency import TAKES_KEY, Once
-from app.api.json_route import JsonRoute
+from app.api.json_route import ApiRoute, JsonRoute
 from app.api.responses import answer, errors
 from app.core.errors import BadRequestError
 from app.core.files.service import file_url
@@ -19,11 +19,14 @@ from app.models.threads import Thread, ThreadCreate, ThreadUpdate
 
 router = APIRouter(prefix="/threads", tags=["threads"], route_class=JsonRoute, responses=errors(502, 504))
 # Goes before `router`, whose `/threads/{thread_id}` would take `/threads/import`.
-transcripts_router = APIRouter(prefix="/threads", tags=["transcripts"], responses=errors(502, 504))
+transcripts_router = APIRouter(
+    prefix="/threads", tags=["transcripts"], route_class=ApiRoute, responses=errors(502, 504)
+)
 
 # Transcripts are much larger than other bodies, so MAX_BODY_BYTES does not apply to them.
 _MAX_IMPORT_BYTES = 64 * 1024 * 1024
 _MESSAGE_LIST = {"type": "array", "minItems": 1, "items": {"type": "object"}}
+_IMPORT_FIELDS = {"data", "messages", "object", "thread", "tool_calls", "first_id", "last_id", "has_more"}
 _IMPORT = {
     "requestBody": {
         "required": True,
@@ -124,4 +127,6 @@ async def import_thread(request: Request, client: ClientDep, scope: ScopeDep) ->
         raise BadRequestError(
             "The body is no valid JSON. Check quotes, commas and brackets.", param="body", code="invalid_json"
         ) from None
+    if isinstance(data, dict) and (unknown := data.keys() - _IMPORT_FIELDS):
+        client.unsupported.ignore(sorted(unknown), scope)
     return answer(scope, await client.transcripts.create(scope, data))

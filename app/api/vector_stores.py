@@ -6,12 +6,16 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from app.api.dependencies import ClientDep, CursorDep, ScopeDep
+from app.api.json_route import ApiRoute
 from app.api.responses import answer, errors
 from app.models.common import Deleted
 from app.models.files import StoreFile, StoreFileCreate, StoreFilePage, VectorStore
 
 router = APIRouter(
-    prefix="/vector_stores/{vector_store_id}", tags=["vector stores"], responses=errors(404, 502, 504)
+    prefix="/vector_stores/{vector_store_id}",
+    tags=["vector stores"],
+    route_class=ApiRoute,
+    responses=errors(404, 502, 504),
 )
 FileStatus = Literal["in_progress", "completed", "failed", "cancelled"]
 
@@ -41,6 +45,7 @@ async def list_vector_store_files(
 async def add_vector_store_file(
     vector_store_id: str, body: StoreFileCreate, client: ClientDep, scope: ScopeDep
 ) -> Response:
+    client.unsupported.check(body, scope)
     return answer(scope, await client.knowledge.add_file(scope, vector_store_id, body))
 
 

@@ -220,6 +220,9 @@ class Settings(EnvironmentSettings):
     cors_origins: Origins = setting([], "Exact origins that browsers may call from.")
 
     # Limits
+    request_timeout_seconds: float = setting(
+        30, "Seconds in which a request must arrive; an upload may take so long for each 64 KiB.", gt=0
+    )
     rate_limit_enabled: bool = setting(True, "Off switches every limit on requests off.")
     rate_limit_chat: RateLimit = setting("300/minute", "Chats, runs and tool outputs of one caller.")
     rate_limit_writes: RateLimit = setting("600/minute", "All other POST and DELETE of one caller.")
@@ -275,6 +278,12 @@ class Settings(EnvironmentSettings):
         if self.openai_base_url:
             return "custom"
         return "openai" if self.openai_api_key else "embedded"
+
+    @property
+    def redis_url(self) -> str | None:
+        """The Redis that replicas share, if there is one."""
+        url = self.rate_limit_storage.get_secret_value()
+        return None if url.startswith("memory:") else url
 
     @property
     def named_api_keys(self) -> list[tuple[str, str]]:

@@ -164,6 +164,15 @@ class ShuttingDownError(OverloadedError):
         super().__init__("The service is shutting down. Retry at once: another replica answers.")
 
 
+class KeysUnavailableError(OverloadedError):
+    """Redis is away, so it is unknown whether another replica has answered this idempotency key."""
+
+    code = "idempotency_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Idempotency keys cannot be looked up right now. Retry with the same key.")
+
+
 class IdentityProviderError(ServiceError):
     """Tokens cannot be verified, because the identity provider's keys cannot be fetched."""
 
@@ -192,6 +201,11 @@ def not_found(what: str, *, param: str | None = None) -> NotFoundError:
     """
     code = f"{what.replace(' ', '_')}_not_found"
     return NotFoundError(f"No {what} found with this id.", param=param or f"{what}_id", code=code)
+
+
+def thread_is_empty(remedy: str, *, param: str) -> BadRequestError:
+    """Return the error for a run on a thread that holds nothing to answer."""
+    return BadRequestError(f"The thread has no messages. {remedy}", param=param, code="thread_is_empty")
 
 
 def body_too_large() -> TooLargeError:

@@ -9,6 +9,7 @@ Events are named after what happened, in snake case.
 import json
 import logging
 import logging.handlers
+import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -27,6 +28,10 @@ from app.core.telemetry import add_trace_id, is_wanted
 HANDLER_NAME = "soloist"  # tells our handlers from those of a host program or a test
 _BACKUPS = 5
 _OWN_LOGGERS = ("app", "soloist", "access")
+# What a terminal leaves out: the files that belong to a page, and what the banner of the start tells.
+_PARTS_OF_PAGES = frozenset({"/assets/{name}", "/embed.js", "/favicon.ico"})
+_TOLD_BY_BANNER = frozenset({"started", "listening"})
+_FIRST_FAILURE = 400
 
 # The fields of the running request's access line; None outside of requests.
 REQUEST_LOG: ContextVar[dict[str, Any] | None] = ContextVar("request_log", default=None)
@@ -46,7 +51,7 @@ def configure_logging(settings: Settings) -> None:
     Raises `ValueError` for a `LOG_FILE` that cannot be written.
     """
     level = logging.getLevelNamesMapping()[("debug" if settings.debug else settings.log_level).upper()]
-    is_console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
+    is_console = writes_text(settings)
     render = _as_text if is_console else _as_json
     common: list[Processor] = [
         _add_request_id,
@@ -54,7 +59,10 @@ def configure_logging(settings: Settings) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    handlers = [_formatted(logging.StreamHandler(sys.stderr), common, render)]
+    shown = _formatted(logging.StreamHandler(sys.stderr), common, render)
+    handlers = [shown]
+    if is_console:
+        shown.addFilter(lambda record: not (isinstance(record.msg, dict) and _is_left_out(record.msg)))
     if settings.log_file:
         file = _rotating(settings.log_file, settings.log_file_max_bytes)
         handlers.append(_formatted(file, common, _as_json))
@@ -70,6 +78,11 @@ def configure_logging(settings: Settings) -> None:
         # Tests configure logging again and again; the access logger, which writes often, is bound once.
         cache_logger_on_first_use=False,
     )
+
+
+def writes_text(settings: Settings) -> bool:
+    """Return whether standard error gets text for a person instead of JSON."""
+    return settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
 
 
 class _StandardError(structlog.WriteLogger):
@@ -111,11 +124,32 @@ def _as_json(_logger: Any, _method: str, event: EventDict) -> str:
     return _on_one_line(text)
 
 
+def _is_left_out(event: EventDict) -> bool:
+    """Return whether a terminal does not show this event."""
+    if event.get("event") != "request":
+        return event.get("event") in _TOLD_BY_BANNER
+    return event.get("route") in _PARTS_OF_PAGES and event["status"] < _FIRST_FAILURE
+
+
 def _as_text(_logger: Any, _method: str, event: EventDict) -> str:
     """Render a short line for a person."""
+    if _is_left_out(event):
+        raise structlog.DropEvent
+    if event.get("event") == "request":
+        return _request_row(event)
     head = f"{event.pop('level', ''):7} {event.pop('event', '')}"
     event.pop("timestamp", None)
     return _on_one_line(" ".join([head, *(f"{key}={value!r}" for key, value in event.items())]))
+
+
+def _request_row(event: EventDict) -> str:
+    """Render a request in one row of the terminal; one that failed also says why, and its id."""
+    words = [event["status"], event["method"], event["route"] or "(no such path)", f"{event['ms']:.0f} ms"]
+    if event["status"] >= _FIRST_FAILURE:
+        words += [event.get("error"), event.get("request_id")]
+    row = _on_one_line(" ".join(str(word) for word in words if word is not None))
+    columns = shutil.get_terminal_size().columns
+    return row if len(row) <= columns else row[: columns - 1] + "…"
 
 
 def _on_one_line(text: str) -> str:

@@ -7,6 +7,7 @@ from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.pictures import Pictures
 from app.core.files.service import Files
+from app.core.limits.shared_locks import SharedLocks
 from app.core.limits.shared_redis import SharedRedis
 from app.core.observability.run_metrics import RunMetrics
 from app.core.runs.create import RunCreator
@@ -54,10 +55,11 @@ class OpenAIClient:
             self.background, redis, wait_seconds=settings.lock_wait_seconds, waited=metrics.lock_waited
         )
         conversations = Conversations(upstream, lock)
-        self._metadata = ConversationMetadata(conversations)
+        changing = SharedLocks(redis, "metadata", settings.lock_wait_seconds)
+        self._metadata = ConversationMetadata(conversations, changing)
         responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
         params = RunParams(assistant, settings)
-        unsupported = UnsupportedParams(settings)
+        unsupported = self.unsupported = UnsupportedParams(settings)
         message_runs = MessageRuns(responses)
         lookup = RunLookup(conversations, responses, self._metadata, params, message_runs)
         rounds = ToolRounds(conversations)
@@ -98,6 +100,7 @@ class OpenAIClient:
             attachments,
             params,
             unsupported,
+            SharedLocks(redis, "answering", settings.lock_wait_seconds),
         )
         self.resume = ResumeService(responses, lookup, self.creator, metrics, deadline_seconds=deadline)
         self.transcripts = Transcripts(

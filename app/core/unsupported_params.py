@@ -9,7 +9,7 @@ from app.models.common import RequestModel
 
 # Unsupported fields with a value that describes what this service does anyway.
 _EQUIVALENTS = {"truncation_strategy": {"type": "auto"}}
-SEARCH_RESULTS = "step_details.tool_calls[*].file_search.results[*].content"
+STEP_RESULTS = "step_details.tool_calls[*].file_search.results[*].content"
 """The one value of `include[]` in the Assistants API."""
 
 
@@ -29,16 +29,17 @@ class UnsupportedParams:
             names.remove("user")  # `current_scope` has used it
         if not names:
             return
-        self._ignore([prefix + name for name in names], scope)
+        self.ignore([prefix + name for name in names], scope)
 
     def check_include(self, values: Iterable[str], scope: RequestScope) -> None:
         """Note what a request's `include[]` asks for; values that Assistants had not are unsupported."""
         asked = set(values)
-        scope.shows_results = SEARCH_RESULTS in asked
-        if asked - {SEARCH_RESULTS}:
-            self._ignore(["include[]"], scope)
+        scope.shows_results = STEP_RESULTS in asked
+        if asked - {STEP_RESULTS}:
+            self.ignore(["include[]"], scope)
 
-    def _ignore(self, named: list[str], scope: RequestScope) -> None:
+    def ignore(self, named: list[str], scope: RequestScope) -> None:
+        """Name parameters in `x-ignored-params`, or raise `BadRequestError` for the first."""
         if self._is_strict:
             raise BadRequestError(
                 f"This service does not support '{named[0]}'. Leave it out.",
@@ -50,7 +51,7 @@ class UnsupportedParams:
 
 def _is_equivalent(name: str, body: RequestModel) -> bool:
     value = (body.__pydantic_extra__ or {}).get(name)
-    if value is None:
+    if value is None or value in ({}, []):
         return True
     meant = _EQUIVALENTS.get(name)
     return (

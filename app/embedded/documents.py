@@ -1,4 +1,4 @@
-"""The guide's own documents: README.md and docs/, read once at start."""
+"""The guide's own documents: README.md, its translations and docs/, read once at start."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ class Document:
 
 def read_documents(folder: Path) -> dict[str, Document]:
     """The documents under `folder` by file id; unreadable and absent ones are left out."""
-    paths = [folder / "README.md", *sorted((folder / "docs").glob("**/*.md"))]
+    readmes = [folder / "README.md", *sorted(folder.glob("README.*.md"))]
+    paths = [*readmes, *sorted((folder / "docs").glob("**/*.md"))]
     found = (_read(path, path.relative_to(folder).as_posix()) for path in paths if path.is_file())
     return {document.file_id: document for document in found}
 

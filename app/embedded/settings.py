@@ -20,6 +20,8 @@ class EmbeddedSettings:
     responder: ResponderName = "guide"
     docs: Path = Path()
     """Folder that holds README.md and docs/, which the guide answers from and serves as files."""
+    docs_url: str = ""
+    """Where a browser opens these documents, with a slash at its end; the guide's links begin with it."""
     local_model: Path | None = None
     """GGUF file of the local responder."""
     local_context_tokens: int = 4096

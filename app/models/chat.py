@@ -7,6 +7,10 @@ from pydantic import BaseModel, Field, model_validator
 from app.models.common import RequestModel, Usage, example
 from app.models.runs import OnDisconnect, RunStatus, ToolOutput
 
+# What frontends send with `messages` beside it, and what asks for nothing.
+_FRONTEND_KEYS = {"id", "trigger", "messageId", "threadId", "parentId", "unstable_assistantMessageId"}
+_AG_UI_KEYS = {"state", "tools", "context", "parentRunId", "resume"}
+
 
 class ChatRequest(RequestModel):
     """A chat turn: `message`, or `tool_outputs` for a run that waits, or a whole history in `messages`.
@@ -24,6 +28,11 @@ class ChatRequest(RequestModel):
     messages: list[dict[str, Any]] | None = Field(
         None, description="A history of UI messages; see docs/streaming.md."
     )
+
+    def unknown_fields(self) -> list[str]:
+        """Return the names of the fields that this service does not take, but for a frontend's own."""
+        own = _FRONTEND_KEYS if self.messages is not None else set()
+        return [name for name in super().unknown_fields() if name not in own]
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -72,9 +81,13 @@ class ChatAnswer(BaseModel):
 
 
 class AgUiRequest(RequestModel):
-    """AG-UI's run input; other keys are ignored."""
+    """AG-UI's run input; its other keys are ignored."""
 
     threadId: str = Field(min_length=1)  # noqa: N815 - AG-UI's name
     runId: str = Field(min_length=1)  # noqa: N815 - AG-UI's name
     messages: list[dict[str, Any]] = Field(min_length=1)
     forwardedProps: dict[str, Any] | None = None  # noqa: N815 - AG-UI's name
+
+    def unknown_fields(self) -> list[str]:
+        """Return the names of the fields that are not AG-UI's."""
+        return [name for name in super().unknown_fields() if name not in _AG_UI_KEYS]

@@ -52,6 +52,15 @@ class HostedTool(RequestModel):
     type: Literal["code_interpreter", "file_search", "web_search", "image_generation", "mcp"]
 
 
+class CustomTool(RequestModel):
+    """A tool that the client runs, whose input is any text; its calls are shown as calls of a function."""
+
+    type: Literal["custom"]
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,128}$")
+    description: str | None = None
+    format: dict[str, Any] | None = None
+
+
 class NamedFunction(BaseModel):
     """A function's name."""
 
@@ -61,8 +70,9 @@ class NamedFunction(BaseModel):
 class ToolChoice(BaseModel):
     """One tool that must be used."""
 
-    type: Literal["function", "file_search", "code_interpreter"]
+    type: Literal["function", "file_search", "code_interpreter", "custom"]
     function: NamedFunction | None = None
+    name: str | None = Field(None, min_length=1, description="The name of a custom tool.")
 
 
 class ResponseFormat(RequestModel):
@@ -72,10 +82,12 @@ class ResponseFormat(RequestModel):
     json_schema: dict[str, Any] | None = None
 
 
+def _current(tool: object) -> object:
+    return current_tool(tool) if isinstance(tool, dict) else tool
+
+
 def _current_tools(tools: object) -> object:
-    if not isinstance(tools, list):
-        return tools
-    return [current_tool(tool) if isinstance(tool, dict) else tool for tool in tools]
+    return [_current(tool) for tool in tools] if isinstance(tools, list) else tools
 
 
 class RunOverrides(RequestModel):
@@ -85,10 +97,12 @@ class RunOverrides(RequestModel):
     instructions: str | None = None
     additional_instructions: str | None = None
     tools: Annotated[
-        list[Annotated[FunctionTool | HostedTool, Field(discriminator="type")]] | None,
+        list[Annotated[FunctionTool | CustomTool | HostedTool, Field(discriminator="type")]] | None,
         BeforeValidator(_current_tools),
     ] = Field(None, max_length=128)
-    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    tool_choice: Annotated[
+        Literal["none", "auto", "required"] | ToolChoice | None, BeforeValidator(_current)
+    ] = None
     parallel_tool_calls: bool | None = None
     response_format: Literal["auto"] | ResponseFormat | None = None
     reasoning_effort: Effort | None = None

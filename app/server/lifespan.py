@@ -45,6 +45,8 @@ def lifespan_of(
             client = OpenAIClient(upstream, assistant, settings, run_metrics, redis)
             registry = app.state.registry = _open_registry(stack, settings, client)
             await stack.enter_async_context(client.held_runs.listening())
+            idempotency = Idempotency(settings, redis)
+            await idempotency.start()
             authenticator = Authenticator(settings)
             stack.push_async_callback(authenticator.aclose)
             model = model_name(settings, assistant.model)
@@ -52,7 +54,6 @@ def lifespan_of(
             responder = settings.embedded_responder if target.kind == "embedded" else None
             health = Health(upstream, target, watch, responder, redis)
             metrics.describe(upstream=target.kind, model=model)
-            app.state.health = health
             metrics.watch(registry, health)
             for watching in (metrics.watch_event_loop(), health.watch()):
                 stack.push_async_callback(stop_task, asyncio.create_task(watching))
@@ -67,7 +68,7 @@ def lifespan_of(
                 metrics=metrics,
                 authenticator=authenticator,
                 rate_limits=RateLimits(settings, redis),
-                idempotency=Idempotency(settings, redis),
+                idempotency=idempotency,
             )
 
     return lifespan

@@ -1,8 +1,10 @@
 """Report settings that cannot work, and exit."""
 
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Self
 
 from pydantic import ValidationError, model_validator
@@ -40,6 +42,22 @@ def check_usable(settings: Settings, *checks: Callable[[Settings], object]) -> N
             problems.append(str(exc))
     if problems:
         raise ValueError("\n".join(problems))
+
+
+def check_database(settings: Settings) -> None:
+    """Raise `ValueError`, in one line, for an EMBEDDED_DB that cannot be used though it is needed."""
+    if settings.upstream_kind != "embedded" or settings.embedded_db == ":memory:":
+        return
+    path = Path(settings.embedded_db)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA journal_mode=WAL").fetchone()
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except (sqlite3.Error, OSError) as exc:
+        raise ValueError(
+            f"EMBEDDED_DB: {path} cannot be used: {exc}. Delete it, or name another file."
+        ) from exc
 
 
 class ProcessCount(EnvironmentSettings):

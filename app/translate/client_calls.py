@@ -44,15 +44,19 @@ def answerable_kinds(tools: Iterable[Json]) -> set[str]:
 
 def is_run_by_client(tool: Json) -> bool:
     """Return whether a tool's calls wait for a program beside the service; no client could carry them out."""
-    environment = tool.get("environment")
-    where = environment.get("type") if isinstance(environment, dict) else None
     match tool.get("type"):
         case "shell":
-            return where in {None, "local"}
+            return _is_local(tool)
         case "tool_search":
             return tool.get("execution") == "client"
         case kind:
             return kind in {"apply_patch", "computer", "computer_use_preview", "local_shell"}
+
+
+def _is_local(shell: Json) -> bool:
+    """Return whether a shell, a tool or a call of it, is one beside the service, as it is unless said."""
+    environment = shell.get("environment")
+    return not isinstance(environment, dict) or environment.get("type") in {None, "local"}
 
 
 def client_call(item: Json, response: Json) -> Json | None:
@@ -127,7 +131,7 @@ def waits_for_answer(item: Json) -> str | None:
         return str(item.get("id"))
     runs_here = kind in {"function_call", _CUSTOM, "computer_call", "local_shell_call", "apply_patch_call"}
     if kind == "shell_call":
-        runs_here = (item.get("environment") or {}).get("type") == "local"
+        runs_here = _is_local(item)
     if kind == "tool_search_call":
         runs_here = item.get("execution") == "client"
     return str(item.get("call_id") or item.get("id")) if runs_here else None

@@ -15,7 +15,7 @@ _Moment = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
 
 _Index = Annotated[float, msgspec.Meta(ge=-1e9, le=1e9)]
 
-# Printable, and without what ends a path; some gateways have long ids in base64.
+# Printable ASCII without space, `"` and `#`. Some gateways have long ids in base64, which has `/`.
 _Id = Annotated[str, msgspec.Meta(pattern=r"\A[!$-~]{1,1024}\Z")]
 _ItemId = Annotated[str, msgspec.Meta(pattern=r"\A[!$-~]{0,1024}\Z")]
 

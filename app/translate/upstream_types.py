@@ -2,7 +2,8 @@
 
 Of events only the needed fields are parsed, into flat structs: to build the SDK's event models would cost ten
 times as much as all other work on a token. Objects have to have a shape of `upstream_shapes.py`, and must be
-JSON that can be sent on. Ids are checked too, as they become parts of paths and headers.
+JSON that can be sent on; harmless oddities are mended in place. Ids are checked too, as they become parts of
+paths and headers.
 Source: OpenAI's Responses API.
 """
 
@@ -13,6 +14,7 @@ import orjson
 
 from app.translate import upstream_shapes as shapes
 from app.translate.events import Json
+from app.translate.oddities import mend
 
 TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 UPSTREAM_FAILED: Json = {
@@ -127,14 +129,14 @@ def read_response(body: bytes) -> Json:
 
 
 def checked_response(found: Json) -> Json:
-    """Return a response unchanged after checking it; raises `BadShapeError`, as all checks do."""
+    """Return a response after checking it; raises `BadShapeError`, as all checks do."""
     _checked(found, shapes.Response)
     _check_parts(found.get("output") or [])
     return found
 
 
 def checked_item(found: Json) -> Json:
-    """Return an item of a response unchanged after checking it; it may lack an id."""
+    """Return an item of a response after checking it; it may lack an id."""
     try:
         shape = shapes.ITEMS.get(found.get("type"), shapes.Item)
     except TypeError as exc:
@@ -143,7 +145,7 @@ def checked_item(found: Json) -> Json:
 
 
 def checked_page(found: Json) -> Json:
-    """Return a page of a list unchanged after checking it, but not its objects."""
+    """Return a page of a list after checking it, but not its objects."""
     _checked(found, shapes.Page)
     if found.get("has_more") and not (found["data"] and found["data"][-1].get("id")):
         raise BadShapeError("a page with more after it ends with an id")
@@ -151,57 +153,57 @@ def checked_page(found: Json) -> Json:
 
 
 def checked_items(found: Json) -> Json:
-    """Return a page of a conversation's items unchanged after checking it; its messages have ids."""
+    """Return a page of a conversation's items after checking it; its messages have ids."""
     _check_parts(checked_page(found)["data"])
     _check_ids(found["data"])
     return found
 
 
 def checked_stored_item(found: Json) -> Json:
-    """Return an item of a conversation unchanged after checking it; a message has an id."""
+    """Return an item of a conversation after checking it; a message has an id."""
     _check_ids([checked_item(found)])
     return found
 
 
 def checked_conversation(found: Json) -> Json:
-    """Return a conversation unchanged after checking it."""
+    """Return a conversation after checking it."""
     return _checked(found, shapes.Conversation)
 
 
 def checked_annotation(found: Json) -> Json:
-    """Return an annotation unchanged after checking it."""
+    """Return an annotation after checking it."""
     return _checked(found, shapes.Annotation)
 
 
 def checked_file(found: Json) -> Json:
-    """Return a file, or a file of a container, unchanged after checking it."""
+    """Return a file, or a file of a container, after checking it."""
     return _checked(found, shapes.File)
 
 
 def checked_files(found: Json) -> Json:
-    """Return a page of files unchanged after checking it."""
+    """Return a page of files after checking it."""
     _check_parts(checked_page(found)["data"], shapes.File)
     return found
 
 
 def checked_store(found: Json) -> Json:
-    """Return a vector store unchanged after checking it."""
+    """Return a vector store after checking it."""
     return _checked(found, shapes.Store)
 
 
 def checked_store_file(found: Json) -> Json:
-    """Return a file of a vector store unchanged after checking it."""
+    """Return a file of a vector store after checking it."""
     return _checked(found, shapes.StoreFile)
 
 
 def checked_store_files(found: Json) -> Json:
-    """Return a page of a vector store's files unchanged after checking it."""
+    """Return a page of a vector store's files after checking it."""
     _check_parts(checked_page(found)["data"], shapes.StoreFile)
     return found
 
 
 def checked_model(found: Json) -> Json:
-    """Return a model unchanged after checking it."""
+    """Return a model after checking it."""
     return _checked(found, shapes.Model)
 
 
@@ -215,18 +217,34 @@ def _checked(found: Json, shape: type) -> Json:
         # Our own objects put up to eight levels around it.
         orjson.dumps(((((((((found,),),),),),),),))
         msgspec.convert(found, shape)
-    except (orjson.JSONEncodeError, msgspec.ValidationError, RecursionError) as exc:
+    except msgspec.ValidationError as exc:
+        _mended(found, shape, exc)
+    except (orjson.JSONEncodeError, RecursionError) as exc:
         raise BadShapeError from exc
     return found
+
+
+def _mended(found: Json, shape: type, cause: msgspec.ValidationError) -> None:
+    """Mend an object that failed its check with `cause`, and check it again."""
+    if not mend(found):
+        raise BadShapeError from cause
+    try:
+        msgspec.convert(found, shape)
+    except msgspec.ValidationError as exc:
+        raise BadShapeError from exc
 
 
 def _check_parts(parts: list[Json], shape: type | None = None) -> None:
     """Check the objects of a list that can be sent on; those without a shape are items."""
     try:
         for part in parts:
-            msgspec.convert(part, shape or shapes.ITEMS.get(part.get("type"), shapes.Item))
+            kind = shape or shapes.ITEMS.get(part.get("type"), shapes.Item)
+            try:
+                msgspec.convert(part, kind)
+            except msgspec.ValidationError as exc:
+                _mended(part, kind, exc)
     # A list or an object as the type is a `TypeError`.
-    except (msgspec.ValidationError, RecursionError, TypeError) as exc:
+    except (RecursionError, TypeError) as exc:
         raise BadShapeError from exc
 
 

@@ -18,6 +18,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def origin_of(host: str, port: int) -> str:
+    """Return the origin at which a browser on this machine reaches a service that listens there."""
+    shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+
+
 def browser_origin(origin: str) -> str:
     """Return an origin as browsers send it: lower case, in punycode, without a default port.
 

@@ -198,7 +198,7 @@ class TestToolResources:
         asked = {"tool_resources": {"file_search": {"vector_store_ids": [store["id"]]}}}
         error = error_of(await service.client.post("threads", json=asked), 404)
         assert error["param"] == "tool_resources.file_search.vector_store_ids"
-        run = {"assistant_id": ASSISTANT, **asked}
+        run = {"assistant_id": ASSISTANT, "thread": {"messages": [{"role": "user", "content": "x"}]}, **asked}
         error_of(await service.client.post("threads/runs", json=run), 404)
 
     async def test_files_are_taken_and_a_store_is_made_of_them(self, service):

@@ -1,6 +1,7 @@
 """A client that goes away: what stops, what goes on, and that nothing is left open or half done."""
 
 import asyncio
+import json
 import socket
 from typing import Any
 
@@ -307,6 +308,23 @@ class TestForeground:
             assert text_of(frames(again.text)) == "You said: hi"
 
 
+def _event(kind: str, **fields: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, 'output_index': 0, **fields})}\n\n".encode()
+
+
+RESPONSE = {"id": "resp_1", "object": "response", "created_at": 1, "status": "in_progress", "output": []}
+ITEM = {"id": "msg_1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
+PART = {"type": "output_text", "text": "", "annotations": []}
+BEGINNING = [
+    _event("response.created", response=RESPONSE),
+    _event("response.output_item.added", item=ITEM),
+    _event("response.content_part.added", content_index=0, part=PART, item_id="msg_1"),
+]
+DELTA = _event("response.output_text.delta", content_index=0, item_id="msg_1", delta="word " * 200)
+MOST_HELD = 1_500_000
+"""Bytes of the upstream's events, which are longer than the service's."""
+
+
 class TestSlowReaders:
     async def test_a_reader_that_takes_nothing_is_dropped_and_disturbs_nobody(self, start, upstream):
         async with start(url=upstream, is_served=True, slow_reader_seconds=0.5) as service:
@@ -314,7 +332,7 @@ class TestSlowReaders:
             thread_id = await new_thread(client, "long:150000")
             body = f'{{"assistant_id":"{ASSISTANT}","stream":true}}'
             request = (
-                f"POST /api/v1/threads/{thread_id}/runs HTTP/1.1\r\nhost: x\r\n"
+                f"POST /api/v1/threads/{thread_id}/runs HTTP/1.1\r\nhost: localhost\r\n"
                 f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}"
             )
             port = int(service.base_url.split(":")[2].split("/")[0])
@@ -330,3 +348,39 @@ class TestSlowReaders:
                 await until(lambda: registry.open_streams == 0)
             await until(lambda: is_idle(upstream))
             await run_to(client, await latest_run(client, thread_id), "completed")
+
+    async def test_a_reader_that_takes_nothing_holds_little(self, start):
+        sent = 0
+        is_full = asyncio.Event()
+
+        async def endless(request: Request, connection: Connection) -> None:
+            nonlocal sent
+            if "conversations" in request.path:
+                await connection.answer(200, {"id": "conv_1", "object": "conversation", "created_at": 1})
+                return
+            connection.limit_send_buffer(4096)
+            await connection.start_stream()
+            for event in BEGINNING:
+                await connection.chunk(event)
+            while True:
+                try:
+                    async with asyncio.timeout(1):
+                        await connection.chunk(DELTA)
+                except TimeoutError:
+                    break
+                sent += len(DELTA)
+            is_full.set()
+            await connection.until_gone()
+
+        async with fake_upstream(endless) as fake, start(url=fake.url, is_served=True) as service:
+            body = b'{"message": "hi", "stream": true}'
+            head = b"POST /api/v1/chat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            with socket.socket() as lazy:
+                lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                lazy.setblocking(False)
+                loop = asyncio.get_running_loop()
+                url = service.client.base_url
+                await loop.sock_connect(lazy, (url.host, url.port))
+                await loop.sock_sendall(lazy, b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+                await is_full.wait()
+        assert 0 < sent < MOST_HELD

@@ -10,6 +10,15 @@ from tests.support import ASSISTANT, error_of, new_run, new_thread, run_to
 FASTAPI = {"detail": [{"type": "missing", "loc": ["body", "input"], "msg": "Field required"}]}
 OGX = {"error": {"detail": {"errors": [{"type": "missing", "loc": ["body", "input"], "msg": "x"}]}}}
 OPENAI = {"error": {"message": "Invalid 'input': empty array.", "param": "input", "code": "empty_array"}}
+NULL_PARAM = [
+    {"error": {"message": "Missing required parameter: 'input'.", "param": None}},
+    {"error": {"message": "One of 'input' or 'prompt' must be provided.", "param": None}},
+    {"error": {"message": "input must not be empty", "param": None}},
+]
+NOT_THE_INPUT = [
+    {"error": {"message": "Missing required parameter: 'input[0].content'.", "param": None}},
+    {"error": {"message": "The number of input tokens is too large.", "param": None}},
+]
 OTHER = {"error": {"message": "No.", "param": "temperature", "code": "unsupported_parameter"}}
 RUN = {"assistant_id": ASSISTANT}
 CHAT = {"message": "hello"}
@@ -49,7 +58,10 @@ async def test_the_input_is_empty_where_a_run_adds_nothing(start, refusing, body
         assert inputs(fake) == [[], []]
 
 
-@pytest.mark.parametrize(("status", "refusal"), [(422, FASTAPI), (400, OGX), (400, OPENAI)])
+@pytest.mark.parametrize(
+    ("status", "refusal"),
+    [(422, FASTAPI), (400, OGX), (400, OPENAI), *((400, each) for each in NULL_PARAM)],
+)
 async def test_a_refused_empty_input_is_left_out_from_then_on(start, refusing, status, refusal):
     def refuses(body):
         return body.get("input") == []
@@ -69,6 +81,14 @@ async def test_a_refusal_of_something_else_is_not_repeated(start, refusing):
         assert inputs(fake) == [[]]
 
 
+@pytest.mark.parametrize("refusal", NOT_THE_INPUT, ids=str)
+async def test_a_refusal_that_only_mentions_an_input_is_not_repeated(start, refusing, refusal):
+    async with refusing(400, refusal, lambda _: True) as fake, start(url=fake.url) as service:
+        thread_id = await new_thread(service.client, "hello")
+        error_of(await service.client.post(f"threads/{thread_id}/runs", json=RUN), 400)
+        assert inputs(fake) == [[]]
+
+
 async def test_a_thread_with_messages_is_never_called_empty(start, refusing):
     async with refusing(422, FASTAPI, lambda _: True) as fake, start(url=fake.url) as service:
         thread_id = await new_thread(service.client, "hello")
@@ -80,12 +100,21 @@ async def test_a_thread_with_messages_is_never_called_empty(start, refusing):
 @pytest.mark.parametrize("body", [{}, {"stream": True}])
 async def test_a_run_on_an_empty_thread_is_refused_with_a_word_about_the_thread(client, body):
     thread_id = await new_thread(client)
-    for path in (f"threads/{thread_id}/runs", "threads/runs"):
-        error = error_of(await client.post(path, json=RUN | body), 400)
-        assert error["code"] == "thread_is_empty"
-        assert error["message"] == "The thread has no messages. Add one first, or send additional_messages."
+    error = error_of(await client.post(f"threads/{thread_id}/runs", json=RUN | body), 400)
+    assert error["code"] == "thread_is_empty"
+    assert error["message"] == "The thread has no messages. Add one first, or send additional_messages."
     additional = {"additional_messages": [{"role": "user", "content": "hello"}]}
     assert (await client.post(f"threads/{thread_id}/runs", json=RUN | body | additional)).status_code == 200
+
+
+@pytest.mark.parametrize("body", [{}, {"stream": True}, {"thread": {"metadata": {"a": "b"}}}])
+async def test_no_thread_is_made_for_a_run_that_has_nothing_to_answer(start, body):
+    openai = FakeOpenAI()
+    async with fake_upstream(openai.handle) as found, start(url=found.url) as service:
+        found.requests.clear()
+        error = error_of(await service.client.post("threads/runs", json=RUN | body), 400)
+        assert found.requests == []
+    assert (error["code"], error["param"]) == ("thread_is_empty", "thread.messages")
 
 
 async def test_a_chat_sends_its_message_once(start):

@@ -42,7 +42,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @asynccontextmanager
 async def browsing(start: Start, **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
     async with start(**settings) as service:
-        service.client.base_url = httpx2.URL("http://soloist.test")
+        service.client.base_url = httpx2.URL("http://localhost")
         yield service.client
 
 
@@ -186,3 +186,36 @@ def test_pages_are_no_part_of_the_api_document():
     app = FastAPI()
     app.include_router(pages.build_router(make_settings()))
     assert app.openapi()["paths"] == {}
+
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+async def test_the_root_is_a_page_for_browsers_and_json_for_programs(built: Path, start: Start):
+    async with browsing(start, assistant_name="<b>Ann", assistant_model="gpt-test") as client:
+        page, card = await client.get("/", headers=BROWSER), await client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["vary"] == card.headers["vary"] == "accept"
+    assert "<h1>&lt;b&gt;Ann</h1>" in page.text
+    assert "Answers come from custom, model gpt-test." in page.text
+    assert re.findall(r'<a href="(.*?)"', page.text) == ["playground", "docs", "openapi.json", "api/v1/ready"]
+    command = "curl http://soloist.test/api/v1/chat -H 'content-type: application/json'"
+    assert command + """ -d '{"message":"Hello"}'""" in page.text
+    assert card.json()["links"]["playground"] == "/playground"
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+
+
+async def test_the_root_page_links_only_what_is_served(built: Path, start: Start):
+    shown = {"playground_enabled": False, "docs_enabled": False, "public_url": "https://ann.test/x"}
+    async with browsing(start, **AUTH, **shown) as client:
+        page = (await client.get("/", headers=BROWSER)).text
+    assert re.findall(r'<a href="(.*?)"', page) == ["api/v1/ready"]
+    assert "curl https://ann.test/x/api/v1/chat -H 'authorization: Bearer YOUR_KEY' -H" in page
+
+
+async def test_a_favicon_is_there(start: Start):
+    async with browsing(start) as client:
+        response = await client.get("/favicon.ico")
+    assert (response.status_code, response.headers["content-type"]) == (200, "image/svg+xml")

@@ -43,6 +43,20 @@ OTHER_REFUSALS: list[Any] = [
 ]
 
 
+ELSEWHERE: list[tuple[int, str, str]] = [
+    (400, "Item 'msg_1' of conversation 'conv_1' was not found", "upstream_refused"),
+    (
+        400,
+        "Duplicate item found with id msg_1. In conversation: item with that id not found",
+        "upstream_refused",
+    ),
+    (400, "File 'file-1' in conversation conv_1 does not exist", "upstream_refused"),
+    (400, "Invalid conversation state", "upstream_refused"),
+    (404, "Item with id 'rs_1' not found in conversation 'conv_1'.", "upstream_object_not_found"),
+    (404, "File 'file-1' of the conversation conv_1 does not exist", "upstream_object_not_found"),
+]
+
+
 @pytest.mark.parametrize(("status", "body"), UNKNOWN, ids=json.dumps)
 async def test_an_unknown_thread_is_a_404_whatever_the_refusal_looks_like(start, adapter, status, body):
     async with (
@@ -101,6 +115,39 @@ async def test_other_refusals_say_nothing_of_the_thread(start, body):
     async with fake_upstream(openai.handle) as fake, start(url=fake.url) as service:
         answer = await service.client.post("threads/thread_1/runs", json=RUN)
     assert error_of(answer, 400)["code"] == "upstream_refused"
+
+
+@pytest.mark.parametrize(("status", "text", "code"), ELSEWHERE)
+async def test_what_is_missing_in_a_conversation_is_not_the_thread(start, status, text, code):
+    openai = FakeOpenAI()
+    openai.refusals = [(status, {"error": {"message": text, "param": "input"}}, {})]
+    async with fake_upstream(openai.handle) as fake, start(url=fake.url) as service:
+        added = {"additional_messages": [{"role": "user", "content": "hello"}]}
+        answer = await service.client.post("threads/thread_1/runs", json=RUN | added)
+    assert error_of(answer, 400 if status == 400 else 502)["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("messages", 404, "thread_not_found"),
+        ("messages?after=msg_x", 400, "invalid_cursor"),
+        ("messages/msg_x", 404, "message_not_found"),
+    ],
+)
+async def test_a_missing_item_of_a_conversation_is_told_by_what_was_asked_for(start, path, status, code):
+    openai = FakeOpenAI()
+
+    async def handle(request: Request, connection: Connection) -> None:
+        if "/items" in request.path:
+            refusal = {"message": "No item of conversation 'conv_1' was found."}
+            await connection.answer(404, {"error": refusal})
+        else:
+            await openai.handle(request, connection)
+
+    async with fake_upstream(handle) as fake, start(url=fake.url) as service:
+        found = await service.client.get(f"threads/thread_1/{path}")
+    assert error_of(found, status)["code"] == code
 
 
 async def test_a_missing_vector_store_of_a_turn_is_not_the_thread(start):

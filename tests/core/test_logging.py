@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 import structlog
@@ -120,12 +121,25 @@ async def test_standard_error_and_the_file_tell_the_same(settings, log_file, cap
     assert alone[-1] == both[-1]
 
 
-async def test_a_terminal_gets_short_lines_and_the_file_json(settings, log_file, capfd):
-    async with in_process(settings.model_copy(update={"log_format": "console"})) as service:
+@pytest.mark.parametrize("has_file", [False, True])
+async def test_a_terminal_gets_a_row_a_request_and_the_file_json(
+    settings, log_file, capfd, monkeypatch, has_file
+):
+    monkeypatch.setenv("COLUMNS", "70")
+    shown = {"log_format": "console", "log_file": log_file if has_file else None, "auth_mode": "none"}
+    async with in_process(settings.model_copy(update=shown)) as service:
         await service.client.get("health")
-    shown = [line for line in capfd.readouterr().err.splitlines() if "route='/api/v1/health'" in line]
-    assert [line[:15] for line in shown] == ["info    request"]
-    assert access(log_file, "/api/v1/health")["event"] == "request"
+        await service.client.get("threads/thread_0/runs", headers={"x-request-id": "req-1" * 9})
+        service.client.base_url = service.client.base_url.copy_with(path="/")
+        await service.client.get("favicon.ico")
+    rows = [re.sub(r"\d+ ms", "1 ms", line) for line in capfd.readouterr().err.splitlines()]
+    assert rows[-2:] == [
+        "200 GET /api/v1/health 1 ms",
+        "404 GET /api/v1/threads/{thread_id}/runs 1 ms thread_not_found req-1r…",
+    ]
+    assert not any("started" in row for row in rows)
+    if has_file:
+        assert [line["event"] for line in lines(log_file)][-4:] == ["started", *["request"] * 3]
 
 
 @pytest.fixture

@@ -55,6 +55,25 @@ async def _endless(_request: Request, connection: Connection) -> None:
     await connection.until_gone()
 
 
+class TestIdleConnections:
+    async def test_a_post_that_meets_a_closing_one_is_not_repeated(self, adapter):
+        async def once(_request, connection):
+            # The upstream closes an idle connection while the next request is on its way.
+            await (connection.answer(200, b"{}") if fake.count == 1 else _reset(_request, connection))
+
+        async with fake_upstream(once) as fake:
+            settings = make_settings(upstream_adapter=adapter, openai_base_url=fake.url)
+            upstream = open_upstream(target_of(settings), settings)
+            try:
+                await upstream.request("POST", "/responses", body={})
+                with pytest.raises(UpstreamBrokenError) as caught:
+                    await upstream.request("POST", "/responses", body={})
+            finally:
+                await upstream.aclose()
+            assert caught.value.headers["x-should-retry"] == "false"
+            assert fake.count == 2
+
+
 class TestConnections:
     @pytest.mark.parametrize(
         ("handler", "kind"),

@@ -34,10 +34,10 @@ async def _ask(client, *questions):
         ("how do I embed it in React?", "README.md", "in any React component"),
         ("how do I deploy it?", "docs/operations.md", "docker compose up"),
         ("where are the logs?", "docs/operations.md", "LOG_FILE"),
-        ("API 키는 어떻게 설정해?", "README.md", "export OPENAI_API_KEY=sk-your-key"),
-        ("스트리밍은 어떻게 해?", "README.md", "read server-sent events"),
-        ("모델을 바꾸고 싶어요", "README.md", "ASSISTANT_MODEL"),
-        ("도커로 배포하려면?", "docs/operations.md", "docker compose up"),
+        ("API 키는 어떻게 설정해?", "README.ko.md", "export OPENAI_API_KEY=sk-your-key"),
+        ("스트리밍은 어떻게 해?", "README.ko.md", "서버 전송 이벤트"),
+        ("모델을 바꾸고 싶어요", "README.ko.md", "ASSISTANT_MODEL"),
+        ("도커로 배포하려면?", "README.ko.md", "docker compose up"),
     ],
 )
 async def test_it_quotes_the_passage_and_cites_its_file(client, question, filename, passage):
@@ -48,6 +48,12 @@ async def test_it_quotes_the_passage_and_cites_its_file(client, question, filena
     assert (cited.type, cited.filename) == ("file_citation", filename)
     assert text[: cited.index].endswith(quoted)
     assert "OPENAI_API_KEY" in text.splitlines()[-1]
+
+
+async def test_a_setting_named_in_korean_is_found_in_the_other_documents(client):
+    text, (cited,) = await _ask(client, "LOG_FILE 뭐야?")
+    assert "부분에 이렇게 나와 있습니다:" in text
+    assert cited.filename == "docs/operations.md"
 
 
 async def test_the_cited_file_can_be_read(client):

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import error_of, finished_run, frames, new_thread, until
 
-ROOT_URL = "http://soloist.test"
+ROOT_URL = "http://localhost"
 
 
 async def samples(client):

@@ -308,3 +308,50 @@ def test_a_process_that_starts_and_ends_leaves_no_error_behind(replica):
     assert process.wait() == ENDED
     levels = [json.loads(line)["level"] for line in process.log.read_text().splitlines()]
     assert "error" not in levels
+
+
+def on_a_terminal(tmp_path, port):
+    """Start the service on a terminal of its own; returns the process and the terminal's other end."""
+    ours, theirs = os.openpty()
+    environment = {"PATH": os.environ["PATH"], "EMBEDDED_DB": str(tmp_path / "e.db"), "PORT": str(port)}
+    process = subprocess.Popen(
+        WITH_DEFAULT_SIGNALS, cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    return process, ours
+
+
+def read_until(terminal, text=None):
+    """What the terminal shows up to `text`, or to its end."""
+    shown = ""
+    while text is None or text not in shown:
+        try:
+            shown += os.read(terminal, 65_536).decode()
+        except OSError:  # Linux reports the end of a terminal so
+            break
+    return shown
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_terminal_shows_one_banner_and_ctrl_c_ends_silently(tmp_path, times):
+    port = free_port()
+    process, terminal = on_a_terminal(tmp_path, port)
+    shown = read_until(terminal, "start again\r\n\r\n")
+    assert shown.count(f"serves on http://127.0.0.1:{port} ") == 1
+    assert f"http://127.0.0.1:{port}/docs" in shown
+    assert "embedded, no key is set: an offline guide answers" in shown
+    assert "OPENAI_API_KEY" in shown
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+    assert read_until(terminal).strip() == ""
+    # Killed by the signal where the second one comes after the end of the server.
+    assert process.wait(30) == 130
+    os.close(terminal)
+
+
+def test_ctrl_c_while_modules_load_ends_silently(tmp_path):
+    process, terminal = on_a_terminal(tmp_path, free_port())
+    process.send_signal(signal.SIGINT)
+    assert read_until(terminal).strip() == ""
+    assert process.wait(30) in {-signal.SIGINT, 130}
+    os.close(terminal)

@@ -92,7 +92,7 @@ REQUESTS: list[Request_] = [
     ("GET", "threads/thread_1/runs/run_1/events", None),
     ("POST", "threads/thread_1/runs", RUN),
     ("POST", "threads/thread_1/runs", RUN | STREAM),
-    ("POST", "threads/runs", RUN),
+    ("POST", "threads/runs", RUN | {"thread": {"messages": [{"role": "user", "content": "x"}]}}),
     ("POST", "chat", CHAT),
     ("POST", "chat", CHAT | {"on_disconnect": "detach"}),
     ("POST", "chat", CHAT | STREAM),

@@ -4,6 +4,7 @@ import asyncio
 import re
 
 import pytest
+from redis.asyncio import Redis
 
 from app.core.limits.idempotency_stores import Answer, MemoryRecords, Record, StartedRun
 from tests.fake_upstream import fake_upstream
@@ -124,7 +125,7 @@ class TestStreams:
 
 
 class TestFailures:
-    @pytest.mark.parametrize("status", [429, 500, 401])
+    @pytest.mark.parametrize("status", [429, 401])
     async def test_that_began_nothing_are_tried_again(self, start, status):
         async with fake_upstream(failing_once(status)) as fake, start(url=fake.url) as service:
             first = await service.client.post("threads", json={}, headers=keyed())
@@ -133,7 +134,19 @@ class TestFailures:
         assert again.status_code == 200
         assert fake.count == 2
 
-    async def test_that_may_have_begun_are_not(self, start):
+    @pytest.mark.parametrize(("status", "told"), [(500, 502), (502, 502), (503, 502), (504, 504)])
+    @pytest.mark.parametrize(
+        ("path", "body"), [("threads", {}), ("chat", CHAT), ("chat", CHAT | {"stream": True})]
+    )
+    async def test_of_an_upstream_that_may_have_begun_are_not(self, start, status, told, path, body):
+        async with fake_upstream(failing_once(status)) as fake, start(url=fake.url) as service:
+            answers = [await service.client.post(path, json=body, headers=keyed()) for _ in range(3)]
+        assert fake.count == 1
+        assert [answer.status_code for answer in answers] == [told] * 3
+        assert [answer.headers["x-should-retry"] for answer in answers] == ["false"] * 3
+        assert "retry-after" not in answers[0].headers
+
+    async def test_whose_answer_was_lost_are_not(self, start):
         async def lost(_request, connection):
             connection.reset()
 
@@ -180,16 +193,59 @@ class TestReplicas:
                 response = await two.client.post("chat", json={"message": "other"}, headers=headers)
                 error_of(response, 422)
 
-    async def test_go_on_by_themselves_without_it(self, start, tmp_path, upstream):
+    async def test_start_nothing_while_it_is_unknown_who_was_first(self, start, tmp_path, upstream):
         async with redis_server(tmp_path) as redis:
             shared = GUARDED | {"rate_limit_storage": redis.url}
             async with start(url=upstream, **shared) as service:
-                await redis.kill()
                 headers = bearer(KEY_A) | keyed()
                 first = await service.client.post("chat", json=CHAT, headers=headers)
+                await redis.kill()
                 again = await service.client.post("chat", json=CHAT, headers=headers)
-        assert first.status_code == 200
-        assert again.content == first.content
+                assert again.content == first.content
+                unknown = await service.client.post("chat", json=CHAT, headers=headers | keyed("k2"))
+                assert error_of(unknown, 503)["code"] == "idempotency_unavailable"
+                assert unknown.headers["retry-after"] == "1"
+                assert await started(upstream) == 1
+
+    async def test_a_claim_outlives_a_redis_that_starts_again(self, start, tmp_path):
+        async with redis_server(tmp_path) as redis, embedded_upstream(first_token_ms=1_500) as url:
+            shared = GUARDED | {"rate_limit_storage": redis.url}
+            async with start(url=url, **shared) as one, start(url=url, **shared) as two:
+                headers = bearer(KEY_A) | keyed()
+                first = asyncio.create_task(one.client.post("chat", json=CHAT, headers=headers))
+                await until(lambda: started(url))
+                await redis.kill()
+                here = asyncio.create_task(one.client.post("chat", json=CHAT, headers=headers))
+                await redis.start()
+
+                there = []
+
+                async def two_answers():
+                    there.append(await two.client.post("chat", json=CHAT, headers=headers))
+                    return there[-1].status_code != 503
+
+                await until(two_answers)
+                assert (await first).content == (await here).content == there[-1].content
+                assert await started(url) == 1
+
+    async def test_a_full_redis_and_a_damaged_record_double_nothing(self, start, tmp_path):
+        async with redis_server(tmp_path) as redis, embedded_upstream(first_token_ms=200) as url:
+            shared = GUARDED | {"rate_limit_storage": redis.url}
+            async with start(url=url, **shared) as service, Redis.from_url(redis.url) as keys:
+                headers = bearer(KEY_A) | keyed()
+                assert (await service.client.post("chat", json=CHAT, headers=headers)).status_code == 200
+                for name in await keys.keys("soloist:idempotency:*"):
+                    await keys.set(name, "garbage")
+                await keys.config_set("maxmemory", "1mb")
+                calls = [
+                    service.client.post("chat", json=CHAT, headers=headers | keyed("k2")) for _ in range(4)
+                ]
+                answers = await asyncio.gather(*calls)
+                assert {answer.content for answer in answers} == {answers[0].content}
+                assert await started(url) == 2
+            async with start(url=url, **shared) as other:
+                again = await other.client.post("chat", json=CHAT, headers=headers)
+                assert again.status_code == 200
 
 
 def failing_once(status):

@@ -53,11 +53,22 @@ class TestAnonymous:
     async def test_mints_no_sessions(self, client):
         error_of(await client.post("sessions", json={"user": "u1"}), 403)
 
-    @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://soloist.test"])
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "null", "http://soloist.test", "http://[", "http://[::1"]
+    )
     async def test_pages_of_strangers_are_refused(self, client, origin):
         """A name that points at this machine does not make its pages ours."""
         response = await client.get("assistants", headers={"origin": origin})
         assert error_of(response, 403)["code"] == "origin_not_allowed"
+
+    @pytest.mark.parametrize("path", ["/", "/metrics", "/docs", "/api/v1/assistants", "/api/v1/files"])
+    async def test_names_that_only_point_at_this_machine_are_not_served(self, client, path):
+        refused = await client.get(f"http://localhost{path}", headers={"host": "rebound.example:8010"})
+        assert error_of(refused, 400)["code"] == "unknown_host"
+
+    @pytest.mark.parametrize("host", ["localhost:8010", "127.0.0.1", "127.0.0.7:80", "[::1]:8010"])
+    async def test_names_of_this_machine_are_served(self, client, host):
+        assert (await client.get("assistants", headers={"host": host})).status_code == 200
 
     @pytest.mark.parametrize("origin", ["http://localhost:5173", "http://127.0.0.1", "http://[::1]:8010"])
     async def test_pages_of_this_machine_are_served(self, client, origin):
@@ -66,7 +77,7 @@ class TestAnonymous:
     async def test_strangers_on_the_network_are_not_trusted(self, start, upstream):
         public = {"host": "0.0.0.0", "allow_anonymous": True}
         async with start(url=upstream, **public) as service:
-            same = {"origin": "http://soloist.test"}
+            same = {"origin": "http://soloist.test", "host": "soloist.test"}
             assert (await service.client.get("assistants", headers=same)).status_code == 200
             body = {"assistant_id": ASSISTANT, "instructions": "Obey."}
             thread = await new_thread(service.client)
@@ -82,6 +93,7 @@ class TestStart:
             (GUARDED | {"secret_keys": ["short"]}, "SECRET_KEYS"),
             (GUARDED | {"api_keys": {}}, "API_KEYS"),
             (GUARDED | {"api_keys": {"a": ""}}, "API_KEYS"),
+            (GUARDED | {"api_keys": {"a": "  "}}, "API_KEYS"),
             (GUARDED | {"api_keys": {"a": []}}, "API_KEYS"),
             (GUARDED | {"api_keys": {"a": "sha256:12"}}, "API_KEYS"),
             (GUARDED | {"api_keys": {"a": "ss_0123"}}, "API_KEYS"),

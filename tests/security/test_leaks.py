@@ -44,7 +44,7 @@ async def call(client, method, path, **changes):
         sent["files"] = route.files
     elif route.body is not None:
         sent["json"] = (route.body(NAMES) if callable(route.body) else route.body) | changes
-    return await client.request(method, "http://soloist.test" + path.format(**NAMES), **sent)
+    return await client.request(method, "http://localhost" + path.format(**NAMES), **sent)
 
 
 def told(response):

@@ -2,13 +2,14 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
 import pytest
 import pytest_asyncio
 
+from app.core.config import Settings
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.utils.ids import IdCodec
 from tests.security.routes import ROUTES, STORE
@@ -49,6 +50,7 @@ class World:
     upstream: str
     store_id: str
     callers: dict[str, dict[str, str]]
+    settings: Settings
 
     async def objects(self) -> Json:
         """New objects of the owner, so that routes which destroy them do not disturb others."""
@@ -75,15 +77,25 @@ class World:
         changes = method == "DELETE" or (method, path) == ("POST", STORE + "/files")
         return await self.objects() if changes and "{" in path else shared
 
-    async def call(self, method: str, path: str, names: Json, caller: str | dict[str, str]) -> Any:
+    async def call(
+        self,
+        method: str,
+        path: str,
+        names: Json,
+        caller: str | dict[str, str],
+        *,
+        asks: bool = False,
+        **fields: str,
+    ) -> Any:
+        """Call a route with more `fields` in its body, and with an unknown parameter if it `asks`."""
         route = ROUTES[method, path]
         headers = self.callers[caller] if isinstance(caller, str) else caller
         sent: Json = {"headers": headers}
         if route.files:
-            sent["files"] = route.files
+            sent["files"] = route.files | {name: (None, value) for name, value in fields.items()}
         elif route.body is not None:
-            sent["json"] = route.body(names) if callable(route.body) else route.body
-        url = "http://soloist.test" + path.format(**names)
+            sent["json"] = (route.body(names) if callable(route.body) else route.body) | fields
+        url = "http://localhost" + path.format(**names) + ("?asked_for=1" if asks else "")
         return await self.service.client.request(method, url, **sent)
 
     async def upstream_calls(self) -> int:
@@ -127,7 +139,15 @@ async def world(tmp_path_factory, no_history):
                 "forged": bearer(made_session(secret=OLD_SECRET)),
                 BOUND: bearer(await mint(service.client, "u1", thread_id=elsewhere)),
             }
-            yield World(service, url, store_id, callers)
+            yield World(service, url, store_id, callers, settings)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def strict(world):
+    """The same world behind a service that refuses what it does not know."""
+    settings = world.settings.model_copy(update={"unsupported_params": "strict"})
+    async with in_process(settings) as service:
+        yield replace(world, service=service)
 
 
 async def new_store(url: str) -> str:
@@ -178,6 +198,34 @@ async def test_owners_reach_their_own(world, shared, method, path, caller):
     route = ROUTES[method, path]
     is_session = caller.startswith("session") and route.session is not None
     assert response.status_code == (route.session if is_session else route.owner), response.text
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED_ROUTES)
+@in_module
+async def test_unknown_fields_and_parameters_are_named(world, shared, method, path):
+    names = await world.names_for(method, path, shared)
+    response = await world.call(method, path, names, "key A", asks=True, unheard_of="1")
+    route = ROUTES[method, path]
+    if path == "/api/v1/sessions":
+        # A restriction that is not known would restrict nothing.
+        assert response.status_code == 400
+    elif response.status_code < 400:
+        expected = ["asked_for"] if route.body is None and not route.files else ["asked_for", "unheard_of"]
+        assert response.headers["x-ignored-params"].split(", ") == expected
+    else:
+        assert response.status_code == route.owner
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED_ROUTES)
+@in_module
+async def test_unknown_fields_and_parameters_are_refused_where_that_is_wanted(strict, shared, method, path):
+    names = await strict.names_for(method, path, shared)
+    queried = await strict.call(method, path, names, "key A", asks=True)
+    assert (queried.status_code, queried.json()["error"]["param"]) == (400, "asked_for")
+    route = ROUTES[method, path]
+    if (route.body is not None or route.files) and route.owner == 200:
+        sent = await strict.call(method, path, names, "key A", unheard_of="1")
+        assert (sent.status_code, sent.json()["error"]["param"]) == (400, "unheard_of")
 
 
 @pytest.mark.parametrize("caller", STRANGERS)

@@ -214,15 +214,27 @@ class TestAddresses:
 
 
 class TestRefusedCredentials:
-    async def test_guessing_ends_and_known_callers_go_on(self, start, upstream):
+    async def test_guessing_ends_and_valid_credentials_go_on(self, start, upstream):
         async with start(url=upstream, **GUARDED, rate_limit_auth_failures="3/minute") as service:
             client = service.client
-            assert (await client.get("assistants", headers=bearer(KEY_A))).status_code == 200
             assert await statuses(client, 4, headers=bearer("wrong")) == [401, 401, 401, 429]
-            right_guess = await client.get("assistants", headers=bearer(KEY_B))
-            error_of(right_guess, 429)
-            assert int(right_guess.headers["retry-after"]) > 0
-            assert (await client.get("assistants", headers=bearer(KEY_A))).status_code == 200
+            refused = await client.get("assistants", headers=bearer("another"))
+            error_of(refused, 429)
+            assert int(refused.headers["retry-after"]) > 0
+            # Behind the same proxy: a key that was never used before, and a session made just now.
+            assert (await client.get("assistants", headers=bearer(KEY_B))).status_code == 200
+            session = (await client.post("sessions", json={"user": "u1"}, headers=bearer(KEY_A))).json()
+            assert (
+                await client.get("assistants", headers=bearer(session["client_secret"]))
+            ).status_code == 200
+
+    @pytest.mark.parametrize("name", ["authorization", "x-api-key", "x-user-id", "origin", "host"])
+    async def test_a_credential_comes_once(self, start, upstream, name):
+        async with start(url=upstream, **GUARDED) as service:
+            sent = [("authorization", f"Bearer {KEY_A}"), (name, "a"), (name, "b")]
+            refused = await service.client.get("assistants", headers=sent)
+            error = error_of(refused, 400)
+            assert (error["code"], error["param"]) == ("repeated_header", name)
 
 
 class TestStreamCaps:

@@ -54,3 +54,17 @@ def test_the_embedded_upstream_serves_alone(tmp_path):
     with running(Process(command, tmp_path / "log", tmp_path)) as process:
         wait_for(lambda: accepts(port) or process.popen.poll() is not None, "the embedded upstream")
         assert process.popen.poll() is None, process.log.read_text()
+
+
+@pytest.mark.parametrize("kind", ["a folder", "no database"])
+def test_a_database_that_cannot_be_used_stops_the_start_in_one_line(tmp_path, kind):
+    path = tmp_path / "embedded.db"
+    if kind == "a folder":
+        path.mkdir()
+    else:
+        path.write_text("This is a text and no database." * 100)
+    environment = {"PATH": os.environ["PATH"], "EMBEDDED_DB": str(path), "PORT": str(free_port())}
+    run = subprocess.run(COMMAND, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"EMBEDDED_DB: {path} cannot be used")
+    assert run.stderr.count("\n") == 1

@@ -9,10 +9,18 @@ from playwright.async_api import expect
 from tests.conftest import Start
 from tests.support import make_settings, served
 from tests.web.conftest import Open
-from tests.web.support import NOTES, playground
+from tests.web.support import NOTES, playground, stored_thread
 
 CODE = {"type": "code_interpreter"}
 GUIDE = "README.md"
+MOST_MS = 2_500
+# How long the page was busy without a pause, in milliseconds.
+LONGEST_TASK = """
+window.longest = 0;
+new PerformanceObserver((list) => {
+  for (const { duration } of list.getEntries()) window.longest = Math.max(window.longest, duration);
+}).observe({ type: 'longtask', buffered: true });
+"""
 
 
 async def test_a_drawn_chart_is_shown_and_comes_down(start: Start, visit: Open):
@@ -50,6 +58,23 @@ async def test_links_to_nowhere_are_their_words(start: Start, visit: Open):
         ]
 
 
+@pytest.mark.parametrize("marks", ["![", "**a ", "[a](<", "【a"])
+async def test_answers_of_nothing_but_marks_are_shown_soon(marks: str, start: Start, visit: Open):
+    text = marks * (60_000 // len(marks))
+    async with start(is_served=True, max_message_chars=100_000) as service:
+        chat = await visit(playground(service))
+        await chat.say("hi")
+        await expect(chat.answer).to_have_text("You said: hi")
+        path = f"threads/{await stored_thread(chat)}/messages"
+        added = await service.client.post(path, json={"role": "assistant", "content": text})
+        assert added.status_code == 200, added.text
+        await chat.page.add_init_script(LONGEST_TASK)
+        await chat.page.reload()
+        await expect(chat.input).to_be_visible()
+        await expect(chat.answer).to_contain_text(text[:40])
+        assert await chat.page.evaluate("window.longest") < MOST_MS
+
+
 @pytest.mark.parametrize(
     ("mode", "shown"), [("raw", GUIDE), ("markdown", f"1. {GUIDE}"), ("footnotes", f"1. {GUIDE}")]
 )
@@ -67,7 +92,7 @@ async def test_sources_are_shown_once(mode: str, shown: str, start: Start, visit
         assert ("[1]" in below) is (mode != "raw")
         assert "[^" not in below
         await chat.page.reload()
-        await expect(sources).to_have_text([GUIDE])
+        await expect(sources).to_have_text([shown])
 
 
 async def test_tokens_are_told_after_a_reload_too(start: Start, visit: Open):

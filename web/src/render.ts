@@ -13,14 +13,15 @@ export interface Shown {
 }
 
 const IMAGE_NAME = /\.(png|jpe?g|gif|webp)$/i;
-const OLD_MARK = /【[^】]*†[^】]*】/g;
+const OLD_MARK = /【[^【】†]*†[^【】]*】/g;
 /** A code block; one that is still being written goes on to the end. */
 const FENCED = '^[ \\t>]*(?<fence>~{3,}|`{3,}(?![^\\n]*`))[^\\n]*$[^]*?(?:^[ \\t>]*\\k<fence>[`~]*[ \\t]*$|$(?![^]))';
 /** Code within a paragraph, or backticks that nothing closes. */
 const SPAN = '(?<ticks>`+)(?!`)(?:(?:[^`\\n]|\\n(?![ \\t]*\\n)|`+(?!`))*?\\k<ticks>(?!`))?';
 /** A line of the list of sources that `CITATIONS=markdown` or `footnotes` writes at an answer's end. */
 const LISTED = String.raw`^(?:- \[|\[\^)(?<number>\d+)\]:? (?<label>.+)$\n?`;
-const FILE = String.raw`(?<image>!?)\[(?<label>[^\]]*)\]\((?:sandbox:[^)]*|(?<base>[^)\s]*)\/files\/(?<id>[\w-]+)\/content)\)`;
+// Bounded, as a search that begins at each bracket and runs to the end would take seconds for a long answer.
+const FILE = String.raw`(?<image>!?)\[(?<label>(?:[^[\]\\]|\\.){0,400})\]\((?:sandbox:[^)]{0,800}|(?<base>[^)\s]{0,800})\/files\/(?<id>[\w-]{1,400})\/content)\)`;
 const LISTED_SOURCE = besides(FENCED, LISTED);
 const FOOTNOTE = besides(`${FENCED}|${SPAN}`, String.raw`\[\^(?<number>\d+)\]`);
 const LISTED_FILE = besides(`${FENCED}|${SPAN}`, `^- ${FILE}$\\n?`);

@@ -13,6 +13,7 @@ from app.core.caller import Caller, RequestScope
 from app.core.errors import BadRequestError, ServiceError
 from app.core.security.authenticator import Authenticator
 from app.core.security.credentials import CredentialReader
+from app.utils.hosts import is_loopback
 
 API_PREFIX = "/api/v1"
 # Orchestrators send no credential; the answers say nothing about callers.
@@ -50,10 +51,18 @@ class AccessMiddleware:
 
 
 class HostMiddleware:
-    """Serves only the host names in TRUSTED_HOSTS; health checks, which use the address, always pass."""
+    """Serves only certain host names; health checks, which use the address, always pass.
 
-    def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
+    Args:
+        app: the next application.
+        hosts: names, or endings such as `*.example.com`.
+        serves_loopback: whether the names and addresses of this machine are served too.
+
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], *, serves_loopback: bool = False) -> None:
         self._app = app
+        self._serves_loopback = serves_loopback
         self._exact = frozenset(host.lower() for host in hosts if not host.startswith("*"))
         self._endings = tuple(host[1:].lower() for host in hosts if host.startswith("*"))
 
@@ -70,12 +79,13 @@ class HostMiddleware:
         await self._app(scope, receive, send)
 
     def _is_served(self, scope: Scope) -> bool:
-        host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-        name = host.lower()
+        name = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
         if not name.endswith("]"):
             before, colon, port = name.rpartition(":")
             name = before if colon and port.isdigit() else name
-        return name in self._exact or (bool(self._endings) and name.endswith(self._endings))
+        if name in self._exact or (bool(self._endings) and name.endswith(self._endings)):
+            return True
+        return self._serves_loopback and is_loopback(name.strip("[]"))
 
 
 async def admit(scope: Scope, caller: Caller) -> RequestScope:

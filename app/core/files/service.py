@@ -62,9 +62,9 @@ class Files:
         self._background = background
         self.uploads = Uploads(upstream, settings)
 
-    async def create(self, scope: RequestScope, form: FormReader) -> Json:
-        """Upload the one file of a form as it arrives. Upstream: POST files."""
-        return file_object(await self.uploads.only(form), scope)
+    async def create(self, scope: RequestScope, form: FormReader, heed: Callable[[list[str]], None]) -> Json:
+        """Upload the one file of a form as it arrives; see `Uploads.only`. Upstream: POST files."""
+        return file_object(await self.uploads.only(form, heed), scope)
 
     async def get(self, scope: RequestScope, file_id: str) -> Json:
         """Read a file's object. Upstream: GET files/{f}, or GET containers/{c}/files/{f}.

@@ -1,6 +1,6 @@
 """Uploads: a form's file is sent upstream while it arrives."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from app.core.config import Settings
@@ -18,6 +18,7 @@ _EXPIRY_ANCHOR = "expires_after[anchor]"
 _EXPIRY_SECONDS = "expires_after[seconds]"
 _MIN_EXPIRY_SECONDS, _MAX_EXPIRY_SECONDS = 3_600, 2_592_000
 _FILE_FIELD = "file"
+_FIELDS = {"purpose", _EXPIRY_ANCHOR, _EXPIRY_SECONDS}
 _LEAST_FIELD_BYTES = 64 * 1024
 
 
@@ -51,8 +52,11 @@ class Uploads:
             idle_seconds=settings.openai_timeout_seconds,
         )
 
-    async def only(self, form: FormReader) -> Json:
-        """Upload the only file of a form that has the upstream's fields. Upstream: POST files."""
+    async def only(self, form: FormReader, heed: Callable[[list[str]], None]) -> Json:
+        """Upload the only file of a form that has the upstream's fields; `heed` is told of unknown ones.
+
+        Upstream: POST files.
+        """
         file = await form.next_file()
         if file is None or file.field != _FILE_FIELD:
             raise BadRequestError(
@@ -62,7 +66,7 @@ class Uploads:
             )
         upload = await self._begun(form, file)
         _take_fields(upload, is_last=False)
-        return await self._sent(upload, self._rest_of_form(upload))
+        return await self._sent(upload, self._rest_of_form(upload, heed))
 
     async def add(self, form: FormReader, file: IncomingFile, purpose: str) -> Json:
         """Upload the present file of a form with several. Upstream: POST files."""
@@ -116,13 +120,15 @@ class Uploads:
         while chunk := await upload.form.next_piece(upload.file):
             yield chunk
 
-    async def _rest_of_form(self, upload: _Upload) -> AsyncIterator[bytes]:
+    async def _rest_of_form(self, upload: _Upload, heed: Callable[[list[str]], None]) -> AsyncIterator[bytes]:
         """Yield the file, then check that the form ends after it and has all fields."""
         async for chunk in self._rest_of_file(upload):
             yield chunk
         if await upload.form.next_file() is not None:
             raise BadRequestError("Send one file a request.", param=_FILE_FIELD, code="too_many_files")
         _take_fields(upload, is_last=True)
+        if unknown := {name for name, _ in upload.form.fields} - _FIELDS:
+            heed(sorted(unknown))
 
 
 def _take_fields(upload: _Upload, *, is_last: bool) -> None:

@@ -1,6 +1,6 @@
 """`Idempotency-Key`: a repeated request gets the first one's answer, and starts nothing twice.
 
-Outcomes are kept in Redis if one is configured; else in this process, where other replicas do not find them.
+Claims and outcomes are kept in this process, and where one is configured in Redis, for other replicas.
 
 Kept are all successes, and the failures after which it is unknown whether the upstream began (they carry
 `x-should-retry: false`). After any other failure nothing has begun, so a repeat is tried anew. Of a stream
@@ -11,10 +11,13 @@ import asyncio
 import hashlib
 from contextlib import suppress
 
+import structlog
+
 from app.core.caller import Caller
 from app.core.config import Settings
-from app.core.errors import IdempotencyError, ServiceError
+from app.core.errors import IdempotencyError, KeysUnavailableError, ServiceError
 from app.core.limits.idempotency_stores import (
+    RENEWAL_SECONDS,
     Answer,
     MemoryRecords,
     Record,
@@ -22,34 +25,33 @@ from app.core.limits.idempotency_stores import (
     RedisRecords,
     StartedRun,
 )
-from app.core.limits.shared_redis import RedisAwayError, SharedRedis
+from app.core.limits.shared_redis import RedisAwayError, RedisRefusedError, SharedRedis
+
+_log = structlog.get_logger(__name__)
 
 
 class Claim:
     """The right to carry out the first request with a key; ends with `keep`, `forget` or `fail`."""
 
-    def __init__(self, records: Records, fallback: Records, name: str, fingerprint: bytes) -> None:
-        self._fallback = fallback
-        self._records = records
+    def __init__(self, own: Records, shared: RedisRecords | None, name: str, fingerprint: bytes) -> None:
+        self._stores: list[Records] = [own, shared] if shared else [own]
         self._name = name
         self._fingerprint = fingerprint
-        self._alive = asyncio.create_task(self._stay_alive())
+        self._alive = asyncio.create_task(self._stay_alive(shared)) if shared else None
 
     async def keep(self, outcome: Answer | StartedRun) -> None:
-        """Store the request's outcome."""
-        self._alive.cancel()
-        record = Record(self._fingerprint, outcome)
-        try:
-            await self._records.put(self._name, record)
-        except RedisAwayError:
-            # A repeat that comes to this replica still finds the outcome.
-            await self._fallback.put(self._name, record)
+        """Store the request's outcome; without Redis, a repeat that comes to this replica still finds it."""
+        self._end()
+        for records in self._stores:
+            with suppress(RedisAwayError):
+                await records.put(self._name, Record(self._fingerprint, outcome))
 
     async def forget(self) -> None:
         """Let the next request with this key be the first one."""
-        self._alive.cancel()
-        with suppress(RedisAwayError):
-            await self._records.drop(self._name)
+        self._end()
+        for records in self._stores:
+            with suppress(RedisAwayError):
+                await records.drop(self._name)
 
     async def fail(self, error: ServiceError) -> None:
         """Store a failure after which the upstream may have begun; forget any other."""
@@ -58,11 +60,15 @@ class Claim:
         else:
             await self.forget()
 
-    async def _stay_alive(self) -> None:
+    def _end(self) -> None:
+        if self._alive:
+            self._alive.cancel()
+
+    async def _stay_alive(self, shared: RedisRecords) -> None:
         while True:
-            await asyncio.sleep(self._records.renewal_seconds)
+            await asyncio.sleep(RENEWAL_SECONDS)
             with suppress(RedisAwayError):
-                await self._records.renew(self._name)
+                await shared.renew(self._name, self._fingerprint)
 
 
 class Idempotency:
@@ -73,6 +79,12 @@ class Idempotency:
         self._own = MemoryRecords(ttl_seconds=ttl)
         self._shared = RedisRecords(redis, ttl_seconds=ttl) if redis else None
 
+    async def start(self) -> None:
+        """Begin to use Redis, if there is one."""
+        if self._shared is not None:
+            with suppress(RedisAwayError):
+                await self._shared.greet()
+
     async def begin(self, caller: Caller, route: str, key: str, body: bytes) -> Claim | Answer | StartedRun:
         """Return the outcome of the first request with this key, or a claim if this is the first.
 
@@ -80,27 +92,46 @@ class Idempotency:
         """
         # Hashed, because clients choose keys and paths, and Redis should not keep them.
         name = hashlib.sha256(
-            "\0".join((caller.owner, caller.counted_as or "", route, key)).encode()
+            # By user and not by credential: a retry may come with a new session.
+            "\0".join((caller.owner or caller.counted_as or "", route, key)).encode()
         ).hexdigest()
         # Bodies may be large and private, so only their hash is stored.
         fingerprint = hashlib.sha256(body).digest()
         while True:
-            records, found = await self._claimed(name, fingerprint)
+            # First in this process: a claim of ours holds even while Redis is away, or has forgotten it.
+            records: Records = self._own
+            found = await records.claim(name, fingerprint)
             if found is None:
-                return Claim(records, self._own, name, fingerprint)
+                shared = await self._claimed_elsewhere(name, fingerprint)
+                if shared is None:
+                    return Claim(self._own, self._shared, name, fingerprint)
+                records, found = shared
             if found.fingerprint != fingerprint:
                 raise IdempotencyError(
                     "This 'Idempotency-Key' was used with another body. Take a new key for a new request."
                 )
             if found.outcome is not None:
                 return found.outcome
-            with suppress(RedisAwayError):
-                await records.changed(name)
+            await records.changed(name)
 
-    async def _claimed(self, name: str, fingerprint: bytes) -> tuple[Records, Record | None]:
-        if self._shared is not None:
-            try:
-                return self._shared, await self._shared.claim(name, fingerprint)
-            except RedisAwayError:
-                pass
-        return self._own, await self._own.claim(name, fingerprint)
+    async def _claimed_elsewhere(self, name: str, fingerprint: bytes) -> tuple[Records, Record] | None:
+        """Claim the key in Redis too; return the record if another replica was first.
+
+        Raises `KeysUnavailableError`: whether another replica is at it is unknown then.
+        """
+        if self._shared is None:
+            return None
+        try:
+            found = await self._shared.claim(name, fingerprint)
+        except RedisRefusedError:
+            _log.warning("idempotency_key_not_shared")
+            return None
+        except BaseException as exc:
+            await self._own.drop(name)
+            if isinstance(exc, RedisAwayError):
+                raise KeysUnavailableError from exc
+            raise
+        if found is None:
+            return None
+        await self._own.drop(name)
+        return self._shared, found

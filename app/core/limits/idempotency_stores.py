@@ -7,15 +7,25 @@ from typing import Any
 
 import msgspec
 import orjson
+import structlog
 
-from app.core.limits.shared_redis import SharedRedis
+from app.core.limits.shared_redis import PROBE_SECONDS, SharedRedis
 
+_log = structlog.get_logger(__name__)
 _MAX_RECORDS = 10_000
 _MAX_BYTES = 64 * 1024 * 1024
 # A claim in Redis ends when it is not renewed for so long: its replica has died.
 _CLAIM_SECONDS = 30
+RENEWAL_SECONDS = 0.5
+"""How often a claim is renewed."""
+
+_AMNESIA_SECONDS = RENEWAL_SECONDS + 2 * PROBE_SECONDS
+"""How long a Redis that was started again may not know of a claim."""
+
 _POLL_SECONDS = 0.1
 _PREFIX = "soloist:idempotency:"
+_KNOWS_SINCE = "soloist:idempotency-since"
+"""Since when, in unix time, Redis has known every claim; absent after it has lost its memory."""
 
 
 class Answer(msgspec.Struct, frozen=True, tag="answer"):
@@ -51,8 +61,6 @@ class _Slot:
 class MemoryRecords:
     """Records in memory; above 10,000 records or `max_bytes` the oldest are deleted."""
 
-    renewal_seconds = 3_600.0
-
     def __init__(self, *, ttl_seconds: float, max_bytes: int = _MAX_BYTES) -> None:
         self._ttl_seconds = ttl_seconds
         self._max_bytes = max_bytes
@@ -87,9 +95,6 @@ class MemoryRecords:
             self._size -= slot.size
             slot.answered.set()
 
-    async def renew(self, name: str) -> None:
-        """Do nothing: claim and claimant end with the same process."""
-
     async def changed(self, name: str) -> None:
         """Wait until a claimed record has an outcome or is gone."""
         slot = self._slots.get(name)
@@ -106,19 +111,48 @@ class MemoryRecords:
 class RedisRecords:
     """Records in Redis; every method raises `RedisAwayError`."""
 
-    renewal_seconds = _CLAIM_SECONDS / 3
-
     def __init__(self, redis: SharedRedis, *, ttl_seconds: int) -> None:
         self._call = redis.call
+        redis.when_back.append(lambda: self._know_since(time.time()))
         self._client: Any = redis.client  # its types leave open whether a command is awaitable
         self._ttl_seconds = ttl_seconds
 
     async def claim(self, name: str, fingerprint: bytes) -> Record | None:
         """Return the stored record; if there is none, store one without an outcome and return None."""
-        claim, key = msgspec.msgpack.encode(Record(fingerprint)), _PREFIX + name
-        # SET … NX GET does both in one step: it returns what is there, or sets the claim and returns nothing.
-        found = await self._call(lambda: self._client.set(key, claim, nx=True, get=True, ex=_CLAIM_SECONDS))
-        return msgspec.msgpack.decode(found, type=Record) if found else None
+        while True:
+            since, found = await self._asked(name, fingerprint)
+            try:
+                known = msgspec.msgpack.decode(found, type=Record) if found else None
+            except msgspec.MsgspecError:
+                _log.warning("idempotency_record_unreadable")
+                await self.renew(name, fingerprint)
+                return None
+            left = _AMNESIA_SECONDS - (time.time() - float(since or time.time()))
+            if known is not None or left <= 0:
+                return known
+            # Redis has lost its memory: replicas that are at work first have to claim their keys again.
+            await self.drop(name)
+            await asyncio.sleep(left)
+
+    async def _asked(self, name: str, fingerprint: bytes) -> tuple[bytes | None, bytes | None]:
+        """Return since when Redis has known all claims, and the record of a key; set what is absent."""
+        claim = msgspec.msgpack.encode(Record(fingerprint))
+
+        def ask() -> Any:
+            both = self._client.pipeline()
+            both.set(_KNOWS_SINCE, time.time(), nx=True, get=True)
+            both.set(_PREFIX + name, claim, nx=True, get=True, ex=_CLAIM_SECONDS)
+            return both.execute()
+
+        since, found = await self._call(ask)
+        return since, found
+
+    async def greet(self) -> None:
+        """Tell a Redis that is new to this service that it knows all keys there are."""
+        await self._know_since(0)
+
+    async def _know_since(self, moment: float) -> None:
+        await self._call(lambda: self._client.set(_KNOWS_SINCE, moment, nx=True))
 
     async def put(self, name: str, record: Record) -> None:
         """Store a record with its outcome until it expires."""
@@ -129,9 +163,10 @@ class RedisRecords:
         """Delete a record."""
         await self._call(lambda: self._client.delete(_PREFIX + name))
 
-    async def renew(self, name: str) -> None:
-        """Extend a claim by thirty seconds."""
-        await self._call(lambda: self._client.expire(_PREFIX + name, _CLAIM_SECONDS))
+    async def renew(self, name: str, fingerprint: bytes) -> None:
+        """Set a claim for thirty seconds more; a Redis that was started again has forgotten it."""
+        claim = msgspec.msgpack.encode(Record(fingerprint))
+        await self._call(lambda: self._client.set(_PREFIX + name, claim, ex=_CLAIM_SECONDS))
 
     async def changed(self, name: str) -> None:
         """Wait a moment: other replicas answer too, so the caller asks for the record again and again."""

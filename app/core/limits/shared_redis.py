@@ -6,7 +6,7 @@ outage costs one deadline and not one for each request. The log gets a line at i
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import redis.asyncio
@@ -14,19 +14,23 @@ import redis.exceptions
 import structlog
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from app.core.config import Settings
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 CALL_SECONDS = 1.0
-_PROBE_SECONDS = 1.0
+PROBE_SECONDS = 0.25
 _MAX_CONNECTIONS = 16
 
 
 class RedisAwayError(Exception):
     """Redis did not answer in time, or failed."""
+
+
+class RedisRefusedError(RedisAwayError):
+    """Redis answered, but refused the call: it is full, say, or holds a value of another type."""
 
 
 class SharedRedis:
@@ -44,6 +48,8 @@ class SharedRedis:
         )
         self.client = redis.asyncio.Redis.from_pool(pool)
         self._probe: asyncio.Task[None] | None = None
+        self.when_back: list[Callable[[], Awaitable[None]]] = []
+        """Called once Redis answers again, which may have lost its memory."""
 
     @property
     def is_away(self) -> bool:
@@ -51,12 +57,14 @@ class SharedRedis:
         return self._probe is not None
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Await one call for a second at most; raises `RedisAwayError`."""
+        """Await one call for a second at most; raises `RedisAwayError` or `RedisRefusedError`."""
         if self._probe is not None:
             raise RedisAwayError
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 return await call()
+        except ResponseError as exc:
+            raise RedisRefusedError from exc
         except (RedisError, OSError, TimeoutError) as exc:
             self._close_way(exc)
             raise RedisAwayError from exc
@@ -76,7 +84,7 @@ class SharedRedis:
 
     async def _until_back(self) -> None:
         while True:
-            await asyncio.sleep(_PROBE_SECONDS)
+            await asyncio.sleep(PROBE_SECONDS)
             try:
                 async with asyncio.timeout(CALL_SECONDS):
                     # The old connections are dead, and each would look like a new outage.
@@ -86,17 +94,19 @@ class SharedRedis:
                 continue
             _log.warning("redis_back")
             self._probe = None
+            for call in self.when_back:
+                with suppress(RedisAwayError):
+                    await call()
             return
 
 
 @asynccontextmanager
 async def opened_redis(settings: Settings) -> AsyncIterator[SharedRedis | None]:
     """Yield the client, or None where no Redis is configured; Redis need not be up yet."""
-    url = settings.rate_limit_storage.get_secret_value()
-    if url.startswith("memory:"):
+    if settings.redis_url is None:
         yield None
         return
-    redis = SharedRedis(url)
+    redis = SharedRedis(settings.redis_url)
     try:
         yield redis
     finally:

@@ -34,7 +34,6 @@ from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded
 from app.translate.objects import run_object
-from app.translate.run_metadata import RunHistory
 from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
@@ -92,10 +91,8 @@ class RunCreator:
         The events in `before` precede those of the run. Background runs are always listed.
         """
         opening = self._opened(scope, context, params, on_disconnect, is_listed=is_listed)
-        if on_disconnect in self.mode.streams:
-            stream = await self._uncut(opening, on_disconnect)
-        else:
-            stream = await opening
+        in_background = on_disconnect in self.mode.streams
+        stream = await (self._uncut(opening, on_disconnect) if in_background else opening)
         stream.put_first(before or [])
         return stream
 
@@ -154,8 +151,10 @@ class RunCreator:
         except BackgroundRefusedError:
             if not background:
                 raise
+        stream = await self.responses.open_stream(params, background=False)
+        # Only now it is known that the mode was the cause.
         self.mode.refuse_streams()
-        return await self._upstream_stream(params, on_disconnect)
+        return stream, False
 
     def _stream(
         self,
@@ -200,13 +199,14 @@ class RunCreator:
         return run_object(stream.response, context, status="cancelled")
 
     async def _started(self, scope: RequestScope, params: Json) -> Json:
-        if self.mode.runs:
-            call = partial(self.responses.create_in_background, params)
-            try:
-                return await self._repaired(scope, params, call)
-            except BackgroundRefusedError:
-                self.mode.refuse_runs()
-        return await self._whole(scope, params)
+        if not self.mode.runs:
+            return await self._whole(scope, params)
+        call = partial(self.responses.create_in_background, params)
+        with suppress(BackgroundRefusedError):
+            return await self._repaired(scope, params, call)
+        response = await self._whole(scope, params)
+        self.mode.refuse_runs()
+        return response
 
     async def _whole(self, scope: RequestScope, params: Json) -> Json:
         call = partial(self.responses.create, params)
@@ -241,13 +241,11 @@ class RunCreator:
                 raise
         except ToolOutputMissingError:
             # Without this, the thread of a client that left in the middle of a round could never go on.
-            answered = await self.rounds.repair(params["conversation"])
+            answered = await self.rounds.repair(params["conversation"], params["input"])
             if not answered:
                 raise
         except UpstreamRefusedError as exc:
-            # Its subclasses, such as a locked conversation, have causes of their own.
-            is_about_input = type(exc) is UpstreamRefusedError and exc.param in {None, "input"}
-            if is_about_input and not params["input"]:
+            if exc.is_plain and exc.param in {None, "input"} and not params["input"]:
                 await self.rounds.check_not_empty(params["conversation"])
             raise
         with not_found_as("thread"):
@@ -287,11 +285,8 @@ class RunCreator:
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
         """Note in the background that a run expired; the upstream only knows that it was cancelled."""
         first_id = context.first_response_id or response_id
-
-        def change(history: RunHistory) -> None:
-            history.set_ended(first_id, "expired")
-
-        self.background.spawn(self.metadata.note(conversation_id, change))
+        noted = self.metadata.note(conversation_id, lambda history: history.set_ended(first_id, "expired"))
+        self.background.spawn(noted)
 
 
 def _run_id(context: RunContext, response: Json | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.core.caller import RequestScope
 from app.core.errors import not_found
-from app.core.runs.message_runs import MessageRuns
+from app.core.runs.message_runs import MessageRuns, rounds_until
 from app.core.runs.params import SEARCH_RESULTS, RunParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
@@ -22,7 +22,6 @@ from app.translate.run_metadata import RunHistory, RunRounds
 from app.translate.steps import run_steps
 
 _OUTPUT_SCAN_ITEMS = 500
-_MAX_ROUNDS = 50
 _LEFT_OUT = {
     "code_interpreter_call": {"outputs": CODE_OUTPUTS},
     "file_search_call": {"results": SEARCH_RESULTS},
@@ -87,10 +86,7 @@ class RunLookup:
 
     async def steps(self, scope: RequestScope, view: RunView) -> list[Json]:
         """Return the steps of all rounds, oldest first."""
-        responses = [view.response]
-        while (previous := RunRounds.read(responses[0]).previous) and len(responses) < _MAX_ROUNDS:
-            with not_found_as("run"):
-                responses.insert(0, await self.responses.get(previous))
+        responses = await self._rounds(view)
         details = (self._detailed(response, shows_results=scope.shows_results) for response in responses)
         responses = await asyncio.gather(*details)
         outputs = await self._outputs(view.conversation_id, responses)
@@ -102,6 +98,17 @@ class RunLookup:
             is_last = response is responses[-1]
             steps += run_steps(response, run if is_last else earlier, view.context, outputs)
         return steps
+
+    async def _rounds(self, view: RunView) -> list[Json]:
+        """Return the responses of a run, oldest first."""
+        last_id = view.response["id"]
+
+        async def read(response_id: str) -> Json:
+            return view.response if response_id == last_id else await self.responses.get(response_id)
+
+        with not_found_as("run"):
+            rounds = await rounds_until(last_id, read, lambda response: RunRounds.read(response).previous)
+        return list(rounds.values())[::-1]
 
     async def _detailed(self, response: Json, *, shows_results: bool) -> Json:
         """Return a response, read again if its tool calls lack what upstreams leave out unless asked."""

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 
@@ -13,6 +14,7 @@ from app.translate.events import Json
 from app.translate.objects import LIVE
 from app.translate.run_metadata import RunHistory, RunRounds, moment_of
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _MAX_ROUNDS = 50
 _MAX_KNOWN = 4_096
@@ -39,6 +41,18 @@ class _Written:
     message_ids: tuple[str, ...] = ()
 
 
+async def rounds_until(
+    last_id: str, read: Callable[[str], Awaitable[T]], previous_of: Callable[[T], str | None]
+) -> dict[str, T]:
+    """Return what `read` finds of a run's rounds, by the ids of their responses, newest first."""
+    rounds: dict[str, T] = {}
+    current: str | None = last_id
+    while current and current not in rounds and len(rounds) < _MAX_ROUNDS:
+        rounds[current] = await read(current)
+        current = previous_of(rounds[current])
+    return rounds
+
+
 @dataclass(eq=False)
 class MessageRuns:
     """Knows which messages the responses wrote; remembers that of ended ones, as it cannot change."""
@@ -62,11 +76,8 @@ class MessageRuns:
 
     async def of_run(self, first_id: str, history: RunHistory) -> Authors:
         """Return the same for one run, listed or not; a response that is gone upstream wrote nothing."""
-        rounds: dict[str, _Written] = {}
-        current: str | None = history.current_of(first_id)
-        while current and current not in rounds and len(rounds) < _MAX_ROUNDS:
-            rounds[current] = await self._read(current)
-            current = rounds[current].previous
+        last_id = history.current_of(first_id)
+        rounds = await rounds_until(last_id, self._read, lambda written: written.previous)
         if first_id not in rounds:
             rounds[first_id] = await self._read(first_id)
         return {

@@ -1,9 +1,10 @@
 """Remembers how runs override the assistant, for their rounds after tool outputs.
 
 An upstream repeats a request's tools in its response with their secrets struck out, so a later round cannot
-take them from there. With Redis, every replica knows them until the run expires.
+take them from there. They are forgotten when the run expires; with Redis, every replica knows them.
 """
 
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -28,7 +29,8 @@ class RunOverrides:
 
     redis: SharedRedis | None
     lifetime_seconds: int
-    _kept: OrderedDict[str, bytes] = field(default_factory=OrderedDict, init=False)
+    _kept: OrderedDict[str, tuple[float, bytes]] = field(default_factory=OrderedDict, init=False)
+    """The packed parameters, each with the `time.monotonic` when they expire, oldest first."""
 
     async def keep(self, first_id: str, params: Json) -> None:
         """Remember the overridden parameters among those of a run's first round, if there are any."""
@@ -36,7 +38,8 @@ class RunOverrides:
         packed = orjson.dumps({key: params[key] for key in keys if key in params}) if keys else b""
         if not 0 < len(packed) <= _MAX_BYTES:
             return
-        self._kept[first_id] = packed
+        self._forget()
+        self._kept[first_id] = (time.monotonic() + self.lifetime_seconds, packed)
         if len(self._kept) > _MAX_RUNS:
             self._kept.popitem(last=False)
         if (redis := self.redis) is not None:
@@ -55,7 +58,8 @@ class RunOverrides:
         keys = _overridden(response)
         if not keys:
             return {}
-        if packed := self._kept.get(first_id) or await self._shared(first_id):
+        self._forget()
+        if packed := self._kept.get(first_id, (0, b""))[1] or await self._shared(first_id):
             kept: Json = orjson.loads(packed)
             return kept
         echo = {key: response[key] for key in keys if response.get(key) is not None}
@@ -64,6 +68,11 @@ class RunOverrides:
             if len(echo["tools"]) < len(tools):
                 _log.warning("run_tools_not_remembered", dropped=len(tools) - len(echo["tools"]))
         return echo
+
+    def _forget(self) -> None:
+        """Forget the runs that have expired."""
+        while self._kept and next(iter(self._kept.values()))[0] <= time.monotonic():
+            self._kept.popitem(last=False)
 
     async def _shared(self, first_id: str) -> bytes | str | None:
         if (redis := self.redis) is None:

@@ -17,6 +17,7 @@ FILE_TOOLS = frozenset({"file_search", "code_interpreter"})
 """Tools that read files of the thread."""
 
 SEARCH_RESULTS = "file_search_call.results"
+"""The value of the upstream's `include` for what searches found."""
 
 _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoning_effort")
 """Overrides that affect the operator's costs or the assistant's behaviour."""

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from app.core.errors import BadRequestError
+from app.core.errors import BadRequestError, thread_is_empty
 from app.core.runs.lookup import RunView
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import not_found_as
@@ -39,9 +39,14 @@ class ToolRounds:
         items = [closing_item(item, CANCELLED) for item in _waiting(view).values()]
         await self.conversations.add_items(view.conversation_id, items)
 
-    async def repair(self, conversation_id: str) -> list[str]:
-        """Close every open call of a conversation, of whatever kind; return the ids of those calls."""
+    async def repair(self, conversation_id: str, sent: list[Json]) -> list[str]:
+        """Close the open calls of a conversation, of whatever kind, that the input items `sent` leave open.
+
+        Return the ids of those calls.
+        """
         open_calls = await self._open_calls(conversation_id)
+        for answer in filter(None, map(answered_call, sent)):
+            open_calls.pop(answer[0], None)
         if not open_calls:
             return []
         items = [closing_item(item, NOT_ANSWERED) for item in open_calls.values()]
@@ -54,11 +59,7 @@ class ToolRounds:
         with not_found_as("thread"):
             items = [item async for item in self.conversations.items(conversation_id, most=1)]
         if not items:
-            raise BadRequestError(
-                "The thread has no messages. Add one first, or send additional_messages.",
-                param="thread_id",
-                code="thread_is_empty",
-            )
+            raise thread_is_empty("Add one first, or send additional_messages.", param="thread_id")
 
     async def typed_answers(self, conversation_id: str, items: list[Json]) -> list[Json]:
         """Return input items with each function output in the form that its call needs upstream.

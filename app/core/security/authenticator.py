@@ -86,11 +86,11 @@ class Authenticator:
         if found is not None and found.good_until > time.time():
             self._remembered.move_to_end(digest)
             return found
-        # Remembered credentials pass above, so an attacker behind the same proxy cannot lock its users out.
-        self._attempts.check(sent.address)
         try:
             found = await self._verify(token, digest)
         except UnauthorizedError:
+            # Only refusals count: an attacker behind the same proxy cannot lock its users out.
+            self._attempts.check(sent.address)
             self._attempts.failed(sent.address)
             raise
         self._remembered[digest] = found
@@ -134,8 +134,9 @@ class Authenticator:
         )
         owned = self._of_user(session.key_name, session.user, caller)
         if session.chat_limit is not None:
-            # A session with its own limit is counted alone, apart from the user's other sessions.
-            owned = replace(owned, counted_as=f"session:{session.session_id}")
+            # A limit of its own holds for the user on that page, however many sessions they get there.
+            page = ",".join(sorted(session.origins))
+            owned = replace(owned, counted_as=f"{owned.counted_as}/page:{page}")
         return _Verified(owned, session.expires_at, session.origins)
 
     def _of_user(self, key_name: str, user: str, caller: Caller) -> Caller:
@@ -162,12 +163,21 @@ class Authenticator:
         """Return whether pages of this origin may call without a credential."""
         if origin in self._allowed_origins:
             return True
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
         if is_loopback(parts.hostname or ""):
             return True
         # On a private service the host name proves nothing: an attacker can point a name at this machine (DNS
         # rebinding), and the page then seems to be ours.
         return not self._is_private and host is not None and parts.netloc == host
+
+
+UNSHARED = (
+    "of several replicas behind TRUSTED_PROXIES, each counts limits, keeps idempotency keys and guards tool "
+    "outputs for itself; set RATE_LIMIT_STORAGE=redis://host:port/db"
+)
 
 
 def warn_of_open_doors(settings: Settings) -> None:
@@ -178,6 +188,8 @@ def warn_of_open_doors(settings: Settings) -> None:
         _log.warning("anonymous_access", effect=effect)
     if any(len(key) < _SHORT_KEY_CHARS for _, key in settings.named_api_keys):
         _log.warning("short_api_key", effect="it can be guessed; make keys with: openssl rand -hex 32")
+    if settings.trusted_proxies and not settings.redis_url:
+        _log.warning("replicas_share_nothing", effect=UNSHARED)
 
 
 def _digest_of(key: str) -> bytes:

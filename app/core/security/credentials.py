@@ -14,7 +14,8 @@ Header = tuple[bytes, bytes]
 MAX_USER_CHARS = 256
 _BEARER = b"bearer "
 _PROXY_HEADERS = {b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"}
-_READ = {b"authorization", b"x-api-key", b"origin", b"host", b"x-user-id"} | _PROXY_HEADERS
+_SINGLE = {b"authorization", b"x-api-key", b"origin", b"host", b"x-user-id"}
+_READ = _SINGLE | _PROXY_HEADERS
 # One IPv6 customer has a whole /64, so its addresses count together.
 _COUNTED_IPV6_BITS = 64
 
@@ -45,19 +46,31 @@ class CredentialReader:
     def read(self, headers: Iterable[Header], peer: str | None) -> Credentials:
         """Return the credentials in the headers; `peer` is the address of the TCP connection."""
         found: dict[bytes, bytes] = {}
+        hops: list[bytes] = []
         for name, value in headers:
+            if name == b"x-forwarded-for":
+                hops.append(value)
             if name in _READ:
-                # Joined, so that a second X-Forwarded-For cannot replace the first.
-                found[name] = found[name] + b"," + value if name in found else value
+                if name in found and name in _SINGLE:
+                    raise _repeated(name)
+                found[name] = value
         origin, host = found.get(b"origin"), found.get(b"host")
         return Credentials(
             token=_token(found),
             origin=origin.decode("latin-1") if origin is not None else None,
             host=host.decode("latin-1") if host is not None else None,
             user=found.get(b"x-user-id"),
-            address=client_address(peer or "", found.get(b"x-forwarded-for", b""), self._networks),
+            address=client_address(peer or "", b",".join(hops), self._networks),
             is_forwarded=not _PROXY_HEADERS.isdisjoint(found),
         )
+
+
+def _repeated(name: bytes) -> BadRequestError:
+    return BadRequestError(
+        f"The header '{name.decode()}' comes more than once. Send it once.",
+        param=name.decode(),
+        code="repeated_header",
+    )
 
 
 def _token(found: dict[bytes, bytes]) -> str | None:

@@ -32,7 +32,6 @@ class Session:
     origins: tuple[str, ...] = ()
     thread_id: str | None = None
     chat_limit: str | None = None
-    session_id: str = ""
 
 
 class SessionTokens:
@@ -87,5 +86,4 @@ def _session(claims: dict[str, Any]) -> Session:
         origins=tuple(claims["origins"]),
         thread_id=claims["thread"],
         chat_limit=claims["limit"],
-        session_id=claims["jti"],
     )

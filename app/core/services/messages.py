@@ -1,5 +1,6 @@
 """Messages: conversation items of type `message` in the form of the Assistants API."""
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from app.translate.marks import text_objects
 from app.translate.objects import message_object, page
 from app.translate.pictures import CODE_OUTPUTS, Picture, cited_parts, image_part, pictures_in
 from app.translate.run_metadata import RunHistory
-from app.utils.ids import BadIdError, created_at_of
+from app.utils.ids import BadIdError
 
 # Between two messages there are a few items: calls, their outputs, reasoning.
 _ITEMS_BEFORE = 10
@@ -62,10 +63,8 @@ class Messages:
         with not_found_as("thread"):
             await self.attachments.remember(conversation_id, attached[0])
             stored = await self.conversations.add_items(conversation_id, items)
-        created_at = created_at_of(str(stored[0].get("id"))) or _created_at(
-            await self.conversations.get(conversation_id)
-        )
-        return self.seen(scope, thread_id, [(stored[0], ())], {}, created_at)[0]
+        # Nothing may fail after the message is stored: SDKs would send it again.
+        return self.seen(scope, thread_id, [(stored[0], ())], {}, int(time.time()))[0]
 
     async def get(self, scope: RequestScope, thread_id: str, message_id: str) -> Json:
         """Read a message. Upstream: GET conversations/{c}/items/{i} and conversations/{c}.

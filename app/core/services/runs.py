@@ -1,14 +1,15 @@
 """Runs: upstream responses in the form of the Assistants API."""
 
-import asyncio
 import itertools
-from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
-from app.core.errors import BadRequestError, not_found
+from app.core.errors import BadRequestError, not_found, thread_is_empty
 from app.core.files.attachments import Attachments
+from app.core.limits.shared_locks import SharedLocks
 from app.core.runs.create import RunCreator
 from app.core.runs.follow import RunStream
 from app.core.runs.held_runs import HeldRuns
@@ -19,7 +20,7 @@ from app.core.services.messages import Cursor, Messages
 from app.core.services.threads import Threads
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversations import Conversations
-from app.core.upstream.errors import UpstreamRefusedError, not_found_as
+from app.core.upstream.errors import ConversationLockedError, UpstreamRefusedError, not_found_as
 from app.core.upstream.responses import Responses
 from app.models.runs import RunCreate, ThreadRunCreate, ToolOutputsSubmit
 from app.models.threads import ThreadCreate
@@ -49,7 +50,7 @@ class Runs:
     attachments: Attachments
     params: RunParams
     unsupported: UnsupportedParams
-    _answers: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary, init=False)
+    locks: SharedLocks
 
     async def create(self, scope: RequestScope, thread_id: str, body: RunCreate) -> Json:
         """Start a run. Upstream: POST responses with `background` and `store`."""
@@ -131,9 +132,7 @@ class Runs:
 
     async def submit(self, scope: RequestScope, thread_id: str, run_id: str, body: ToolOutputsSubmit) -> Json:
         """Submit the tool outputs that a run waits for; it keeps its id. Upstream: POST responses."""
-        async with self._answering(run_id):
-            view = await self.view(scope, thread_id, run_id)
-            params = await self._next_round(scope, view, body)
+        async with self._answering(scope, thread_id, run_id, body) as (view, params):
             return run_object(await self.creator.start(scope, view.context, params), view.context)
 
     async def submit_stream(
@@ -146,17 +145,26 @@ class Runs:
         on_disconnect: OnDisconnect,
     ) -> RunStream:
         """Submit tool outputs and return the stream of the run."""
-        async with self._answering(run_id):
-            view = await self.view(scope, thread_id, run_id)
-            params = await self._next_round(scope, view, body)
+        async with self._answering(scope, thread_id, run_id, body) as (view, params):
             before: list[DomainEvent] = answered_step(view, body.tool_outputs)
             return await self.creator.open(
                 scope, view.context, params, before=before, on_disconnect=on_disconnect
             )
 
-    def _answering(self, run_id: str) -> asyncio.Lock:
-        """Return the lock for submitting outputs, so that a second submission finds the run not waiting."""
-        return self._answers.setdefault(run_id, asyncio.Lock())
+    @asynccontextmanager
+    async def _answering(
+        self, scope: RequestScope, thread_id: str, run_id: str, body: ToolOutputsSubmit
+    ) -> AsyncIterator[tuple[RunView, Json]]:
+        """Yield a waiting run and the parameters of its next round, for one submission at a time."""
+        async with self.locks.holding(run_id):
+            view = await self.view(scope, thread_id, run_id)
+            params = await self._next_round(scope, view, body)
+            try:
+                yield view, params
+            except ConversationLockedError:
+                # Another replica may have been first: then this says that the run waits no more.
+                output_items(await self.view(scope, thread_id, run_id), body.tool_outputs)
+                raise
 
     async def resources(self, conversation_id: str) -> Json:
         """Return the thread's tool resources; called only if a tool could use them."""
@@ -184,6 +192,7 @@ class Runs:
     async def _prepared_with_thread(
         self, scope: RequestScope, body: ThreadRunCreate
     ) -> tuple[Json, RunContext, Json]:
+        scope.check_new_thread()
         self.params.check_assistant(body.assistant_id)
         self.unsupported.check(body, scope)
         new = body.thread or ThreadCreate()
@@ -191,6 +200,8 @@ class Runs:
             new = new.model_copy(update={"tool_resources": body.tool_resources})
         # Before the thread is created, as it may refuse the overrides.
         params = self.params.for_run(body, scope, {})
+        if not new.messages:
+            raise thread_is_empty("Send some in 'thread'.", param="thread.messages")
         thread = await self.threads.create(scope, new, "thread.")
         conversation_id = scope.ids.conversation(thread["id"])
         if thread["tool_resources"] and uses_files(params):

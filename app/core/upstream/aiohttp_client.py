@@ -13,7 +13,7 @@ from yarl import URL
 from app.core.config import VERSION, Settings
 from app.core.logging import note
 from app.core.upstream.answers import Answer
-from app.core.upstream.errors import UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
+from app.core.upstream.errors import NO_RETRY, UpstreamBrokenError, UpstreamError, UpstreamTimeoutError
 from app.core.upstream.multipart import multipart
 from app.core.upstream.port import CallOptions, FileForm, Query
 from app.core.upstream.refusals import failure_of
@@ -101,7 +101,7 @@ class AiohttpUpstream:
             return answer
         async with _deadline(self._silence_seconds):
             found = await answer.start_of_error()
-        raise _refusal(answer, found, url)
+        raise _refusal(method, answer, found, url)
 
     async def _in_time(
         self, content: AsyncIterator[bytes], limit: asyncio.Timeout, ends_at: float
@@ -140,8 +140,12 @@ async def _deadline(seconds: float) -> AsyncIterator[asyncio.Timeout]:
         raise UpstreamTimeoutError from exc
 
 
-def _refusal(answer: Answer, body: bytes, url: str) -> UpstreamError:
-    if answer.status >= 400:
-        return failure_of(answer.status, body, answer.headers, url)
+def _refusal(method: str, answer: Answer, body: bytes, url: str) -> UpstreamError:
+    if answer.status < 300:
+        return UpstreamBrokenError()
     # Redirects are not followed: credentials go to the configured upstream and nowhere else.
-    return failure_of(502, b"", answer.headers) if answer.status >= 300 else UpstreamBrokenError()
+    status, content, asked = (answer.status, body, url) if answer.status >= 400 else (502, b"", "")
+    error = failure_of(status, content, answer.headers, asked)
+    if method == "POST" and answer.status >= 500 and error.status_code >= 500:
+        error.headers = dict(NO_RETRY)  # it may have begun
+    return error

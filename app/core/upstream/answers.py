@@ -16,6 +16,8 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 """How much of an error's body is read, after unpacking."""
 
+# All events of one read are in memory until their client has taken them.
+_READ_BYTES = 16 * 1024
 _PIECE_BYTES = 256 * 1024
 _GZIP_OR_ZLIB = 47
 _ENCODINGS = frozenset({"gzip", "x-gzip", "deflate"})
@@ -108,7 +110,7 @@ class Answer:
 
     async def _read(self) -> bytes:
         try:
-            return await self._response.content.readany()
+            return await self._response.content.read(_READ_BYTES)
         except (aiohttp.ClientError, OSError) as exc:
             raise (UpstreamDeadlineError() if self._has_ended else upstream_error_of(exc)) from exc
 

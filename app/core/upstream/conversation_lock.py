@@ -36,13 +36,15 @@ class ConversationLock:
     waited: Callable[[float], None]
     _held: dict[str, asyncio.Task[None]] = field(default_factory=dict, init=False)
 
-    async def write(self, conversation_id: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def write(
+        self, conversation_id: str, call: Callable[[], Awaitable[T]], *, is_repeatable: bool = True
+    ) -> T:
         """Make a call that writes to a conversation, and repeat it while the upstream has that locked.
 
-        A refusal means that nothing was started, so a repeated call cannot run a turn twice. Raises
-        `ConversationLockedError` if the lock outlasts `wait_seconds`.
+        A refusal means that nothing was started, so a repeated call cannot run a turn twice. A call that is
+        not repeatable is made once. Raises `ConversationLockedError` if the lock outlasts `wait_seconds`.
         """
-        deadline = asyncio.get_running_loop().time() + self.wait_seconds
+        deadline = asyncio.get_running_loop().time() + (self.wait_seconds if is_repeatable else 0)
         pause = _FIRST_PAUSE_SECONDS
         while True:
             if self.redis is not None or conversation_id in self._held:

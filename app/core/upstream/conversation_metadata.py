@@ -1,18 +1,19 @@
 """Reads and writes the run history in a conversation's metadata: see `RunHistory`.
 
-Within this process, writers of one conversation take turns, and a read waits for pending writes so that a
-client reads its own writes. A concurrent write of another replica can drop an entry. That is acceptable: the
-history serves lists, and a run can be read without it.
+Writers of one conversation take turns, and a read waits for this process's pending writes so that a client
+reads its own writes. Without Redis, a concurrent write of another replica can drop an entry. That is
+acceptable: the history serves lists, and a run can be read without it.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
 import structlog
 
 from app.core.errors import ServiceError
+from app.core.limits.shared_locks import SharedLocks
 from app.core.upstream.conversations import Conversations
 from app.translate.events import Json
 from app.translate.run_metadata import RunHistory, private_metadata, public_metadata, without_history
@@ -32,16 +33,16 @@ class _Pending:
 
 
 class ConversationMetadata:
-    """Changes the metadata of conversations, with one writer of this process at a time for each."""
+    """Changes the metadata of conversations, with one writer at a time for each."""
 
-    def __init__(self, conversations: Conversations) -> None:
+    def __init__(self, conversations: Conversations, locks: SharedLocks) -> None:
         self._conversations = conversations
+        self._locks = locks
         self._pending: dict[str, _Pending] = {}
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def changing(self, conversation_id: str) -> asyncio.Lock:
+    def changing(self, conversation_id: str) -> AbstractAsyncContextManager[None]:
         """Return the lock to hold from reading a conversation's metadata to writing it back."""
-        return self._locks.setdefault(conversation_id, asyncio.Lock())
+        return self._locks.holding(conversation_id)
 
     async def current(self, conversation_id: str) -> Json:
         """Read the conversation before a change of its metadata; call it with `changing` held."""

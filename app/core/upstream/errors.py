@@ -132,6 +132,11 @@ class UpstreamRefusedError(UpstreamError):
     type = "invalid_request_error"
     code = "upstream_refused"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the cause is unknown but for `param`; each subclass has a cause of its own."""
+        return type(self) is UpstreamRefusedError
+
 
 class ConversationLockedError(UpstreamRefusedError):
     """Another run or message is being written to the thread."""

@@ -7,6 +7,7 @@ from app.core.config import PROJECT_ROOT, Settings
 from app.core.upstream.aiohttp_client import AiohttpUpstream
 from app.core.upstream.port import Upstream
 from app.core.upstream.target import UpstreamTarget, target_of
+from app.utils.hosts import origin_of
 
 
 @asynccontextmanager
@@ -19,10 +20,12 @@ async def opened_target(settings: Settings) -> AsyncIterator[UpstreamTarget]:
     from app.embedded.server import serve_embedded
     from app.embedded.settings import EmbeddedSettings
 
+    address = (settings.public_url or origin_of(settings.host, settings.port)).rstrip("/")
     embedded = EmbeddedSettings(
         db=settings.embedded_db,
         responder=settings.embedded_responder,
         docs=PROJECT_ROOT,
+        docs_url=f"{address}/guide/",
         local_model=settings.local_model_path,
     )
     async with serve_embedded(embedded) as base_url:

@@ -32,7 +32,7 @@ from app.core.upstream.errors import (
 )
 from app.core.upstream.reasons import proxy_refusal
 from app.translate.events import Json
-from app.translate.failures import failure_for, known_failure
+from app.translate.failures import FAILED, failure_for, known_failure
 
 _log = structlog.get_logger("soloist")
 _PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}\Z")
@@ -63,16 +63,34 @@ _ROUTE = re.compile(
 )
 """Words of a 404 about the path, which repeats the path and with it the names of objects."""
 
+_PLACE = re.compile(
+    r"\b(in|of|for|from|within) (the |this )?conversation\b( with id)?:?( ?[\[('\"`]+[\w.~-]+| conv_\w+)?"
+)
+"""Words that say where something else is missing."""
+
 _CONVERSATION_PARAMS = {"conversation", "conversation_id", "conversation.id"}
 _UNKNOWN = re.compile(
-    r"not (be )?found|not exist|no such|unknown conversation|malformed|invalid|expected an id|match"
+    r"not (be )?found|not exist|no such|unknown conversation|malformed|expected an id|match"
+    r"|invalid (?!conversation (?!id\b|conv_)[a-z])"
 )
 _UNSUPPORTED = re.compile(
     r"unknown param|unsupported|not supported|unrecognized|extra inputs|mutually|together"
 )
 _NO_CONVERSATION = re.compile(
-    r"\bconversation\b.{0,300}\bnot (be )?(found|exist)|(no such|unknown|invalid) conversation\b"
+    r"\bconversation\b.{0,300}\bnot (be )?(found|exist)|(no such|unknown) conversation\b"
+    r"|\binvalid conversation\b(?! (?!id\b|conv_)[a-z])"
 )
+_BACKGROUND = re.compile(
+    r"\bbackground[ -](mode|responses?|requests?|runs?|tasks?|execution|processing)\b"
+    r"|['\"`]background['\"`]|\b(parameter|param|argument|field|option):? background\b"
+    r"|\bbackground ?[=:] ?true\b"
+)
+_NO_INPUT = re.compile(
+    r"\b(missing|required) (required )?(parameter|param|field|argument)s?:? ?['\"`]?input\b(?![.\[])"
+    r"|\binput['\"`]?( or [^.]{1,120})? (must|should|can|may|is) ?(not )?(be )?"
+    r"(provided|given|specified|required|missing|non-?empty|empty)\b"
+)
+"""Refusals of a request without input that do not name the parameter in its field."""
 
 
 def failure_of(status: int, body: bytes, headers: Mapping[str, str], url: str = "") -> UpstreamError:
@@ -94,7 +112,7 @@ def _classify(status: int, detail: Json, headers: Mapping[str, str], url: str) -
         return error_for(known)
     if status == 407:
         return UpstreamUnreachableError(proxy_refusal(status))
-    if status in {401, 403}:
+    if status == 401 or (status == 403 and not known):
         return UpstreamAuthError("The service cannot sign in to its upstream. Its operator has been told.")
     if status == 404:
         return _missing(detail, url)
@@ -104,21 +122,22 @@ def _classify(status: int, detail: Json, headers: Mapping[str, str], url: str) -
         return ConversationLockedError(
             "The thread is busy with another run or message. Retry when that has ended."
         )
-    if status == 429 or (known and known.status == 429):
-        return _busy(detail, headers)
-    if known and (status < 500 or known.status != 400):
+    if (known or FAILED).is_passing and 429 in {status, known and known.status}:
+        retry_after = _clean(_RETRY_AFTER, headers.get("retry-after")) or "5"
+        return UpstreamBusyError("The upstream is busy. Retry later.", headers={"retry-after": retry_after})
+    if known:
         error = error_for(known, {"retry-after": "2"} if known.is_passing else NO_RETRY)
         error.param = _clean(_PARAM, detail.get("param"))
         return error
     if status < 500:
         return _refusal(detail)
-    return UpstreamServerError("The upstream failed. Retry shortly.", headers={"retry-after": "2"})
+    return UpstreamServerError("The upstream failed.", headers={"retry-after": "2"})
 
 
 def _missing(detail: Json, url: str) -> UpstreamError:
     """Return the error for a 404: of an object only if it names the object's kind or its id."""
     text = _words(detail)
-    kinds = set() if _ROUTE.search(text) else {kind for kind, word in _KINDS.items() if word.search(text)}
+    kinds = set() if _ROUTE.search(text) else _kinds_in(_PLACE.sub("", text))
     if text:
         parts = urlsplit(url.lower()).path.split("/")
         kinds |= {
@@ -131,31 +150,30 @@ def _missing(detail: Json, url: str) -> UpstreamError:
     return UpstreamMissingError(frozenset(kinds)) if kinds else UpstreamRouteMissingError()
 
 
-def _busy(detail: Json, headers: Mapping[str, str]) -> UpstreamError:
-    known = known_failure(detail.get("code")) or known_failure(detail.get("type"))
-    if known and known.status == 429 and not known.is_passing:
-        return error_for(known)
-    retry_after = _clean(_RETRY_AFTER, headers.get("retry-after")) or "5"
-    return UpstreamBusyError("The upstream is busy. Retry later.", headers={"retry-after": retry_after})
+def _kinds_in(text: str) -> set[str]:
+    return {kind for kind, word in _KINDS.items() if word.search(text)}
 
 
 def _refusal(detail: Json) -> UpstreamError:
     param, code = _clean(_PARAM, detail.get("param")), _clean(_CODE, detail.get("code"))
     # These refusals have no code of their own, so the message has to tell.
     text = str(detail.get("message", "")).lower()
-    if param == "background" or ("background" in text and param in {None, "stream"}):
+    if param == "background" or (param in {None, "stream"} and _BACKGROUND.search(text)):
         return BackgroundRefusedError("The upstream has no background mode.", param=param)
     if "no tool output found" in text or "do not have an approval" in text:
         return ToolOutputMissingError("A tool call of an earlier turn was never answered.")
     if _is_unknown_conversation(param, text):
         return UpstreamMissingError(frozenset({"conversation"}))
+    if param is None and _NO_INPUT.search(text):
+        param = "input"
     what = f"parameter '{param}'" if param else "request"
     return UpstreamRefusedError(f"The upstream refused the {what}.", param=param, code=code)
 
 
 def _is_unknown_conversation(param: str | None, text: str) -> bool:
     """Return whether a 400 or 422 says in its own way that the conversation is unknown."""
-    if _UNSUPPORTED.search(text):
+    # What else it names is what is missing, wherever the conversation is mentioned.
+    if _UNSUPPORTED.search(text) or _kinds_in(text) - {"conversation", "model"}:
         return False
     about = param in _CONVERSATION_PARAMS and _UNKNOWN.search(text)
     return bool(about or _NO_CONVERSATION.search(text))

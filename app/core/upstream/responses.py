@@ -90,11 +90,14 @@ class Responses:
         """Send the body of a new response; where its empty `input` is refused, once more without the key."""
         if not body.get("input") and self._omits_empty_input:
             body = _without_input(body)
+        # Outputs that a locked conversation refuses may be a second replica's: a repeat would answer twice.
+        is_repeatable = {item.get("type") for item in body.get("input") or []} <= {"message"}
+        once = partial(call, body=body)
         try:
-            return await self.lock.write(body["conversation"], partial(call, body=body))
+            return await self.lock.write(body["conversation"], once, is_repeatable=is_repeatable)
         except UpstreamRefusedError as exc:
             # Nothing was started, so the request may be sent again.
-            if body.get("input") != [] or exc.param != "input" or type(exc) is not UpstreamRefusedError:
+            if body.get("input") != [] or exc.param != "input" or not exc.is_plain:
                 raise
         bare = partial(call, body=_without_input(body))
         answer = await self.lock.write(body["conversation"], bare)

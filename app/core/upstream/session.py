@@ -1,6 +1,7 @@
 """The `aiohttp` session of an upstream, and the errors that its failures become."""
 
 import asyncio
+import socket
 from collections.abc import Mapping
 
 import aiohttp
@@ -17,6 +18,7 @@ from app.core.upstream.errors import (
 from app.core.upstream.reasons import reason_of
 from app.utils.hosts import environment_proxy
 
+_RECEIVE_BUFFER_BYTES = 128 * 1024
 _IDLE_SECONDS = 15.0
 """How long an idle connection is kept: less than common servers keep it, as they close without notice."""
 
@@ -26,7 +28,9 @@ def open_session(base_url: str, headers: Mapping[str, str], settings: Settings) 
 
     The session limits only the time to get a connection; callers set the other deadlines.
     """
-    connector = aiohttp.TCPConnector(limit=settings.upstream_max_connections, keepalive_timeout=_IDLE_SECONDS)
+    connector = aiohttp.TCPConnector(
+        limit=settings.upstream_max_connections, keepalive_timeout=_IDLE_SECONDS, socket_factory=_new_socket
+    )
     return aiohttp.ClientSession(
         connector=connector,
         headers=headers,
@@ -40,6 +44,14 @@ def open_session(base_url: str, headers: Mapping[str, str], settings: Settings) 
         request_class=_Request,
         middlewares=(_sent_once,),
     )
+
+
+def _new_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a socket that takes in little of an answer that nobody reads; the system would grow it."""
+    family, kind, proto, _, _ = address
+    made = socket.socket(family, kind, proto)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+    return made
 
 
 def upstream_error_of(exc: aiohttp.ClientError | OSError) -> UpstreamError:

@@ -26,4 +26,4 @@ async def open_responder(
     elif settings.responder == "scripted":
         yield ScriptedResponder()
     else:
-        yield GuideResponder(documents.values())
+        yield GuideResponder(documents.values(), settings.docs_url)

@@ -11,9 +11,8 @@ from app.embedded.responders.base import Annotation, Hit, HostedTool, Piece, Tex
 from app.embedded.responders.chart import chart_pieces, wants_chart
 from app.embedded.responders.memory import asked_fact, told_facts
 from app.embedded.responders.phrases import ENGLISH, KOREAN, Phrases
-from app.embedded.responders.sections import Match, Section, SectionIndex, excerpt
+from app.embedded.responders.sections import Section, SectionIndex, excerpt, is_korean, query_words
 from app.embedded.responders.tokens import tokens_of
-from app.embedded.responders.vocabulary import is_korean, query_terms
 
 _GREETING = re.compile(
     r"\s*(hi|hello|hey|hallo|good (morning|afternoon|evening)|안녕\S*|반가\S*|하이)\b[\s\w]{0,12}[\s!.~,]*",
@@ -28,6 +27,7 @@ _ABOUT_SOLOIST = re.compile(r"\bsoloist\b|솔로이스트|이 서비스", re.IGN
 _THANKS = re.compile(r"\s*(thanks|thank you|thx|고마\S*|감사\S*)[\s\w]{0,20}[\s!.~]*", re.IGNORECASE)
 _HEADING_CHARS = 80
 _FILE_HITS = 2
+_OTHER_PLACES = 2
 _EXCERPT_CHARS = 700
 
 
@@ -52,9 +52,9 @@ class GuideResponder:
 
     model = "soloist-guide"
 
-    def __init__(self, documents: Iterable[Document]) -> None:
-        self._documents = list(documents)
-        self._index = SectionIndex(self._documents)
+    def __init__(self, documents: Iterable[Document], docs_url: str = "") -> None:
+        self._index = SectionIndex(documents)
+        self._docs_url = docs_url
 
     async def aclose(self) -> None:
         """Drop the index."""
@@ -92,27 +92,29 @@ class GuideResponder:
         return answer
 
     def _consult_documents(self, answer: _Answer, question: str, phrases: Phrases) -> None:
-        if not self._documents:
+        if not self._index.sections:
             answer.say(phrases.no_documents)
             return
-        terms = query_terms(question)
-        matches = self._index.search(terms)
-        best = matches[0].section if matches else None
-        if not terms and _ABOUT_SOLOIST.search(question):
-            best = self._index.introduction()
-        if best is None:
+        words = query_words(question)
+        found = self._index.search(question)
+        if not words and _ABOUT_SOLOIST.search(question):
+            found = [one for one in self._index.sections if is_korean(one.body) == (phrases is KOREAN)]
+            found = (found or self._index.sections)[:1]
+        if not found:
             answer.say(phrases.miss)
             return
-        answer.say(phrases.found.format(filename=best.document.filename, heading=_title(best)))
-        answer.quote(excerpt(best, terms, _EXCERPT_CHARS), best.document.file_id, best.document.filename)
-        if places := _other_places(matches):
-            answer.say(phrases.also.format(places=places))
+        best, *others = found
+        answer.say(phrases.found.format(place=self._place(best)))
+        answer.quote(excerpt(best, words, _EXCERPT_CHARS), best.document.file_id, best.document.filename)
+        if others:
+            answer.say(phrases.also.format(places=", ".join(map(self._place, others[:_OTHER_PLACES]))))
         answer.say(phrases.signature)
 
-
-def _other_places(matches: Sequence[Match]) -> str:
-    others = [match.section for match in matches[1:3] if match.coverage >= matches[0].coverage]
-    return ", ".join(f"{section.document.filename} “{_title(section)}”" for section in others)
+    def _place(self, section: Section) -> str:
+        """Name a section, as a link where its document can be opened."""
+        name = f"{section.document.filename}, “{_title(section)}”"
+        url = f"{self._docs_url}{section.document.filename}#{section.anchor}"
+        return f"[{name}]({url})" if self._docs_url else name
 
 
 def _title(section: Section) -> str:
@@ -141,7 +143,7 @@ async def _file_hits(turn: Turn) -> list[Hit]:
     files, stores = turn.attached_file_ids(), turn.vector_store_ids()
     if not files and not stores:
         return []
-    words = [word for group in query_terms(turn.prompt) for word in group[:1]]
+    words = query_words(turn.prompt)
     query = turn.prompt if is_korean(turn.prompt) or not words else " ".join(words)
     return await turn.resources.search_files(query, files, stores, _FILE_HITS)
 

@@ -37,7 +37,7 @@ ENGLISH = Phrases(
         "I am Soloist's offline guide, but I find no README.md or docs/ to answer from here. "
         "Set `OPENAI_API_KEY` and restart, and the real assistant answers."
     ),
-    found="From {filename}, “{heading}”:",
+    found="From {place}:",
     found_in_file="From your file {filename}:",
     also="See also {places}.",
     noted="Noted: your {what} is {value}. I remember that in this thread.",
@@ -63,7 +63,7 @@ KOREAN = Phrases(
         "저는 Soloist의 오프라인 안내인데, 여기에는 답할 README.md나 docs/가 없습니다. "
         "`OPENAI_API_KEY`를 설정하고 다시 시작하면 실제 어시스턴트가 답합니다."
     ),
-    found="{filename}의 “{heading}” 부분에 이렇게 나와 있습니다:",
+    found="{place} 부분에 이렇게 나와 있습니다:",
     found_in_file="첨부하신 {filename}에서 찾았습니다:",
     also="함께 볼 곳: {places}.",
     noted="기억했습니다. {what}: {value}. 이 대화에서 잊지 않겠습니다.",

@@ -15,6 +15,7 @@ from app.core.config import Settings
 from app.core.errors import ServiceError
 from app.core.observability.health import ModelWatch
 from app.core.observability.run_metrics import Price, load_prices, price_of
+from app.core.security.authenticator import UNSHARED
 from app.core.upstream.errors import (
     UpstreamAuthError,
     UpstreamModelMissingError,
@@ -87,6 +88,7 @@ def _doors(settings: Settings) -> list[Finding]:
         "SECRET_KEYS is empty: ids are not bound to their owners.": (
             not settings.secret_keys and settings.upstream_kind != "embedded"
         ),
+        f"{UNSHARED[0].upper()}{UNSHARED[1:]}.": bool(settings.trusted_proxies and not settings.redis_url),
     }
     return [Finding("warning", text) for text, applies in warnings.items() if applies]
 
@@ -144,9 +146,9 @@ async def _check_conversations(upstream: Upstream) -> Finding:
 
 
 async def _check_redis(settings: Settings) -> list[Finding]:
-    url = settings.rate_limit_storage.get_secret_value()
-    if not url.startswith(("redis://", "rediss://", "unix://")):
+    if settings.redis_url is None:
         return []
+    url = settings.redis_url
     client = redis.asyncio.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
     try:
         await client.ping()

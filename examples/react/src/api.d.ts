@@ -517,7 +517,7 @@ export interface components {
     schemas: {
         /**
          * AgUiRequest
-         * @description AG-UI's run input; other keys are ignored.
+         * @description AG-UI's run input; its other keys are ignored.
          */
         AgUiRequest: {
             /** Threadid */
@@ -750,6 +750,27 @@ export interface components {
             messages?: {
                 [key: string]: unknown;
             }[] | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * CustomTool
+         * @description A tool that the client runs, whose input is any text; its calls are shown as calls of a function.
+         */
+        CustomTool: {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "custom";
+            /** Name */
+            name: string;
+            /** Description */
+            description?: string | null;
+            /** Format */
+            format?: {
+                [key: string]: unknown;
+            } | null;
         } & {
             [key: string]: unknown;
         };
@@ -1249,7 +1270,7 @@ export interface components {
             /** Additional Instructions */
             additional_instructions?: string | null;
             /** Tools */
-            tools?: (components["schemas"]["FunctionTool"] | components["schemas"]["HostedTool"])[] | null;
+            tools?: (components["schemas"]["FunctionTool"] | components["schemas"]["CustomTool"] | components["schemas"]["HostedTool"])[] | null;
             /** Tool Choice */
             tool_choice?: ("none" | "auto" | "required") | components["schemas"]["ToolChoice"] | null;
             /** Parallel Tool Calls */
@@ -1649,7 +1670,7 @@ export interface components {
             /** Additional Instructions */
             additional_instructions?: string | null;
             /** Tools */
-            tools?: (components["schemas"]["FunctionTool"] | components["schemas"]["HostedTool"])[] | null;
+            tools?: (components["schemas"]["FunctionTool"] | components["schemas"]["CustomTool"] | components["schemas"]["HostedTool"])[] | null;
             /** Tool Choice */
             tool_choice?: ("none" | "auto" | "required") | components["schemas"]["ToolChoice"] | null;
             /** Parallel Tool Calls */
@@ -1728,8 +1749,13 @@ export interface components {
              * Type
              * @enum {string}
              */
-            type: "function" | "file_search" | "code_interpreter";
+            type: "function" | "file_search" | "code_interpreter" | "custom";
             function?: components["schemas"]["NamedFunction"] | null;
+            /**
+             * Name
+             * @description The name of a custom tool.
+             */
+            name?: string | null;
         };
         /**
          * ToolOutput
@@ -5269,7 +5295,9 @@ export interface operations {
                 /** @description For API keys: act for this user of yours. Other callers' is ignored. */
                 "x-user-id"?: string;
             };
-            path?: never;
+            path: {
+                assistant_id: string;
+            };
             cookie?: never;
         };
         requestBody?: never;

@@ -228,3 +228,29 @@ async def test_another_replica_leaves_out_tools_whose_secrets_it_does_not_know(s
             )
             assert answered.status_code == 200
     assert [sent["type"] for sent in script.sent[1]["tools"]] == ["function"]
+
+
+@pytest.mark.parametrize("choice", [None, {"type": "custom", "name": "note"}, {"type": "retrieval"}])
+async def test_a_run_may_bring_a_custom_tool_of_its_own(start, choice):
+    script = ScriptedOpenAI([CUSTOM_CALL], [message("Done.")])
+    async with fake_upstream(script.handle) as upstream, start(url=upstream.url) as service:
+        body = {"thread": {"messages": [{"role": "user", "content": "hi"}]}, "tools": [CUSTOM]}
+        run = await service.client.post("threads/runs", json=body | {"tool_choice": choice})
+        assert run.status_code == 200, run.text
+        path = f"threads/{run.json()['thread_id']}/runs/{run.json()['id']}"
+        outputs = {"tool_outputs": [{"tool_call_id": "call_1", "output": "noted"}]}
+        ended = await service.client.post(f"{path}/submit_tool_outputs", json=outputs)
+    assert run.json()["status"] == "requires_action"
+    assert [call["function"]["name"] for call in calls_of(run.json())] == ["note"]
+    sent = {"type": "file_search"} if choice == {"type": "retrieval"} else choice
+    assert [body.get("tool_choice") for body in script.sent] == [sent, None]
+    assert [body["tools"] for body in script.sent] == [[CUSTOM], [CUSTOM]]
+    assert ended.json()["status"] == "completed"
+    answers = [item for item in script.items if item["type"] == "custom_tool_call_output"]
+    assert [(item["call_id"], item["output"]) for item in answers] == [("call_1", "noted")]
+
+
+@pytest.mark.parametrize("tool", [{"type": "custom"}, {"type": "custom", "name": "a b"}])
+async def test_a_custom_tool_without_a_proper_name_is_refused(client, tool):
+    error = error_of(await client.post("threads/runs", json={"tools": [tool]}), 400)
+    assert error["param"].startswith("tools[0]")

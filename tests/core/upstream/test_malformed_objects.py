@@ -28,7 +28,8 @@ BAD_RESPONSES: list[Json] = [
     {"output": [{**MESSAGE, "content": [None]}]},
     {"output": [{**MESSAGE, "content": [{"type": "output_text", "text": "a", "annotations": ["x"]}]}]},
     {"output": [{"type": "function_call", "id": "fc_1", "call_id": 5, "name": "f", "arguments": "{}"}]},
-    {"output": [{"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": {}}]},
+    {"output": [{"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": 5}]},
+    {"output": [{"type": "function_call", "call_id": None, "name": "f", "arguments": "{}"}]},
     {"output": [{"type": "code_interpreter_call", "id": "ci_1", "outputs": "x"}]},
     {"output": [{"type": "file_search_call", "id": "fs_1", "results": [5]}]},
     {"usage": {"input_tokens": "many"}},
@@ -38,7 +39,7 @@ BAD_RESPONSES: list[Json] = [
     {"completed_at": 1e300},
     {"status": ["completed"]},
     {"model": {}},
-    {"metadata": {"a": 5}},
+    {"metadata": ["a"]},
     {"metadata": DEEP},
     {"tools": [{"type": []}]},
     {"text": {"format": []}},
@@ -71,7 +72,6 @@ BAD_CONVERSATIONS: list[Json] = [
     {"id": "conv_1", "created_at": True},
     {"id": "conv_1", "created_at": 1e300},
     {"id": "conv_1", "metadata": [1]},
-    {"id": "conv_1", "metadata": {"soloist_runs": 5}},
     {"id": "conv_1", "metadata": DEEP},
 ]
 
