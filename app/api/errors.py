@@ -39,7 +39,7 @@ def _answered(request: Request, error: ServiceError) -> Response:
 
 async def _service_error(request: Request, exc: Exception) -> Response:
     error = exc if isinstance(exc, ServiceError) else ServiceError("The service failed.")
-    for name in ("upstream_status", "upstream_code", "upstream_request_id"):
+    for name in ("upstream_status", "upstream_code", "upstream_request_id", "upstream_reason"):
         if (value := getattr(error, name, None)) is not None:
             request.scope["state"]["log"][name] = value
     return _answered(request, error)

@@ -1,8 +1,10 @@
 """The assistant, from settings or from an exported Assistants API object; sent with every response."""
 
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,6 +13,7 @@ from app.core.config import Settings
 from app.translate.client_calls import is_run_by_client
 from app.translate.events import Json
 from app.translate.tools import current_tool, to_responses_choice, to_responses_tools, to_text_format
+from app.utils.text_files import read_text
 
 DEFAULT_ID = "asst_soloist"
 DEFAULT_MODEL = "gpt-6-luna"
@@ -35,10 +38,11 @@ OVERRIDES = {
 
 
 class AssistantFile(BaseModel):
-    """An Assistants API assistant object as people exported it; other keys are ignored."""
+    """An Assistants API assistant object as people exported it; `ignored_keys` names other keys."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="allow")
 
+    object: str | None = None
     id: str | None = Field(None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
     name: str | None = None
     description: str | None = None
@@ -141,7 +145,7 @@ def _translated(name: str, value: Any, resources: Json) -> Any:
 
 def load_assistant(settings: Settings) -> Assistant:
     """Build the assistant; settings win over the file. Raises `ValueError`, in one line, for a bad file."""
-    read = _read_file(settings) if settings.assistant_file else AssistantFile()
+    read = _read_file(settings.assistant_file) if settings.assistant_file else AssistantFile()
     return Assistant(
         id=settings.assistant_id or read.id or DEFAULT_ID,
         name=settings.assistant_name or read.name or "Soloist",
@@ -182,14 +186,23 @@ def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _read_file(settings: Settings) -> AssistantFile:
+def ignored_keys(settings: Settings) -> list[str]:
+    """Return a sentence for each key of ASSISTANT_FILE that means nothing, with the key that may be meant."""
+    file = settings.assistant_file
+    sentences = []
+    for key in (_read_file(file).model_extra if file else None) or {}:
+        near = difflib.get_close_matches(key, AssistantFile.model_fields, 1, 0.7)
+        meant = f"; did you mean {near[0]}?" if near else "."
+        sentences.append(f"ASSISTANT_FILE={file}: the key {key[:80]!r} is ignored{meant}")
+    return sentences
+
+
+def _read_file(file: Path) -> AssistantFile:
     try:
-        text = settings.assistant_file.read_text(encoding="utf-8") if settings.assistant_file else "{}"
-        return AssistantFile.model_validate(json.loads(text))
-    except OSError as exc:
-        raise ValueError(f"ASSISTANT_FILE cannot be read: {exc.strerror}") from exc
+        return AssistantFile.model_validate(json.loads(read_text(file, setting="ASSISTANT_FILE")))
     except json.JSONDecodeError as exc:
-        raise ValueError(f"ASSISTANT_FILE is no JSON: {exc.msg} in line {exc.lineno}") from exc
+        raise ValueError(f"ASSISTANT_FILE={file} is no JSON: {exc.msg} in line {exc.lineno}") from exc
     except ValidationError as exc:
-        first = exc.errors()[0]
-        raise ValueError(f"ASSISTANT_FILE: {'.'.join(map(str, first['loc']))}: {first['msg']}") from exc
+        places = {".".join(map(str, error["loc"])) or "the whole": error["msg"] for error in exc.errors()}
+        lines = [f"ASSISTANT_FILE={file}: {place}: {message}" for place, message in places.items()]
+        raise ValueError("\n".join(lines)) from exc

@@ -1,21 +1,42 @@
 """Settings, from the environment and `.env`; `.env.example` lists them in this order."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.core.config_checks import (
     check_anonymous,
     check_callers,
     check_jwt,
     check_local_model,
-    check_network,
     check_playground_sessions,
     check_root_path,
     check_upstream,
+)
+from app.core.environment import EnvironmentSettings
+from app.core.setting_types import (
+    AnyList,
+    ApiKeys,
+    BaseUrl,
+    ExistingFile,
+    FileName,
+    FileTypes,
+    HeaderKey,
+    HeaderText,
+    HostNames,
+    HttpUrl,
+    ListenHost,
+    LocalPath,
+    LongSecret,
+    Networks,
+    Origins,
+    PageUrl,
+    StorageUrl,
+    TextList,
+    Tools,
 )
 from app.models.common import RateLimit
 
@@ -39,7 +60,6 @@ DEFAULT_UPLOAD_TYPES = [
     "tar", "tex", "ts", "tsv", "txt", "wav", "webp", "xlsx", "xml", "yaml", "yml", "zip",
 ]
 # fmt: on
-KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 JwtAlgorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"
 ]
@@ -50,13 +70,11 @@ def setting(default: Any, description: str, **limits: Any) -> Any:
     return Field(default, description=description, **limits)
 
 
-class Settings(BaseSettings):
+class Settings(EnvironmentSettings):
     """All settings with their defaults; a variable's name is its field's name in upper case."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True)
-
     # Server
-    host: str = setting("127.0.0.1", "Address to listen on.")
+    host: ListenHost = setting("127.0.0.1", "Address to listen on.")
     port: int = setting(8010, "Port to listen on.", ge=0, le=65_535)
     debug: bool = setting(False, "Verbose logs; never shows content or secrets.")
     docs_enabled: bool = setting(True, "Serve Swagger UI at /docs and the OpenAPI document.")
@@ -64,7 +82,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = setting(
         "auto", "auto: console on a terminal, else JSON."
     )
-    log_file: Path | None = setting(None, "Also log JSON lines to this rotating file, e.g. logs/app.log.")
+    log_file: LocalPath | None = setting(
+        None, "Also log JSON lines to this rotating file, e.g. logs/app.log."
+    )
     log_file_max_bytes: int = setting(10_000_000, "Size at which LOG_FILE rotates; five are kept.", ge=10_000)
     max_body_bytes: int | None = setting(
         None, "Largest JSON request body; default: room for MAX_MESSAGE_CHARS, 2000000 at least.", ge=1_000
@@ -93,11 +113,13 @@ class Settings(BaseSettings):
     assistant_truncation: Literal["auto", "disabled"] = setting(
         "auto", "auto: a thread too long for the model loses its oldest items; disabled: it answers 400."
     )
-    assistant_tools: list[dict[str, Any]] | None = setting(None, "Tools as a JSON list, in Assistants form.")
-    assistant_vector_stores: list[str] | None = setting(
-        None, "JSON list of ids of the assistant's vector stores; turns file_search on."
+    assistant_tools: Tools | None = setting(None, "Tools as a JSON list, in Assistants form, or their names.")
+    assistant_vector_stores: TextList | None = setting(
+        None, "Ids of the assistant's vector stores; turns file_search on."
     )
-    assistant_file: Path | None = setting(None, "An exported Assistants API assistant object (JSON file).")
+    assistant_file: ExistingFile | None = setting(
+        None, "An exported Assistants API assistant object (JSON file)."
+    )
     allow_run_overrides: Literal["trusted", "all", "none"] = setting(
         "trusted", "Who may override model, instructions, tools per run: API keys only, everybody, nobody."
     )
@@ -108,12 +130,12 @@ class Settings(BaseSettings):
     )
 
     # Upstream: OpenAI, Azure, another server that speaks its wire; with none of these set, the embedded one
-    openai_api_key: SecretStr | None = setting(None, "Brings the real assistant.")
-    openai_base_url: str | None = setting(None, "Another server speaking Responses and Conversations.")
-    openai_organization: str | None = setting(None, "OpenAI organisation id.")
-    openai_project: str | None = setting(None, "OpenAI project id.")
-    azure_openai_endpoint: str | None = setting(None, "https://NAME.openai.azure.com")
-    azure_openai_key: SecretStr | None = setting(None, "Azure's api-key.")
+    openai_api_key: HeaderKey | None = setting(None, "Brings the real assistant.")
+    openai_base_url: BaseUrl | None = setting(None, "Another server speaking Responses and Conversations.")
+    openai_organization: HeaderText | None = setting(None, "OpenAI organisation id.")
+    openai_project: HeaderText | None = setting(None, "OpenAI project id.")
+    azure_openai_endpoint: BaseUrl | None = setting(None, "https://NAME.openai.azure.com")
+    azure_openai_key: HeaderKey | None = setting(None, "Azure's api-key.")
     openai_timeout_seconds: Seconds = setting(
         60, "Longest plain request, and longest silence of a stream, before 504."
     )
@@ -134,9 +156,9 @@ class Settings(BaseSettings):
     )
 
     # Embedded upstream
-    embedded_db: str = setting("data/embedded.db", "SQLite file of the embedded upstream.")
+    embedded_db: FileName = setting("data/embedded.db", "SQLite file of the embedded upstream.")
     embedded_responder: Literal["guide", "scripted", "local"] = setting("guide", "Who answers without a key.")
-    local_model_path: Path | None = setting(None, "GGUF file for EMBEDDED_RESPONDER=local.")
+    local_model_path: LocalPath | None = setting(None, "GGUF file for EMBEDDED_RESPONDER=local.")
 
     # Streams
     sse_keepalive_seconds: Seconds = setting(15, "Silence after which a stream gets a comment line.")
@@ -154,8 +176,8 @@ class Settings(BaseSettings):
     # Files
     max_upload_bytes: int = setting(536_870_912, "Largest file taken, in bytes.", ge=1)
     max_files: int = setting(10, "Files that come with one message at most.", ge=1, le=100)
-    allowed_upload_types: list[str] = setting(
-        DEFAULT_UPLOAD_TYPES, 'JSON list of file extensions taken; ["*"] takes every type.'
+    allowed_upload_types: FileTypes = setting(
+        DEFAULT_UPLOAD_TYPES, "File extensions taken; * takes every type."
     )
     expose_knowledge: bool = setting(
         False, "Let browser callers read the assistant's vector store and its files too."
@@ -166,7 +188,7 @@ class Settings(BaseSettings):
     citations: Literal["raw", "markdown", "footnotes", "strip"] = setting(
         "raw", "How sources are written into the text of answers."
     )
-    public_url: str | None = setting(
+    public_url: HttpUrl | None = setting(
         None, "Where browsers reach this service; makes links to generated files absolute."
     )
     root_path: str | None = setting(
@@ -175,7 +197,7 @@ class Settings(BaseSettings):
 
     # Pages
     playground_enabled: bool = setting(True, "Serve the chat page at /playground.")
-    playground_token_url: str | None = setting(
+    playground_token_url: PageUrl | None = setting(
         None, "Where the playground asks your backend for a session (POST), under auth."
     )
     playground_sessions: bool = setting(
@@ -185,29 +207,27 @@ class Settings(BaseSettings):
     # Callers
     auth_mode: Literal["none", "api_key", "jwt"] = setting("none", "Who may call.")
     allow_anonymous: bool = setting(False, "Allow AUTH_MODE=none on other than loopback addresses.")
-    api_keys: dict[KeyName, SecretStr | list[SecretStr]] = setting(
-        {}, 'JSON object {"name": "key"}; a list of keys rotates; "sha256:…" hides one.'
+    api_keys: ApiKeys = setting(
+        {}, "name=key,name2=key2 or JSON; a name's second key rotates it; sha256:… hides one."
     )
-    secret_keys: list[SecretStr] = setting(
-        [], "JSON list of 32+ characters each; the first signs, all verify."
+    secret_keys: Annotated[list[LongSecret], AnyList] = setting(
+        [], "Secrets of 32+ characters each; the first signs, all verify."
     )
     session_ttl_seconds: int = setting(600, "Life of a browser session's token by default.", ge=10)
     session_max_ttl_seconds: int = setting(3_600, "Longest life that a session may ask for.", ge=10)
-    jwt_jwks_url: str | None = setting(None, "Where the identity provider publishes its keys.")
+    jwt_jwks_url: HttpUrl | None = setting(None, "Where the identity provider publishes its keys.")
     jwt_secret: SecretStr | None = setting(None, "Shared secret of an identity provider that signs HS256.")
     jwt_issuer: str | None = setting(None, "The only `iss` accepted.")
     jwt_audience: str | None = setting(None, "The only `aud` accepted.")
-    jwt_algorithms: list[JwtAlgorithm] | None = setting(
+    jwt_algorithms: Annotated[list[JwtAlgorithm], AnyList] | None = setting(
         None, 'Accepted algorithms; default ["RS256", "ES256"], or ["HS256"] with JWT_SECRET.'
     )
     jwt_leeway_seconds: float = setting(30, "Clock skew that is forgiven.", ge=0, le=300)
-    trusted_proxies: list[str] = setting(
-        [], "JSON list of proxies' addresses or networks, whose X-Forwarded-For is believed."
+    trusted_proxies: Networks = setting(
+        [], "Proxies' addresses or networks, whose X-Forwarded-For is believed."
     )
-    trusted_hosts: list[str] = setting(
-        [], 'JSON list of Host names served, such as "*.example.com"; empty: every one.'
-    )
-    cors_origins: list[str] = setting([], "JSON list of exact origins that browsers may call from.")
+    trusted_hosts: HostNames = setting([], "Host names served, such as *.example.com; empty: every one.")
+    cors_origins: Origins = setting([], "Exact origins that browsers may call from.")
 
     # Limits
     request_timeout_seconds: float = setting(
@@ -219,7 +239,7 @@ class Settings(BaseSettings):
     rate_limit_reads: RateLimit = setting("6000/minute", "GET of one caller; polling is reading.")
     rate_limit_sessions: RateLimit = setting("120/minute", "Sessions that one API key mints.")
     rate_limit_auth_failures: RateLimit = setting("300/minute", "Refused credentials of one client address.")
-    rate_limit_storage: SecretStr = setting(
+    rate_limit_storage: StorageUrl = setting(
         SecretStr("memory://"), "memory:// or, for several replicas, redis://…; keeps idempotency keys too."
     )
     idempotency_ttl_seconds: int = setting(
@@ -228,36 +248,38 @@ class Settings(BaseSettings):
 
     # Operations; OpenTelemetry is set by the standard OTEL_* variables, which its SDK reads itself
     metrics_enabled: bool = setting(True, "Serve Prometheus metrics at /metrics.")
-    metrics_token: SecretStr | None = setting(
+    metrics_token: HeaderKey | None = setting(
         None, "Bearer token for /metrics; unset: programs on this machine only."
     )
-    prices_file: Path | None = setting(None, "JSON file with prices by model, for the cost metric.")
+    prices_file: ExistingFile | None = setting(None, "JSON file with prices by model, for the cost metric.")
     model_shutdown_warn_days: int = setting(
         30, "Days ahead to warn that the model is going to be switched off.", ge=0, le=3_650
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        check_upstream(
+        if problems := list(self._contradictions()):
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        yield from check_upstream(
             self.openai_api_key, self.openai_base_url, self.azure_openai_key, self.azure_openai_endpoint
         )
         if self.upstream_kind == "embedded" and self.embedded_responder == "local":
-            check_local_model(self.local_model_path)
-        check_callers(self.auth_mode, self.secret_keys, self.api_keys)
+            yield from check_local_model(self.local_model_path)
+        yield from check_callers(self.auth_mode, self.secret_keys, self.api_keys)
         if self.auth_mode == "none":
-            check_anonymous(self.host, is_allowed=self.allow_anonymous)
+            yield from check_anonymous(self.host, is_allowed=self.allow_anonymous)
         elif self.session_ttl_seconds > self.session_max_ttl_seconds:
-            raise ValueError("SESSION_TTL_SECONDS is above SESSION_MAX_TTL_SECONDS")
+            yield "SESSION_TTL_SECONDS is above SESSION_MAX_TTL_SECONDS"
         if self.auth_mode == "jwt":
-            check_jwt(
+            yield from check_jwt(
                 self.jwt_jwks_url, self.jwt_secret, self.jwt_issuer, self.jwt_audience, self.jwt_algorithms
             )
-        storage = self.rate_limit_storage.get_secret_value()
-        check_network(self.cors_origins, self.trusted_proxies, self.trusted_hosts, storage)
-        check_root_path(self.root_path, self.public_url)
+        yield from check_root_path(self.root_path, self.public_url)
         if self.playground_sessions:
-            check_playground_sessions(self.host, self.auth_mode, self.api_keys)
-        return self
+            yield from check_playground_sessions(self.host, self.auth_mode, self.api_keys)
 
     @property
     def upstream_kind(self) -> Literal["openai", "azure", "custom", "embedded"]:
@@ -289,10 +311,7 @@ class Settings(BaseSettings):
     @property
     def named_api_keys(self) -> list[tuple[str, str]]:
         """All API keys, each with its name."""
-        listed = {
-            name: found if isinstance(found, list) else [found] for name, found in self.api_keys.items()
-        }
-        return [(name, key.get_secret_value()) for name, keys in listed.items() for key in keys]
+        return [(name, key.get_secret_value()) for name, keys in self.api_keys.items() for key in keys]
 
     @property
     def signing_keys(self) -> tuple[bytes, ...]:

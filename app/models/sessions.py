@@ -5,11 +5,11 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.models.common import RateLimit
-from app.utils.hosts import checked_origin
+from app.utils.hosts import browser_origin
 
 # Lets secret scanners find leaked tokens.
 SESSION_PREFIX = "ss_"
-Origin = Annotated[str, AfterValidator(checked_origin), Field(max_length=200)]
+Origin = Annotated[str, AfterValidator(browser_origin), Field(max_length=200)]
 
 
 class SessionCreate(BaseModel):

@@ -2,15 +2,19 @@
 
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
 from pydantic import ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.core.assistant import load_assistant
 from app.core.config import Settings
+from app.core.environment import EnvironmentSettings
+from app.core.logging import configure_logging
+from app.core.observability.run_metrics import load_prices
+from app.core.setting_errors import lines_of
 
 _BAD_SETTINGS = 2
 
@@ -21,13 +25,23 @@ def settings_errors_told() -> Iterator[None]:
     try:
         yield
     except ValidationError as exc:
-        for error in exc.errors():
-            name = ".".join(map(str, error["loc"])).upper()
-            sys.stderr.write(f"{name + ': ' if name else ''}{error['msg'].removeprefix('Value error, ')}\n")
+        sys.stderr.writelines(f"{line}\n" for line in lines_of(exc, Settings))
         sys.exit(_BAD_SETTINGS)
     except ValueError as exc:
         sys.stderr.write(f"{exc}\n")
         sys.exit(_BAD_SETTINGS)
+
+
+def check_usable(settings: Settings, *checks: Callable[[Settings], object]) -> None:
+    """Try the files that settings name, and `checks`; raises a `ValueError` with a line for each failure."""
+    problems = []
+    for check in (configure_logging, load_assistant, lambda found: load_prices(found.prices_file), *checks):
+        try:
+            check(settings)
+        except ValueError as exc:
+            problems.append(str(exc))
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 def check_database(settings: Settings) -> None:
@@ -46,10 +60,8 @@ def check_database(settings: Settings) -> None:
         ) from exc
 
 
-class ProcessCount(BaseSettings):
+class ProcessCount(EnvironmentSettings):
     """Variables that ask other servers for several processes; refused, as they have no effect here."""
-
-    model_config = SettingsConfigDict(env_file=".env", env_ignore_empty=True, extra="ignore")
 
     workers: int = 1
     web_concurrency: int = 1

@@ -1,5 +1,6 @@
 """uvicorn with this service's settings: one process, which lets open streams finish before it ends."""
 
+import asyncio
 import gc
 import signal
 import sys
@@ -14,6 +15,7 @@ from app.core.config import Settings
 from app.core.logging import writes_text
 from app.server.banner import banner
 from app.server.http_protocol import bounded_protocol
+from app.translate.events import Json
 
 if sys.platform != "win32":
     import resource
@@ -28,17 +30,24 @@ _OTHER_FILES = 1_000
 class Server(uvicorn.Server):
     """Drains streams before it closes connections."""
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, settings: Settings, *, asks_upstream: bool = False) -> None:
         super().__init__(_config(app, settings))
+        self._asks_upstream = asks_upstream
         self._app = app
         self._settings = settings
+        self._check: asyncio.Task[Json] | None = None
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         """Start, then exempt the loaded modules from garbage collection."""
         await super().startup(sockets)
-        _log.info("listening", url=f"http://{self.config.host}:{self.config.port}")
+        host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
+        _log.info("listening", url=f"http://{host}:{self.config.port}")
+        health = self.lifespan.state["health"]
         if writes_text(self._settings):
-            sys.stderr.write(banner(self._settings, self.lifespan.state["health"].describe()))
+            sys.stderr.write(banner(self._settings, health.describe()))
+        if self._asks_upstream:
+            # Whoever starts the service learns at once why its upstream cannot be used.
+            self._check = asyncio.create_task(health.check())
         # Scanning all modules took a sixth of the CPU time and stopped every stream for 0.15 s.
         gc.collect()
         gc.freeze()
@@ -46,6 +55,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Let open streams finish within the grace period, then shut down."""
+        if self._check:
+            self._check.cancel()
         await self._app.state.registry.drain(self._settings.shutdown_grace_seconds)
         await super().shutdown(sockets)
         if self.force_exit:
@@ -56,7 +67,7 @@ class Server(uvicorn.Server):
 def serve(app: FastAPI, settings: Settings) -> int:
     """Serve until a signal comes, and return the exit status; Ctrl+C ends in `KeyboardInterrupt`."""
     raise_file_limit(settings.max_streams)
-    server = Server(app, settings)
+    server = Server(app, settings, asks_upstream=True)
     # A closed terminal shuts the process down in order, unless `nohup` started it.
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, server.handle_exit)

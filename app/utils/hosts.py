@@ -1,8 +1,11 @@
 """Host names, addresses, URLs, origins and proxies."""
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+import idna
 
 
 def is_loopback(host: str) -> bool:
@@ -21,13 +24,28 @@ def origin_of(host: str, port: int) -> str:
     return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
-def checked_origin(origin: str) -> str:
-    """Return an origin as it is; raises `ValueError` for one that no browser would send."""
+def browser_origin(origin: str) -> str:
+    """Return an origin as browsers send it: lower case, in punycode, without a default port.
+
+    Raises `ValueError` for what is no single origin.
+    """
+    if "*" in origin:
+        raise ValueError("must be one origin: name each, as https://a.example or '[\"https://a.example\"]'")
     parts = urlsplit(origin)
-    exact = f"{parts.scheme}://{parts.netloc}".lower()
-    if not is_http_url(origin) or "@" in parts.netloc or origin != exact:
-        raise ValueError(f"{origin[:100]!r} is no origin; write https://example.com without a path")
-    return origin
+    is_bare = parts.path in {"", "/"} and not parts.query and not parts.fragment and "@" not in parts.netloc
+    if not is_bare or re.search(r"\s", origin) or not is_http_url(origin):
+        raise ValueError("must be an origin such as https://example.com, without a path")
+    host = ascii_host(parts.hostname or "")
+    is_default = parts.port == {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}" + ("" if is_default or parts.port is None else f":{parts.port}")
+
+
+def ascii_host(host: str) -> str:
+    """Return a host as browsers send it: in punycode, and IPv6 in brackets. Raises `ValueError`."""
+    if ":" in host:
+        return f"[{ipaddress.ip_address(host)}]"
+    # A name in ASCII may have underscores, which browsers send and IDNA refuses.
+    return host if host.isascii() else idna.encode(host, uts46=True).decode()
 
 
 def is_http_url(url: str) -> bool:

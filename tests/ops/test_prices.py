@@ -39,7 +39,7 @@ def test_a_wrong_file_stops_the_start_in_one_line(write, content, told):
 
 
 def test_a_missing_file_stops_the_start(tmp_path):
-    with pytest.raises(ValueError, match="PRICES_FILE cannot be read: No such file"):
+    with pytest.raises(ValueError, match=r"PRICES_FILE=.*none.json cannot be read: No such file"):
         load_prices(tmp_path / "none.json")
 
 

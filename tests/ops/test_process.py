@@ -15,7 +15,7 @@ from unittest.mock import patch
 import httpx2
 import pytest
 
-from bench.cluster import ROOT, Process, accepts, running, start_upstream, wait_until_ready
+from bench.cluster import ROOT, Process, accepts, running, start_upstream, wait_for, wait_until_ready
 from bench.processes import free_port
 from main import main
 from tests.support import frames, own_logging
@@ -78,7 +78,10 @@ def test_check_says_that_all_is_well(tmp_path, spelled):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, "The upstream (custom) cannot be reached"),
+        (
+            {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"},
+            "The upstream (custom) cannot be reached: nothing listens",
+        ),
         ({"RATE_LIMIT_STORAGE": "redis://127.0.0.1:9/0"}, "Redis at RATE_LIMIT_STORAGE does not answer"),
     ],
 )
@@ -91,10 +94,10 @@ def test_check_says_what_is_wrong(tmp_path, settings, said):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"PORT": "eighty"}, "PORT: "),
-        ({"AUTH_MODE": "api_key"}, "SECRET_KEYS"),
-        ({"PRICES_FILE": "none.json"}, "PRICES_FILE cannot be read"),
-        ({"ASSISTANT_FILE": "none.json"}, "ASSISTANT_FILE"),
+        ({"PORT": "eighty"}, "PORT='eighty': write a whole number"),
+        ({"AUTH_MODE": "api_key", "API_KEYS": "a=key"}, "SECRET_KEYS"),
+        ({"PRICES_FILE": "none.json"}, "PRICES_FILE='none.json': names no file"),
+        ({"ASSISTANT_FILE": "none.json"}, "ASSISTANT_FILE='none.json': names no file"),
         ({"LOG_FILE": "/proc/app.log"}, "LOG_FILE=/proc/app.log cannot be written"),
         ({"WORKERS": "4"}, "WORKERS=4: a port is served by one process."),
         ({"WEB_CONCURRENCY": "2"}, "run replicas behind one port"),
@@ -113,7 +116,10 @@ def test_check_knows_a_refused_key_and_a_model_at_its_end(tmp_path):
         there = {"OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1", "ASSISTANT_MODEL": "soloist-scripted"}
         status, lines = check(tmp_path, **there, OPENAI_API_KEY="wrong")
         assert status == 1
-        assert "error: The upstream (custom) refuses the credentials: check OPENAI_API_KEY." in lines
+        assert (
+            "error: The upstream (custom) refuses the credentials (invalid_api_key): check OPENAI_API_KEY."
+            in lines
+        )
         status, lines = check(tmp_path, **there, OPENAI_API_KEY="right")
         assert status == 0
         assert any("has been switched off" in line for line in lines)
@@ -209,10 +215,55 @@ def test_a_port_that_is_taken_stops_the_start(tmp_path):
         socket.create_server(("127.0.0.1", 0)) as taken,
         running(begin(COMMAND, tmp_path, taken.getsockname()[1])) as process,
     ):
-        assert process.wait() == 3
-    log = process.log.read_text()
-    assert "address already in use" in log
-    assert "Traceback" not in log
+        port = taken.getsockname()[1]
+        assert process.wait() == 2
+    said = f"PORT={port} is in use on 127.0.0.1; stop the program there, or set another PORT"
+    assert process.log.read_text().splitlines() == [said]
+
+
+def test_all_that_cannot_be_used_is_named_at_once(tmp_path):
+    (tmp_path / "assistant.json").write_text('{"tools": "all", "model": 7}')
+    (tmp_path / "prices.json").write_text('{"gpt-6-luna": 1}')
+    files = {"ASSISTANT_FILE": "assistant.json", "PRICES_FILE": "prices.json", "LOG_FILE": "/proc/app.log"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running(begin(COMMAND, tmp_path, port, **files)) as process:
+            assert process.wait() == 2
+    places = [line.split(": ")[:2] for line in process.log.read_text().splitlines()]
+    assert [place[0].partition(" ")[0] for place in places] == [
+        "LOG_FILE=/proc/app.log",
+        "ASSISTANT_FILE=assistant.json",
+        "ASSISTANT_FILE=assistant.json",
+        "PRICES_FILE=prices.json",
+        f"PORT={port}",
+    ]
+    assert [place[1] for place in places[1:4]] == ["model", "tools", "gpt-6-luna"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"HOST": "192.0.2.1", "ALLOW_ANONYMOUS": "true"}, "HOST=192.0.2.1 is no address of this machine"),
+        ({"HOST": "nobody.invalid", "ALLOW_ANONYMOUS": "true"}, "HOST=nobody.invalid is no address of this"),
+    ],
+)
+def test_an_address_of_another_machine_stops_the_start(tmp_path, settings, said):
+    with running(begin(COMMAND, tmp_path, free_port(), **settings)) as process:
+        assert process.wait() == 2
+    (line,) = process.log.read_text().splitlines()
+    assert line.startswith(said)
+
+
+def test_the_start_tells_why_the_upstream_cannot_be_used_and_hints_at_typos(tmp_path):
+    port, upstream = free_port(), f"http://127.0.0.1:{free_port()}/v1"
+    wrong = {"OPENAI_BASE_URL": upstream, "CORS_ORIGIN": "https://a.test"}
+    with running(begin(COMMAND, tmp_path, port, **wrong)) as process:
+        wait_for(lambda: "upstream_unusable" in process.log.read_text(), "the cause")
+    lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+    found = {line["event"]: line for line in lines}
+    assert found["upstream_unusable"]["reason"].startswith("nothing listens there")
+    assert found["upstream_unusable"]["level"] == "error"
+    assert "did you mean CORS_ORIGINS?" in found["setting_hint"]["hint"]
 
 
 def test_sigterm_ends_a_stream_that_takes_too_long_with_its_terminal_event(replica):

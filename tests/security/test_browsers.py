@@ -3,7 +3,7 @@
 import pytest
 
 from app.api.middleware.cors import EXPOSED_HEADERS, REQUEST_HEADERS
-from tests.security.support import GUARDED, KEY_A, PAGE, bearer
+from tests.security.support import GUARDED, KEY_A, PAGE, bearer, mint
 from tests.support import error_of
 
 CORS = GUARDED | {"cors_origins": [PAGE]}
@@ -43,6 +43,24 @@ class TestCors:
         assert set(SDK_HEADERS.split(",")) <= allowed
         assert set(REQUEST_HEADERS) <= allowed
         assert "access-control-allow-credentials" not in response.headers
+
+    @pytest.mark.parametrize(
+        ("written", "sent"),
+        [
+            ("https://page.example:443", "https://page.example"),
+            ("http://PAGE.example:80/", "http://page.example"),
+            ("https://münchen.example", "https://xn--mnchen-3ya.example"),
+            ("http://page.example:8080", "http://page.example:8080"),
+        ],
+    )
+    async def test_compares_origins_as_browsers_send_them(self, start, upstream, written, sent):
+        async with start(url=upstream, **GUARDED, cors_origins=[written]) as service:
+            asked = await service.client.options("chat", headers=preflight(origin=sent))
+            token = await mint(service.client, origins=[written])
+            known = bearer(token, origin=sent)
+            answered = await service.client.get("assistants", headers=known)
+        assert (asked.status_code, answered.status_code) == (200, 200)
+        assert asked.headers["access-control-allow-origin"] == sent
 
     @pytest.mark.parametrize("headers", ["x-stainless-lang", "Authorization, X-Stainless-OS"])
     async def test_takes_headers_in_any_spelling(self, start, upstream, headers):

@@ -73,6 +73,7 @@ class Health:
         self._lock = asyncio.Lock()
         self._checked_at = float("-inf")
         self._found: Json = {}
+        self._failure: str | None = None  # code of the last check's failure
 
     @property
     def model(self) -> str:
@@ -119,10 +120,19 @@ class Health:
             model = parsed(await self._upstream.request("GET", path, timeout=_TIMEOUT_SECONDS), checked_model)
         except ServiceError as exc:
             is_reachable = isinstance(exc, UpstreamNotFoundError)
+            self._tell(exc)
             return {"reachable": is_reachable, "model_known": False, "shutdown_date": None, "error": exc.code}
+        self._failure = None
         shutdown_date = model.get("shutdown_date")
         self._watch.note(shutdown_date)
         return {"reachable": True, "model_known": True, "shutdown_date": shutdown_date}
+
+    def _tell(self, exc: ServiceError) -> None:
+        """Log a failure of the check when it begins, and not again while it stays the same."""
+        if exc.code != self._failure:
+            self._failure = exc.code
+            reason = getattr(exc, "upstream_reason", None) or exc.message
+            _log.error("upstream_unusable", model=self.model, code=exc.code, reason=reason)
 
 
 def unix_time(date: object) -> float | None:

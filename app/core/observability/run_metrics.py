@@ -14,6 +14,7 @@ from app.core.observability.metrics import Metrics
 from app.core.telemetry import Tracing, inside, mark_failed
 from app.translate.events import Json
 from app.translate.objects import LIVE, run_status
+from app.utils.text_files import read_text
 
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _MILLION = 1_000_000
@@ -50,13 +51,11 @@ def load_prices(path: Path | None) -> Mapping[str, Price]:
     if path is None:
         return {}
     try:
-        return _PRICES.validate_json(path.read_bytes())
-    except OSError as exc:
-        raise ValueError(f"PRICES_FILE cannot be read: {exc.strerror}") from exc
+        return _PRICES.validate_json(read_text(path, setting="PRICES_FILE"))
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise ValueError(f"PRICES_FILE: {place}: {first['msg']}") from exc
+        raise ValueError(f"PRICES_FILE={path}: {place}: {first['msg']}") from exc
 
 
 def price_of(prices: Mapping[str, Price], model: str) -> Price | None:

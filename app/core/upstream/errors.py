@@ -26,6 +26,7 @@ class UpstreamError(ServiceError):
     upstream_status: int | None = None
     upstream_code: str | None = None
     upstream_request_id: str | None = None
+    upstream_reason: str | None = None  # what stopped a connection; for the operator
 
 
 class UpstreamUnreachableError(UpstreamError):
@@ -33,10 +34,11 @@ class UpstreamUnreachableError(UpstreamError):
 
     code = "upstream_unreachable"
 
-    def __init__(self) -> None:
+    def __init__(self, reason: str | None = None) -> None:
         super().__init__(
             "The assistant's upstream cannot be reached. Retry shortly.", headers={"retry-after": "2"}
         )
+        self.upstream_reason = reason
 
 
 class UpstreamBrokenError(UpstreamError):

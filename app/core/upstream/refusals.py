@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
+import structlog
 
 from app.core.upstream.errors import (
     NO_RETRY,
@@ -26,11 +27,14 @@ from app.core.upstream.errors import (
     UpstreamRouteMissingError,
     UpstreamServerError,
     UpstreamTimeoutError,
+    UpstreamUnreachableError,
     error_for,
 )
+from app.core.upstream.reasons import proxy_refusal
 from app.translate.events import Json
 from app.translate.failures import FAILED, failure_for, known_failure
 
+_log = structlog.get_logger("soloist")
 _PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]]{0,63}\Z")
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _REQUEST_ID = re.compile(r"req_[A-Za-z0-9]{1,64}\Z|[0-9a-fA-F-]{8,64}\Z")
@@ -96,6 +100,9 @@ def failure_of(status: int, body: bytes, headers: Mapping[str, str], url: str = 
     error.upstream_status = status
     error.upstream_code = _clean(_CODE, detail.get("code"))
     error.upstream_request_id = _clean(_REQUEST_ID, headers.get("x-request-id"))
+    if isinstance(error, UpstreamAuthError):
+        # Every caller fails until the operator sets another key, so it is no matter of one request.
+        _log.error("upstream_key_refused", status=status, code=error.upstream_code)
     return error
 
 
@@ -103,6 +110,8 @@ def _classify(status: int, detail: Json, headers: Mapping[str, str], url: str) -
     known = known_failure(detail.get("code")) or known_failure(detail.get("type"))
     if known and known.code == UpstreamModelMissingError.code:
         return error_for(known)
+    if status == 407:
+        return UpstreamUnreachableError(proxy_refusal(status))
     if status == 401 or (status == 403 and not known):
         return UpstreamAuthError("The service cannot sign in to its upstream. Its operator has been told.")
     if status == 404:

@@ -15,6 +15,7 @@ from app.core.upstream.errors import (
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
+from app.core.upstream.reasons import reason_of
 from app.utils.hosts import environment_proxy
 
 _RECEIVE_BUFFER_BYTES = 128 * 1024
@@ -58,7 +59,7 @@ def upstream_error_of(exc: aiohttp.ClientError | OSError) -> UpstreamError:
     if isinstance(
         exc, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
     ):
-        return UpstreamUnreachableError()
+        return UpstreamUnreachableError(reason_of(exc))
     return UpstreamTimeoutError() if isinstance(exc, TimeoutError) else UpstreamBrokenError()
 
 

@@ -26,8 +26,9 @@ from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.server.findings import Finding
+from app.server.hints import hints_of
 from app.server.live_check import LiveCheck
-from app.server.startup import ProcessCount, settings_errors_told
+from app.server.startup import ProcessCount, check_usable, settings_errors_told
 from app.translate.upstream_types import checked_conversation, checked_model
 
 _SECONDS = 10.0
@@ -51,7 +52,7 @@ def run(given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
     with settings_errors_told():
         ProcessCount()
         settings = Settings()
-        # It also finds what no single setting tells, such as a LOG_FILE that cannot be written.
+        check_usable(settings)
         create_app(settings)
     findings = asyncio.run(check_service(settings, is_live=given.live))
     for finding in findings:
@@ -68,6 +69,7 @@ async def check_service(settings: Settings, *, is_live: bool = False) -> list[Fi
         return [Finding("error", str(exc))]
     findings = [Finding("ok", f"The settings fit together; the assistant is {assistant.id}.")]
     findings += _doors(settings)
+    findings += [Finding("warning", hint) for hint in hints_of(settings)]
     model = model_name(settings, assistant.model)
     price = price_of(prices, model)
     if prices and price is None:
@@ -104,14 +106,18 @@ async def _check_upstream(
             findings.append(await _check_conversations(upstream))
             if is_live:
                 findings += await LiveCheck(upstream, model, price).findings()
-        except UpstreamUnreachableError:
-            return [Finding("error", f"The upstream ({target.kind}) cannot be reached: check its address.")]
-        except UpstreamAuthError:
-            key = _KEY_NAMES.get(target.kind, "OPENAI_API_KEY")
-            return [Finding("error", f"The upstream ({target.kind}) refuses the credentials: check {key}.")]
         except ServiceError as exc:
-            return [Finding("error", f"The upstream ({target.kind}) fails with {exc.code}: {exc.message}")]
+            return [Finding("error", f"The upstream ({target.kind}) {_failure(exc, target.kind)}")]
         return findings
+
+
+def _failure(exc: ServiceError, kind: str) -> str:
+    if isinstance(exc, UpstreamUnreachableError):
+        return f"cannot be reached: {exc.upstream_reason or 'check its address'}."
+    if isinstance(exc, UpstreamAuthError):
+        key = _KEY_NAMES.get(kind, "OPENAI_API_KEY")
+        return f"refuses the credentials ({exc.upstream_code or exc.upstream_status}): check {key}."
+    return f"fails with {exc.code}: {exc.message}"
 
 
 async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[Finding]:

@@ -3,11 +3,16 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 
+import structlog
 from fastapi import FastAPI
 
 from app.core.config import Settings
-from app.server.startup import ProcessCount, check_database, settings_errors_told
+from app.server.address import check_address
+from app.server.hints import hints_of
+from app.server.startup import ProcessCount, check_database, check_usable, settings_errors_told
 from app.server.uvicorn_server import serve
+
+_log = structlog.get_logger("soloist")
 
 
 def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
@@ -20,6 +25,8 @@ def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
     with settings_errors_told():
         ProcessCount()
         settings = Settings()
+        check_usable(settings, check_database, check_address)
         app = create_app(settings)
-        check_database(settings)
+        for hint in hints_of(settings):
+            _log.warning("setting_hint", hint=hint)
     return serve(app, settings)
