@@ -230,8 +230,8 @@ class Settings(EnvironmentSettings):
     cors_origins: Origins = setting([], "Exact origins that browsers may call from.")
 
     # Limits
-    request_timeout_seconds: float = setting(
-        30, "Seconds in which a request must arrive; an upload may take so long for each 64 KiB.", gt=0
+    request_timeout_seconds: Seconds = setting(
+        30, "Seconds in which a request must arrive; an upload may take so long for each 64 KiB."
     )
     rate_limit_enabled: bool = setting(True, "Off switches every limit on requests off.")
     rate_limit_chat: RateLimit = setting("300/minute", "Chats, runs and tool outputs of one caller.")

@@ -160,6 +160,7 @@ REFUSED = [
     ("SHUTDOWN_GRACE_SECONDS", "10s", "='10s': write a number without a unit (default 20)"),
     ("SHUTDOWN_GRACE_SECONDS", "0", "='0': write a number above 0 (default 20)"),
     ("SHUTDOWN_GRACE_SECONDS", "nan", "='nan': write 86400 or less (default 20)"),
+    ("REQUEST_TIMEOUT_SECONDS", "inf", "='inf': write 86400 or less (default 30)"),
     ("ASSISTANT_TEMPERATURE", "0,5", "='0,5': write a number without a unit"),
     ("ASSISTANT_TEMPERATURE", "3", "='3': write 2 or less"),
     ("DEBUG", "maybe", "='maybe': write true or false (default false)"),
