@@ -138,12 +138,11 @@ class TestAssistant:
 
     @pytest.mark.parametrize(
         ("content", "reason"),
-        [("{", "no JSON"), ('{"tools": 1}', "tools"), ("[]", ""), (None, "cannot be read")],
+        [("{", "no JSON"), ('{"tools": 1}', "tools"), ("[]", "")],
     )
     def test_a_file_that_is_none_stops_the_start_in_one_line(self, tmp_path, content, reason):
         path = tmp_path / "assistant.json"
-        if content is not None:
-            path.write_text(content)
+        path.write_text(content)
         with pytest.raises(ValueError, match="ASSISTANT_FILE") as caught:
             create_app(make_settings(assistant_file=path))
         assert reason in str(caught.value)

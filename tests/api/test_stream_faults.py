@@ -37,7 +37,7 @@ class TestHealing:
         ("knobs", "settings"),
         [
             ({"fault": "truncate", "fault_after": 1, "first_token_ms": 300}, {}),
-            ({"first_token_ms": 1_000}, {"openai_timeout_seconds": 0.2}),
+            ({"first_token_ms": 1_000}, {"openai_timeout_seconds": 0.4}),
         ],
         ids=["each connection brings one event", "nothing comes for longer than the upstream may be silent"],
     )
@@ -52,7 +52,7 @@ class TestHealing:
     async def test_a_stall_heals_after_the_timeout(self, start, adapter):
         knobs = {"fault": "stall", "fault_after": 6}
         async with start(
-            is_served=True, upstream_adapter=adapter, knobs=knobs, openai_timeout_seconds=0.3
+            is_served=True, upstream_adapter=adapter, knobs=knobs, openai_timeout_seconds=0.5
         ) as service:
             events = await streamed_events(service.client, PROMPT)
         assert names(events) == PLAIN
@@ -63,8 +63,8 @@ class TestHealing:
             is_served=True,
             upstream_adapter=adapter,
             knobs={"first_token_ms": 60_000},
-            openai_timeout_seconds=0.2,
-            run_expires_seconds=1,
+            openai_timeout_seconds=0.5,
+            run_expires_seconds=1.5,
         ) as service:
             events = await streamed_events(service.client, PROMPT)
             body = {"message": PROMPT, "on_disconnect": "detach"}
@@ -183,7 +183,7 @@ class TestBeforeTheRunExists:
 
     async def test_silence_is_a_504(self, start, adapter):
         async with start(
-            is_served=True, upstream_adapter=adapter, knobs={"fault": "hang"}, openai_timeout_seconds=0.3
+            is_served=True, upstream_adapter=adapter, knobs={"fault": "hang"}, openai_timeout_seconds=0.5
         ) as service:
             response = await service.client.post("chat", json={"message": "hi", "stream": True})
         assert error_of(response, 504)["code"] == "upstream_timeout"

@@ -17,7 +17,7 @@ from app.core.security.credentials import Credentials, checked_user
 from app.core.security.jwt_auth import JwtVerifier
 from app.core.security.sessions import Session, SessionTokens
 from app.models.sessions import SESSION_PREFIX
-from app.utils.hosts import is_loopback, with_path
+from app.utils.hosts import browser_origin, is_loopback, with_path
 from app.utils.ids import IdCodec
 
 _log = structlog.get_logger("soloist")
@@ -44,8 +44,8 @@ class Authenticator:
         self._mode = settings.auth_mode
         self._is_private = is_loopback(settings.host)
         # Where a proxy publishes the service, its own pages come from there.
-        own = with_path(settings.public_url or "", "").lower()
-        self._allowed_origins = {*settings.cors_origins, own} - {""}
+        own = [browser_origin(with_path(settings.public_url, ""))] if settings.public_url else []
+        self._allowed_origins = {*settings.cors_origins, *own}
         self._signing_keys = settings.signing_keys
         self._key_digests = [(name, _digest_of(key)) for name, key in settings.named_api_keys]
         self._key_names = frozenset(settings.api_keys)
