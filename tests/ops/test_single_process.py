@@ -39,7 +39,7 @@ def test_caddy_passes_streams_on_and_keeps_metrics_back(tmp_path):
     port, front = free_port(), free_port()
     service = Process([sys.executable, "main.py"], tmp_path / "log", PORT=str(port), **EMBEDDED)
     named = {"SOLOIST_HOST": f"http://127.0.0.1:{front}", "SOLOIST_UPSTREAM": f"127.0.0.1:{port}"}
-    caddy = ["caddy", "run", "--config", str(DEPLOY / "whole-host.caddyfile")]
+    caddy = ["caddy", "run", "--adapter", "caddyfile", "--config", str(DEPLOY / "whole-host.caddyfile")]
     with running(service), running(Process(caddy, tmp_path / "caddy.log", HOME=str(tmp_path), **named)):
         wait_until_ready(service, port)
         wait_for(lambda: accepts(front), "Caddy")
