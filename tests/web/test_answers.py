@@ -34,6 +34,9 @@ async def test_a_drawn_chart_is_shown_and_comes_down(start: Start, visit: Open):
         assert saved.suggested_filename == "chart.png"
         content = await asyncio.to_thread(Path(await saved.path()).read_bytes)
         assert content.startswith(b"\x89PNG")
+        await chat.page.reload()
+        await expect(chat.button("Download chart.png")).to_have_count(1)
+        await expect(chat.log.locator("img")).to_have_count(1)
 
 
 async def test_markdown_is_rendered_and_nothing_in_it_runs_or_loads(start: Start, visit: Open):

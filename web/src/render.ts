@@ -158,19 +158,22 @@ export async function historyOf(api: Api, messages: Message[], usages: Usages, t
 async function shownMessage(api: Api, message: Message, usage: Usage | null, texts: Texts): Promise<Shown[]> {
   const role = message.role === 'assistant' ? 'ai' : 'user';
   const text = message.content.map((part) => part.text?.value ?? '').join('\n\n').trim();
-  const shown: Shown[] = [];
+  const images: Shown[] = [];
   for (const part of message.content) {
     const image = part.image_file && (await picture(api, part.image_file.file_id, texts.file, role));
-    if (image) shown.push(image);
+    if (image) images.push(image);
   }
   if (role === 'user') {
-    if (text) shown.push({ role, text });
-    return [...shown, ...(await attached(api, message, texts))];
+    const said = text ? [{ role, text }] : [];
+    return [...images, ...said, ...(await attached(api, message, texts))];
   }
   const sources = unique(message.content.flatMap((part) => (part.text?.annotations ?? []).map(flat)));
   const named = await Promise.all(sources.map((source) => withName(api, source)));
+  const cited = await pictures(api, named);
+  // An answer's own parts are the same pictures as the files that it cites.
+  const shown: Shown[] = cited.length ? [] : images;
   if (text) shown.push({ role, text: readable(text, named, api.base) });
-  shown.push(...(await pictures(api, named)));
+  shown.push(...cited);
   const note = message.status === 'incomplete' ? texts.unfinished : '';
   const html = metaHtml(text, named, usage, note, texts);
   return html ? [...shown, { role, html }] : shown;
