@@ -55,7 +55,7 @@ def lifespan_of(
             health = Health(upstream, target, watch, responder, redis)
             metrics.describe(upstream=target.kind, model=model)
             metrics.watch(registry, health)
-            for watching in (metrics.watch_event_loop(), health.watch()):
+            for watching in (metrics.watch_event_loop(), health.watch(), idempotency.watch()):
                 stack.push_async_callback(stop_task, asyncio.create_task(watching))
             warn_of_open_doors(settings)
             _log.info("started", version=VERSION, upstream=health.describe(), assistant=assistant.id)

@@ -228,6 +228,24 @@ class TestReplicas:
                 assert (await first).content == (await here).content == there[-1].content
                 assert await started(url) == 1
 
+    async def test_outcomes_are_told_to_a_redis_that_starts_again(self, start, tmp_path, upstream):
+        async with redis_server(tmp_path) as redis:
+            shared = GUARDED | {"rate_limit_storage": redis.url}
+            async with start(url=upstream, **shared) as one, start(url=upstream, **shared) as two:
+                headers = bearer(KEY_A) | keyed()
+                first = await one.client.post("chat", json=CHAT, headers=headers)
+                await redis.kill()
+                await redis.start()
+                there = []
+
+                async def two_answers():
+                    there.append(await two.client.post("chat", json=CHAT, headers=headers))
+                    return there[-1].status_code != 503
+
+                await until(two_answers)
+                assert there[-1].content == first.content
+                assert await started(upstream) == 1
+
     async def test_a_full_redis_and_a_damaged_record_double_nothing(self, start, tmp_path):
         async with redis_server(tmp_path) as redis, embedded_upstream(first_token_ms=200) as url:
             shared = GUARDED | {"rate_limit_storage": redis.url}

@@ -9,6 +9,7 @@ only its run is kept: a repeat follows that run from its start.
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
@@ -17,6 +18,7 @@ from app.core.caller import Caller
 from app.core.config import Settings
 from app.core.errors import IdempotencyError, KeysUnavailableError, ServiceError
 from app.core.limits.idempotency_stores import (
+    LOOK_SECONDS,
     RENEWAL_SECONDS,
     Answer,
     MemoryRecords,
@@ -33,8 +35,19 @@ _log = structlog.get_logger(__name__)
 class Claim:
     """The right to carry out the first request with a key; ends with `keep`, `forget` or `fail`."""
 
-    def __init__(self, own: Records, shared: RedisRecords | None, name: str, fingerprint: bytes) -> None:
+    def __init__(
+        self,
+        own: Records,
+        shared: RedisRecords | None,
+        name: str,
+        fingerprint: bytes,
+        missed: Callable[[], None],
+        held: dict[str, bytes],
+    ) -> None:
         self._stores: list[Records] = [own, shared] if shared else [own]
+        self._missed = missed
+        self._held = held
+        held[name] = fingerprint
         self._name = name
         self._fingerprint = fingerprint
         self._alive = asyncio.create_task(self._stay_alive(shared)) if shared else None
@@ -43,8 +56,10 @@ class Claim:
         """Store the request's outcome; without Redis, a repeat that comes to this replica still finds it."""
         self._end()
         for records in self._stores:
-            with suppress(RedisAwayError):
+            try:
                 await records.put(self._name, Record(self._fingerprint, outcome))
+            except RedisAwayError:
+                self._missed()
 
     async def forget(self) -> None:
         """Let the next request with this key be the first one."""
@@ -61,6 +76,7 @@ class Claim:
             await self.forget()
 
     def _end(self) -> None:
+        self._held.pop(self._name, None)
         if self._alive:
             self._alive.cancel()
 
@@ -78,12 +94,36 @@ class Idempotency:
         ttl = settings.idempotency_ttl_seconds
         self._own = MemoryRecords(ttl_seconds=ttl)
         self._shared = RedisRecords(redis, ttl_seconds=ttl) if redis else None
+        self._is_behind = False
+        self._held: dict[str, bytes] = {}
+        """The claims of requests that are being carried out here."""
 
     async def start(self) -> None:
         """Begin to use Redis, if there is one."""
         if self._shared is not None:
             with suppress(RedisAwayError):
                 await self._shared.greet()
+
+    async def watch(self) -> None:
+        """Tell Redis again what this replica holds, whenever it has missed or forgotten that."""
+        while (shared := self._shared) is not None:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                if await shared.has_forgotten() or self._is_behind:
+                    self._is_behind = True
+                    await self._tell(shared)
+                    self._is_behind = False
+            except RedisAwayError:
+                continue
+
+    async def _tell(self, shared: RedisRecords) -> None:
+        for name, fingerprint in list(self._held.items()):
+            await shared.renew(name, fingerprint)
+        for name, record in self._own.outcomes():
+            await shared.put(name, record)
+
+    def _fall_behind(self) -> None:
+        self._is_behind = True
 
     async def begin(self, caller: Caller, route: str, key: str, body: bytes) -> Claim | Answer | StartedRun:
         """Return the outcome of the first request with this key, or a claim if this is the first.
@@ -104,7 +144,7 @@ class Idempotency:
             if found is None:
                 shared = await self._claimed_elsewhere(name, fingerprint)
                 if shared is None:
-                    return Claim(self._own, self._shared, name, fingerprint)
+                    return Claim(self._own, self._shared, name, fingerprint, self._fall_behind, self._held)
                 records, found = shared
             if found.fingerprint != fingerprint:
                 raise IdempotencyError(

@@ -16,11 +16,12 @@ _MAX_RECORDS = 10_000
 _MAX_BYTES = 64 * 1024 * 1024
 # A claim in Redis ends when it is not renewed for so long: its replica has died.
 _CLAIM_SECONDS = 30
-RENEWAL_SECONDS = 0.5
-"""How often a claim is renewed."""
+RENEWAL_SECONDS = _CLAIM_SECONDS / 3
+LOOK_SECONDS = 0.5
+"""How often a replica looks whether Redis has been started again."""
 
-_AMNESIA_SECONDS = RENEWAL_SECONDS + 2 * PROBE_SECONDS
-"""How long a Redis that was started again may not know of a claim."""
+_AMNESIA_SECONDS = LOOK_SECONDS + 4 * PROBE_SECONDS
+"""How long a Redis that was started again may not know of what replicas hold."""
 
 _POLL_SECONDS = 0.1
 _PREFIX = "soloist:idempotency:"
@@ -88,6 +89,11 @@ class MemoryRecords:
             waiting.answered.set()
         self._forget_oldest()
 
+    def outcomes(self) -> list[tuple[str, Record]]:
+        """Return the records that have an outcome, by name."""
+        found = [(name, slot.record) for name, slot in self._slots.items()]
+        return [(name, record) for name, record in found if record.outcome is not None]
+
     async def drop(self, name: str) -> None:
         """Delete a record, and wake those who wait for it."""
         slot = self._slots.pop(name, None)
@@ -113,7 +119,7 @@ class RedisRecords:
 
     def __init__(self, redis: SharedRedis, *, ttl_seconds: int) -> None:
         self._call = redis.call
-        redis.when_back.append(lambda: self._know_since(time.time()))
+        self._since: bytes | None = None
         self._client: Any = redis.client  # its types leave open whether a command is awaitable
         self._ttl_seconds = ttl_seconds
 
@@ -149,10 +155,13 @@ class RedisRecords:
 
     async def greet(self) -> None:
         """Tell a Redis that is new to this service that it knows all keys there are."""
-        await self._know_since(0)
+        await self._call(lambda: self._client.set(_KNOWS_SINCE, 0, nx=True))
 
-    async def _know_since(self, moment: float) -> None:
-        await self._call(lambda: self._client.set(_KNOWS_SINCE, moment, nx=True))
+    async def has_forgotten(self) -> bool:
+        """Return whether Redis has been started anew since the last call; tells it since when it knows."""
+        since = await self._call(lambda: self._client.set(_KNOWS_SINCE, time.time(), nx=True, get=True))
+        before, self._since = self._since, since
+        return since is None or since != (before or since)
 
     async def put(self, name: str, record: Record) -> None:
         """Store a record with its outcome until it expires."""

@@ -6,7 +6,7 @@ outage costs one deadline and not one for each request. The log gets a line at i
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import redis.asyncio
@@ -48,8 +48,6 @@ class SharedRedis:
         )
         self.client = redis.asyncio.Redis.from_pool(pool)
         self._probe: asyncio.Task[None] | None = None
-        self.when_back: list[Callable[[], Awaitable[None]]] = []
-        """Called once Redis answers again, which may have lost its memory."""
 
     @property
     def is_away(self) -> bool:
@@ -94,9 +92,6 @@ class SharedRedis:
                 continue
             _log.warning("redis_back")
             self._probe = None
-            for call in self.when_back:
-                with suppress(RedisAwayError):
-                    await call()
             return
 
 
