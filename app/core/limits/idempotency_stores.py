@@ -119,7 +119,7 @@ class RedisRecords:
 
     def __init__(self, redis: SharedRedis, *, ttl_seconds: int) -> None:
         self._call = redis.call
-        self._since: bytes | None = None
+        self._since: bytes | None = None  # what Redis was last seen to say
         self._client: Any = redis.client  # its types leave open whether a command is awaitable
         self._ttl_seconds = ttl_seconds
 
@@ -155,13 +155,14 @@ class RedisRecords:
 
     async def greet(self) -> None:
         """Tell a Redis that is new to this service that it knows all keys there are."""
-        await self._call(lambda: self._client.set(_KNOWS_SINCE, 0, nx=True))
+        found = await self._call(lambda: self._client.set(_KNOWS_SINCE, 0, nx=True, get=True))
+        self._since = found or b"0"
 
     async def has_forgotten(self) -> bool:
         """Return whether Redis has been started anew since the last call; tells it since when it knows."""
         since = await self._call(lambda: self._client.set(_KNOWS_SINCE, time.time(), nx=True, get=True))
         before, self._since = self._since, since
-        return since is None or since != (before or since)
+        return since is None or since != before
 
     async def put(self, name: str, record: Record) -> None:
         """Store a record with its outcome until it expires."""
