@@ -90,9 +90,10 @@ class MemoryRecords:
         self._forget_oldest()
 
     def outcomes(self) -> list[tuple[str, Record]]:
-        """Return the records that have an outcome, by name."""
-        found = [(name, slot.record) for name, slot in self._slots.items()]
-        return [(name, record) for name, record in found if record.outcome is not None]
+        """Return the records that have an outcome and are still valid, by name."""
+        now = time.monotonic()
+        valid = [(name, slot.record) for name, slot in self._slots.items() if slot.expires_at > now]
+        return [(name, record) for name, record in valid if record.outcome is not None]
 
     async def drop(self, name: str) -> None:
         """Delete a record, and wake those who wait for it."""
