@@ -9,7 +9,7 @@ from typing import Any
 
 from app.embedded.errors import EmbeddedStartError
 from app.embedded.server import serve_forever
-from app.embedded.settings import FAULTS, RESPONDERS, EmbeddedSettings
+from app.embedded.settings import FAULTS, KINDS, RESPONDERS, UNSUPPORTED, EmbeddedSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,7 +37,11 @@ def settings_of(options: argparse.Namespace) -> EmbeddedSettings:
     """Settings out of parsed options."""
     return EmbeddedSettings(
         db=options.db,
+        kind=options.kind,
+        unsupported=options.unsupported,
+        context_items=options.context_items,
         responder=options.responder,
+        model=options.model,
         docs=options.docs,
         local_model=options.local_model,
         local_threads=options.local_threads,
@@ -58,6 +62,7 @@ def settings_of(options: argparse.Namespace) -> EmbeddedSettings:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add every option that `serve` takes."""
     _add_place(parser)
+    _add_kind(parser)
     _add_answers(parser)
     _add_faults(parser)
 
@@ -71,9 +76,22 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--api-key", metavar="KEY", help="require it as a bearer token")
 
 
+def _add_kind(parser: argparse.ArgumentParser) -> None:
+    default = EmbeddedSettings()
+    parser.add_argument("--kind", choices=KINDS, default=default.kind, help="what it keeps")
+    parser.add_argument(
+        "--unsupported",
+        choices=UNSUPPORTED,
+        default=default.unsupported,
+        help="what kind nothing does with fields it lacks",
+    )
+    parser.add_argument("--context-items", type=int, metavar="N", help="longest history and input")
+
+
 def _add_answers(parser: argparse.ArgumentParser) -> None:
     default = EmbeddedSettings()
     parser.add_argument("--responder", choices=RESPONDERS, default=default.responder)
+    parser.add_argument("--model", default=default.model, help="model that the scripted responder stands for")
     parser.add_argument("--docs", type=Path, default=default.docs, help="folder with README.md and docs/")
     parser.add_argument("--local-model", type=Path, metavar="GGUF", help="weights of the local responder")
     parser.add_argument("--local-threads", type=int, metavar="N", help="CPU threads of the local responder")

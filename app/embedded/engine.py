@@ -12,7 +12,9 @@ from app.embedded.items import (
     check_reasoning_followed,
     input_items,
 )
+from app.embedded.kinds import check_window, tells_little
 from app.embedded.objects import new_response
+from app.embedded.reasoning import check_reasoning_readable
 from app.embedded.responders.base import Resources, Responder, Turn
 from app.embedded.settings import EmbeddedSettings
 from app.embedded.store.conversations import ConversationStore
@@ -34,6 +36,7 @@ class Engine:
     ) -> None:
         self.responder = responder
         self.created = 0
+        self._settings = settings
         self._pace = Pace(settings.first_token_ms / 1000, settings.token_ms / 1000)
         self._conversations = conversations
         self._responses = responses
@@ -60,7 +63,7 @@ class Engine:
         Raises ApiError for what OpenAI refuses.
         """
         _check(request)
-        body = new_response(request, self.responder.model)
+        body = new_response(request, self.responder.model, is_timed=self._settings.kind != "nothing")
         conversation_id = request.conversation_id
         if conversation_id is not None:
             self.require_unlocked(conversation_id)
@@ -81,6 +84,8 @@ class Engine:
         check_outputs_have_calls(history, fresh)
         check_calls_answered(history, fresh)
         check_reasoning_followed([*history, *fresh])
+        check_reasoning_readable(fresh, str(request.model), self._settings.seed)
+        check_window([*history, *fresh], request, self._settings)
         if not history and not fresh:
             raise ApiError(
                 "One of 'input' or 'conversation' must hold something to answer.",
@@ -93,7 +98,13 @@ class Engine:
         if body["store"]:
             await self._responses.insert(body, fresh, streamed=streamed)
         return Generation(
-            body, turn, self.responder, self._pace, streamed=streamed, include=request.include or ()
+            body,
+            turn,
+            self.responder,
+            self._pace,
+            streamed=streamed,
+            include=request.include or (),
+            is_sparse=tells_little(self._settings),
         )
 
     async def _history(self, request: ResponseCreate) -> list[Json]:
@@ -105,6 +116,7 @@ class Engine:
 
     def _turn(self, request: ResponseCreate, items: list[Json], fresh: list[Json]) -> Turn:
         return Turn(
+            model=str(request.model),
             instructions=request.instructions,
             items=items,
             fresh=fresh,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from app.embedded.events import EventLog
 from app.embedded.include import shown_body
 from app.embedded.items import text_of
+from app.embedded.kinds import sparse_body
 from app.embedded.objects import usage
 from app.embedded.output import Output
 from app.embedded.responders.base import (
@@ -51,6 +52,7 @@ class Generation:
         *,
         streamed: bool,
         include: Collection[str] = (),
+        is_sparse: bool = False,
     ) -> None:
         self.body = body
         """As the creating request sees it."""
@@ -60,6 +62,7 @@ class Generation:
         self.log = EventLog()
         self.done = asyncio.Event()
         self._turn = turn
+        self._is_sparse = is_sparse
         self._responder = responder
         self._pace = pace
         self._limit = turn.max_output_tokens or math.inf
@@ -122,7 +125,10 @@ class Generation:
         self._waiters.clear()
 
     def _announce(self, name: str) -> None:
-        self.log.add(name, {"response": self.body})
+        self.log.add(name, {"response": self._shown(self.body)})
+
+    def _shown(self, body: Json) -> Json:
+        return sparse_body(body) if self._is_sparse else shown_body(body, self.include)
 
     async def _run(self, on_end: "Ending") -> None:
         try:
@@ -184,7 +190,7 @@ class Generation:
     async def _end(self, body: Json, on_end: "Ending") -> None:
         # OpenAI has no event for a cancelled response: its streams just end.
         ends = body["status"] != "cancelled"
-        shown = shown_body(body, self.include)
+        shown = self._shown(body)
         last = [self.log.encode(f"response.{body['status']}", {"response": shown})] if ends else []
         try:
             await on_end(self, body, [*self.log.frames, *last])

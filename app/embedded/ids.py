@@ -6,6 +6,7 @@ import time
 
 _ALNUM = string.ascii_letters + string.digits
 _STEM_HEX = 16
+_RANDOM_HEX = 32
 
 
 def timed_id(prefix: str, stem: str | None = None) -> str:
@@ -13,14 +14,19 @@ def timed_id(prefix: str, stem: str | None = None) -> str:
     return f"{prefix}_{_suffix(stem or secrets.token_hex(8))}"
 
 
+def random_id(prefix: str) -> str:
+    """A fresh id that holds no time, such as `resp_…` with 32 hex."""
+    return hex_id(prefix, _RANDOM_HEX)
+
+
+def item_id(prefix: str, response_id: str) -> str:
+    """A fresh id of the response's kind; a timed one shares the response's stem."""
+    _, _, suffix = response_id.partition("_")
+    return random_id(prefix) if len(suffix) == _RANDOM_HEX else timed_id(prefix, suffix[:_STEM_HEX])
+
+
 def _suffix(stem: str) -> str:
     return f"{stem}00{int(time.time()):08x}{secrets.token_hex(12)}"
-
-
-def stem_of(response_id: str) -> str:
-    """The 16 hex that every item made by a response shares with it."""
-    _, _, suffix = response_id.partition("_")
-    return suffix[:_STEM_HEX]
 
 
 def alnum_id(prefix: str) -> str:

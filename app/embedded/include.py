@@ -6,6 +6,7 @@ from app.embedded.wire import Json
 
 _FIELDS = {
     "code_interpreter_call": ("outputs", "code_interpreter_call.outputs"),
+    "reasoning": ("encrypted_content", "reasoning.encrypted_content"),
     "file_search_call": ("results", "file_search_call.results"),
 }
 

@@ -175,7 +175,11 @@ def check_reasoning_followed(items: Sequence[Json]) -> None:
     """
     for index, item in enumerate(items):
         following = items[index + 1] if index + 1 < len(items) else None
-        is_paired = following is not None and following.get("role") in {None, "assistant"}
+        is_paired = (
+            following is not None
+            and following.get("role") in {None, "assistant"}
+            and not following["type"].endswith("_output")
+        )
         if item["type"] == "reasoning" and not is_paired:
             raise ApiError(
                 f"Item '{item['id']}' of type 'reasoning' was provided without its required following item.",

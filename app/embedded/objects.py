@@ -1,16 +1,19 @@
 """The response object with all of OpenAI's keys."""
 
-from app.embedded.ids import timed_id
+from app.embedded.ids import random_id, timed_id
 from app.embedded.store.responses import now
 from app.embedded.wire import Json, ResponseCreate
 
 
-def new_response(request: ResponseCreate, model: str) -> Json:
-    """The body of a response that begins; its status is queued in the background, else in_progress."""
+def new_response(request: ResponseCreate, model: str, *, is_timed: bool = True) -> Json:
+    """The body of a response that begins; its status is queued in the background, else in_progress.
+
+    The id of one that is not `is_timed` holds no time, nor do the ids of its items.
+    """
     background = bool(request.background)
     conversation = request.conversation_id
     return {
-        "id": timed_id("resp"),
+        "id": timed_id("resp") if is_timed else random_id("resp"),
         "object": "response",
         "created_at": now(),
         "status": "queued" if background else "in_progress",

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from app.embedded.events import EventLog, delta_template
-from app.embedded.ids import alnum_id, stem_of, timed_id
+from app.embedded.ids import alnum_id, item_id
 from app.embedded.include import shown_items
 from app.embedded.objects import call_item, message_item, text_part
 from app.embedded.responders.base import (
@@ -54,7 +54,7 @@ class Output:
         """Text and argument deltas so far; what stands in for tokens."""
         self._log = log
         self._include = include
-        self._stem = stem_of(response_id)
+        self._response_id = response_id
         self._message: _OpenMessage | None = None
         self._call: _OpenCall | None = None
 
@@ -88,7 +88,7 @@ class Output:
 
     def _start_message(self) -> _OpenMessage:
         self.close("completed")
-        item_id = timed_id("msg", self._stem)
+        item_id = self._new_id("msg")
         where = self._part_place(item_id)
         self._added(message_item(item_id, "in_progress", []))
         self._log.add("response.content_part.added", {**where, "part": text_part("", [])})
@@ -116,7 +116,7 @@ class Output:
 
     def _add_refusal(self, text: str) -> None:
         self.close("completed")
-        item_id = timed_id("msg", self._stem)
+        item_id = self._new_id("msg")
         where = self._part_place(item_id)
         part = {"type": "refusal", "refusal": text}
         self._added(message_item(item_id, "in_progress", []))
@@ -128,7 +128,7 @@ class Output:
 
     def _start_call(self, name: str) -> None:
         self.close("completed")
-        item_id, call_id = timed_id("fc", self._stem), alnum_id("call_")
+        item_id, call_id = self._new_id("fc"), alnum_id("call_")
         self._added(call_item(item_id, "in_progress", call_id, name, ""))
         head, tail = delta_template("response.function_call_arguments.delta", self._item_place(item_id), {})
         self._call = _OpenCall(item_id, call_id, name, head, tail)
@@ -152,9 +152,9 @@ class Output:
     def _add_hosted(self, tool: HostedTool) -> None:
         self.close("completed")
         kind = tool.body["type"]
-        item = {"id": timed_id(tool.prefix, self._stem), "status": "in_progress", **tool.body}
+        item = {"id": self._new_id(tool.prefix), "status": "in_progress", **tool.body}
         self._added(shown_items([item], ())[0])
-        for step in _HOSTED_STEPS[kind]:
+        for step in _HOSTED_STEPS.get(kind, ()):
             self._log.add(f"response.{kind}.{step}", self._item_place(item["id"]))
         self._done({**item, "status": "completed"})
 
@@ -165,6 +165,9 @@ class Output:
         (shown,) = shown_items([item], self._include)
         self._log.add("response.output_item.done", {"output_index": len(self.items), "item": shown})
         self.items.append(item)
+
+    def _new_id(self, prefix: str) -> str:
+        return item_id(prefix, self._response_id)
 
     def _item_place(self, item_id: str) -> Json:
         return {"item_id": item_id, "output_index": len(self.items)}

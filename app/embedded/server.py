@@ -14,12 +14,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.embedded.errors import ApiError, on_api_error, on_client_gone, on_http_error, on_server_error
+from app.embedded.kinds import on_unknown_route
 from app.embedded.routes import containers, conversations, files, models, responses, vector_stores
 from app.embedded.services import open_services
-from app.embedded.settings import EmbeddedSettings
+from app.embedded.settings import EmbeddedSettings, Kind
 from app.embedded.wire import InvalidBodyError
 
 try:
@@ -46,13 +48,12 @@ def create_embedded_app(settings: EmbeddedSettings) -> Starlette:
             app.state.services = services
             yield
 
-    modules = (responses, conversations, files, containers, vector_stores, models)
     app = Starlette(
-        routes=[route for module in modules for route in module.routes],
+        routes=_routes(settings.kind),
         exception_handlers={
             ApiError: on_api_error,
             InvalidBodyError: _on_invalid_body,
-            HTTPException: on_http_error,
+            HTTPException: on_http_error if settings.kind == "conversations" else on_unknown_route,
             ClientDisconnect: on_client_gone,
             Exception: on_server_error,
         },
@@ -62,17 +63,27 @@ def create_embedded_app(settings: EmbeddedSettings) -> Starlette:
     return app
 
 
+def _routes(kind: Kind) -> list[BaseRoute]:
+    if kind == "nothing":
+        return [responses.creation, *models.routes]
+    modules = (responses, files, containers, vector_stores, models)
+    found: list[BaseRoute] = [route for module in modules for route in module.routes]
+    if kind == "conversations":
+        return [*found, *conversations.routes]
+    return [*found, Mount("/openai", routes=found)]
+
+
 async def _on_invalid_body(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, InvalidBodyError)  # noqa: S101 - Starlette types every handler's argument as Exception
     return ApiError(exc.message, param=exc.param, code=exc.code).response()
 
 
 class _Gate:
-    """Checks the bearer token and gives every answer an `x-request-id`."""
+    """Checks the key, a bearer token or Azure's `api-key`, and gives every answer an `x-request-id`."""
 
     def __init__(self, app: ASGIApp, api_key: str | None) -> None:
         self._app = app
-        self._bearer = f"Bearer {api_key}".encode() if api_key else None
+        self._key = api_key and api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,10 +99,11 @@ class _Gate:
         await app(scope, receive, send_with_id)
 
     def _admits(self, scope: Scope) -> bool:
-        if self._bearer is None:
+        if not self._key:
             return True
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        return secrets.compare_digest(given, self._bearer)
+        headers = dict(scope["headers"])
+        given = headers.get(b"api-key") or headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        return secrets.compare_digest(given, self._key)
 
 
 class _QuietServer(uvicorn.Server):

@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 ResponderName = Literal["guide", "scripted", "local"]
+Kind = Literal["conversations", "responses", "nothing"]
+Unsupported = Literal["refuse", "ignore"]
 FaultName = Literal["500", "429", "reset", "stall", "truncate", "bad-json", "hang"]
 
 RESPONDERS: tuple[ResponderName, ...] = ("guide", "scripted", "local")
+KINDS: tuple[Kind, ...] = ("conversations", "responses", "nothing")
+UNSUPPORTED: tuple[Unsupported, ...] = ("refuse", "ignore")
 FAULTS: tuple[FaultName, ...] = ("500", "429", "reset", "stall", "truncate", "bad-json", "hang")
 
 
@@ -17,7 +21,15 @@ class EmbeddedSettings:
 
     db: str = "data/embedded.db"
     """Path of the SQLite file; uploads lie in the folder `<db>.files` beside it. `:memory:` keeps nothing."""
+    kind: Kind = "conversations"
+    """What is kept, as at OpenAI (conversations), Azure (stored responses only) or Ollama (nothing)."""
+    unsupported: Unsupported = "refuse"
+    """Kind `nothing`: refuse what it lacks, as vLLM does, or ignore it and tell little, as llama.cpp does."""
+    context_items: int | None = None
+    """The longest history and input, in items; more is refused with `context_length_exceeded`."""
     responder: ResponderName = "guide"
+    model: str = "soloist-scripted"
+    """Name of the model that the scripted responder stands for."""
     docs: Path = Path()
     """Folder that holds README.md and docs/, which the guide answers from and serves as files."""
     docs_url: str = ""
@@ -36,7 +48,7 @@ class EmbeddedSettings:
     fault_after: int = 4
     """Events sent before reset, stall, truncate and bad-json strike."""
     seed: int = 0
-    """Seeds the draw that `fault_rate` makes."""
+    """Seeds the draw that `fault_rate` makes; reasoning sealed under another one cannot be read."""
     chunk_bytes: int | None = None
     """Re-slices streams into writes of so many bytes."""
     api_key: str | None = None

@@ -52,7 +52,7 @@ class CallEnd:
 
 @dataclass(frozen=True, slots=True)
 class HostedTool:
-    """A finished `file_search_call` or `code_interpreter_call`, without its id and status."""
+    """A finished `file_search_call`, `code_interpreter_call` or `reasoning`, without its id and status."""
 
     prefix: str
     body: Json
@@ -122,6 +122,8 @@ class Resources(Protocol):
 class Turn:
     """One request to answer."""
 
+    model: str
+    """As the request names it."""
     instructions: str | None
     items: list[Json]
     """The whole thread, the new input last."""

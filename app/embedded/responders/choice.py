@@ -24,6 +24,6 @@ async def open_responder(
         async with open_local_responder(settings) as local:
             yield local
     elif settings.responder == "scripted":
-        yield ScriptedResponder()
+        yield ScriptedResponder(settings.model, settings.seed)
     else:
         yield GuideResponder(documents.values(), settings.docs_url)

@@ -4,16 +4,18 @@
 `fail:CODE` fails, `fail-late:CODE` fails after some words, `refuse:` refuses, `incomplete:` stops early,
 `cite:` or `files:` cites an attached file, `rounds:N` calls the first function N times in turn, the word
 "tool" calls it once, "tools" or "parallel" twice at once, "chart" draws one when code interpreter is offered;
-all else is echoed.
+`think:` reasons before the answer; all else is echoed.
 """
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import orjson
 
 from app.embedded.items import output_text
+from app.embedded.reasoning import sealed_reasoning
 from app.embedded.responders.arguments import example_arguments
 from app.embedded.responders.base import (
     Annotation,
@@ -45,11 +47,19 @@ _STORY = ("The", " sea", " was", " calm", " and", " wide", " that", " day", ".",
 class ScriptedResponder:
     """Answers the same to the same, always."""
 
-    model = "soloist-scripted"
+    def __init__(self, model: str, seed: int) -> None:
+        self.model = model
+        self._seed = seed
 
     def answer(self, turn: Turn) -> Pieces:
         """The pieces that the last user message, or the tool outputs after it, ask for."""
         command, rest = _command(turn.prompt)
+        pieces = self._pieces(turn, command, rest)
+        if command != "think":
+            return pieces
+        return _thought_through(pieces, sealed_reasoning(turn.model, self._seed))
+
+    def _pieces(self, turn: Turn, command: str, rest: str) -> Pieces:
         rounds = _number(rest) if command == "rounds" else 0
         functions = _functions(turn)
         if turn.items[-1]["type"] == "function_call_output":
@@ -117,6 +127,13 @@ async def _calls(functions: list[Json]) -> Pieces:
 async def _say(text: str) -> Pieces:
     for token in tokens_of(text):
         yield TextDelta(token)
+
+
+async def _thought_through(pieces: Pieces, sealed: str) -> Pieces:
+    yield HostedTool("rs", {"type": "reasoning", "summary": [], "encrypted_content": sealed})
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
 
 
 def _quote_outputs(turn: Turn) -> Pieces:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from app.embedded.errors import ApiError
 from app.embedded.generation import Generation
+from app.embedded.kinds import supported_request
 from app.embedded.routes.common import flag, included, page_of, read_body, route, whole_number
 from app.embedded.services import Services, services_of
 from app.embedded.settings import FaultName
@@ -22,7 +23,7 @@ async def create_response(request: Request) -> Response:
     """`POST /v1/responses`."""
     services = services_of(request)
     fault = services.faults.draw()
-    body = await read_body(request, ResponseCreate)
+    body = supported_request(await read_body(request, ResponseCreate), services.settings)
     generation = await services.engine.create(body)
     if body.stream:
         return _event_stream(services, generation.batches(), fault, None if body.background else generation)
@@ -125,8 +126,9 @@ async def list_input_items(request: Request) -> Response:
     return json_response(list_page(items[: page.limit], has_more=len(items) > page.limit))
 
 
+creation = route("POST", "/v1/responses", create_response)
 routes = [
-    route("POST", "/v1/responses", create_response),
+    creation,
     route("GET", "/v1/responses/{id}", get_response),
     route("POST", "/v1/responses/{id}/cancel", cancel_response),
     route("DELETE", "/v1/responses/{id}", delete_response),
