@@ -4,12 +4,19 @@ import importlib.util
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# Debian keeps the server's programs off PATH, in a folder for each major version.
+_INITDB = shutil.which("initdb") or max(
+    map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), default=None
+)
+POSTGRES_PROGRAMS = _INITDB and str(Path(_INITDB).parent)
 TOOLS = {
     "needs_redis": ("redis-server", lambda: shutil.which("redis-server")),
+    "needs_postgres": ("postgresql", lambda: POSTGRES_PROGRAMS),
     "needs_nginx": ("nginx or curl", lambda: shutil.which("nginx") and shutil.which("curl")),
     "needs_caddy": ("caddy", lambda: shutil.which("caddy")),
     "needs_systemd": ("systemd-analyze", lambda: shutil.which("systemd-analyze")),
