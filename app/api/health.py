@@ -48,6 +48,7 @@ class ReadyRead(BaseModel):
     open_streams: int
     upstream: dict[str, Any]
     redis: dict[str, Any] | None
+    store: dict[str, Any] | None
 
 
 @root_router.get("/", summary="What this is", response_model=Root)
@@ -105,6 +106,7 @@ async def read_ready(health: HealthDep, registry: RegistryDep) -> Response:
         "open_streams": registry.open_streams,
         "upstream": health.describe() | upstream,
         "redis": health.describe_redis(),
+        "store": health.describe_store(),
     }
     return JsonResponse(body, status_code=200 if is_ready else 503)
 

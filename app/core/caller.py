@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from app.core.errors import ForbiddenError, not_found
-from app.utils.ids import BadIdError, IdCodec
+from app.core.errors import ConflictError, ForbiddenError, not_found
+from app.utils.ids import BadIdError, IdCodec, is_own
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}\Z")
 _MOST_NAMED = 20
@@ -44,18 +44,29 @@ class RequestScope:
 
     caller: Caller
     ids: IdCodec
+    keeps_own: bool | None = False  # whether the service keeps conversations; None while that is not known
     safety_identifier: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     shows_results: bool = False  # whether the client asked for the passages that file searches found
 
     def conversation(self, thread_id: str, *, of: str = "thread") -> str:
-        """Return the upstream conversation of a thread; raises `NotFoundError` for another caller's thread.
+        """Return the conversation of a thread; raises `NotFoundError` for another caller's thread.
 
-        `of` is the kind of object that the error names, so that it looks like the upstream's own.
+        `of` is the kind of object that the error names, so that it looks like the upstream's own. Raises
+        `ConflictError` for a thread that is kept where conversations were kept before the settings changed.
         """
         if self.caller.thread_id is not None and self.caller.thread_id != thread_id:
             raise not_found(of)
-        return self._opened(self.ids.conversation, thread_id, of)
+        conversation_id = self._opened(self.ids.conversation, thread_id, of)
+        if self.keeps_own is not None and is_own(conversation_id) != self.keeps_own:
+            place = "by its upstream" if self.keeps_own else "by the service itself"
+            raise ConflictError(
+                f"This thread was kept {place}, and new ones are kept elsewhere. Start a new thread, or ask "
+                "the operator to set CONVERSATIONS back.",
+                code="thread_kept_elsewhere",
+                headers={"x-should-retry": "false"},
+            )
+        return conversation_id
 
     def response(self, run_id: str) -> str:
         """Return the upstream response that started a run."""

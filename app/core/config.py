@@ -35,6 +35,7 @@ from app.core.setting_types import (
     Origins,
     PageUrl,
     StorageUrl,
+    StoreUrl,
     TextList,
     Tools,
 )
@@ -47,6 +48,7 @@ VERSION = "0.1.0"
 OnDisconnect = Literal["cancel", "finish", "detach"]
 # `stream` and `off` are the former names of `always` and `never`.
 BackgroundSetting = Literal["auto", "always", "never", "poll", "stream", "off"]
+ConversationsSetting = Literal["auto", "upstream", "own"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 MAX_CHAR_BYTES = 12
@@ -113,6 +115,9 @@ class Settings(EnvironmentSettings):
     assistant_truncation: Literal["auto", "disabled"] = setting(
         "auto", "auto: a thread too long for the model loses its oldest items; disabled: it answers 400."
     )
+    assistant_context_tokens: int | None = setting(
+        None, "The model's window, where the service keeps the history: older turns are left out.", ge=512
+    )
     assistant_tools: Tools | None = setting(None, "Tools as a JSON list, in Assistants form, or their names.")
     assistant_vector_stores: TextList | None = setting(
         None, "Ids of the assistant's vector stores; turns file_search on."
@@ -153,6 +158,15 @@ class Settings(EnvironmentSettings):
     run_expires_seconds: Seconds = setting(600, "Deadline of a run; then it is cancelled and expired.")
     poll_after_ms: int = setting(
         500, "What openai-poll-after-ms tells pollers of a live run.", ge=50, le=5_000
+    )
+
+    # Store
+    conversations: ConversationsSetting = setting(
+        "auto",
+        "Who keeps conversations: upstream, own (the store), or auto: own where the upstream has none.",
+    )
+    store_url: StoreUrl | None = setting(
+        None, "sqlite:///file or postgresql://…; default, where one is needed: sqlite:///data/soloist.db."
     )
 
     # Embedded upstream
@@ -289,6 +303,11 @@ class Settings(EnvironmentSettings):
         if self.openai_base_url:
             return "custom"
         return "openai" if self.openai_api_key else "embedded"
+
+    @property
+    def store_location(self) -> str:
+        """The URL of the store, also where it may not be needed."""
+        return self.store_url.get_secret_value() if self.store_url else "sqlite:///data/soloist.db"
 
     @property
     def redis_url(self) -> str | None:

@@ -46,10 +46,11 @@ class OpenAIClient:
         assistant: Assistant,
         settings: Settings,
         metrics: RunMetrics,
+        background: BackgroundTasks,
         redis: SharedRedis | None = None,
     ) -> None:
         deadline = settings.run_expires_seconds
-        self.background = BackgroundTasks()
+        self.background = background
         self._upstream = upstream
         lock = ConversationLock(
             self.background, redis, wait_seconds=settings.lock_wait_seconds, waited=metrics.lock_waited

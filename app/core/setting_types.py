@@ -196,6 +196,13 @@ def _storage(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _store(secret: SecretStr) -> SecretStr:
+    text = re.sub(r"\Apostgres(ql)?(\+\w+)?://", "postgresql://", secret.get_secret_value())
+    if not re.match(r"postgresql://.|sqlite:///.", text):
+        raise ValueError("must be sqlite:///path/file.db or postgresql://user:password@host/database")
+    return SecretStr(text)
+
+
 def _expanded(text: str) -> str:
     try:
         return str(Path(text).expanduser())
@@ -224,6 +231,7 @@ HttpUrl = Annotated[str, AfterValidator(_url)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]
 PageUrl = Annotated[str, AfterValidator(_page_url)]
 StorageUrl = Annotated[SecretStr, AfterValidator(_storage)]
+StoreUrl = Annotated[SecretStr, AfterValidator(_store)]
 
 ListenHost = Annotated[str, AfterValidator(_listened)]
 Origins = Annotated[list[Annotated[str, AfterValidator(browser_origin)]], AnyList]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI
@@ -10,7 +11,7 @@ from fastapi import FastAPI
 from app.api.dependencies import State
 from app.api.open_streams import StreamRegistry
 from app.core.assistant import load_assistant
-from app.core.background import stop_task
+from app.core.background import BackgroundTasks, stop_task
 from app.core.config import VERSION, Settings
 from app.core.limits.idempotency import Idempotency
 from app.core.limits.rate_limit import RateLimits
@@ -23,6 +24,11 @@ from app.core.openai_client import OpenAIClient
 from app.core.security.authenticator import Authenticator, warn_of_open_doors
 from app.core.telemetry import Tracing
 from app.core.upstream.factory import model_name, open_upstream, opened_target
+from app.core.upstream.port import Upstream
+from app.core.upstream.target import may_need_store
+
+if TYPE_CHECKING:
+    from app.core.own_conversations.factory import Kept
 
 _log = structlog.get_logger("soloist")
 
@@ -39,20 +45,29 @@ def lifespan_of(
         async with AsyncExitStack() as stack:
             target = await stack.enter_async_context(opened_target(settings))
             tracing = Tracing(target.kind, target.base_url)
-            upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
+            upstream: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
+            background = BackgroundTasks()
+            kept: Kept | None = None
+            if may_need_store(settings, target):
+                # Imported here: a service that stores nothing need not load SQLAlchemy.
+                from app.core.own_conversations.factory import opened_conversations
+
+                opening = opened_conversations(settings, target, upstream, background, metrics.items_dropped)
+                kept = await stack.enter_async_context(opening)
+                upstream = kept.upstream
             run_metrics = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
             redis = await stack.enter_async_context(opened_redis(settings))
-            client = OpenAIClient(upstream, assistant, settings, run_metrics, redis)
+            client = OpenAIClient(upstream, assistant, settings, run_metrics, background, redis)
             registry = app.state.registry = _open_registry(stack, settings, client)
             await stack.enter_async_context(client.held_runs.listening())
             idempotency = Idempotency(settings, redis)
             await idempotency.start()
-            authenticator = Authenticator(settings)
+            authenticator = Authenticator(settings, lambda: kept.choice.is_own if kept else False)
             stack.push_async_callback(authenticator.aclose)
             model = model_name(settings, assistant.model)
             watch = ModelWatch(model, warn_days=settings.model_shutdown_warn_days)
             responder = settings.embedded_responder if target.kind == "embedded" else None
-            health = Health(upstream, target, watch, responder, redis)
+            health = Health(upstream, target, watch, responder, redis, kept)
             metrics.describe(upstream=target.kind, model=model)
             metrics.watch(registry, health)
             for watching in (metrics.watch_event_loop(), health.watch(), idempotency.watch()):

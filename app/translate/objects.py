@@ -16,6 +16,9 @@ from app.translate.tools import to_assistants_choice, to_assistants_tools, to_re
 from app.utils.ids import IdCodec, created_at_of
 
 LIVE = frozenset({"queued", "in_progress"})
+RUN_EXPIRED = "run_expired"
+"""The code of a failed response that nobody works on any more: its run has expired."""
+
 _TERMINAL_AT = {
     "completed": "completed_at",
     "incomplete": "completed_at",
@@ -48,6 +51,8 @@ def run_status(response: Json) -> str:
     status = str(response.get("status") or "in_progress")
     if status == "completed" and pending_calls(response):
         return "requires_action"
+    if status == "failed" and code_of(response.get("error")) == RUN_EXPIRED:
+        return "expired"
     return status if status in LIVE or status in _TERMINAL_AT else "failed"
 
 

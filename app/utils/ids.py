@@ -7,6 +7,7 @@ is recognised without an upstream call and without a table.
 
 import hmac
 import re
+import secrets
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -26,6 +27,8 @@ _FOREIGN = "~"
 # 2024-01-01: the Responses API is younger, so an earlier number is not a time.
 _EARLIEST = 1_704_067_200
 _DAY_SECONDS = 86_400
+# Begins the ids of conversations that the service keeps itself: OpenAI's have hexadecimal digits here.
+_OWN = "conv_own"
 
 
 class BadIdError(ValueError):
@@ -49,6 +52,22 @@ def _time_in(upstream_id: str) -> int | None:
     """Return the number in the place of the time; cached, as pages show the same ids again and again."""
     found = _TIMED.match(upstream_id)
     return int(found[1] or found[2], 16) if found else None
+
+
+def new_conversation_id() -> str:
+    """Return a new id of a conversation that the service keeps itself."""
+    return _OWN + secrets.token_hex(16)
+
+
+def is_own(conversation_id: str) -> bool:
+    """Return whether the service keeps a conversation itself, and not the upstream."""
+    return conversation_id.startswith(_OWN)
+
+
+def new_item_id(prefix: str) -> str:
+    """Return a new id of a conversation's item, with the time in the place where OpenAI has it."""
+    digits = secrets.token_hex(12)
+    return f"{prefix}_{int(time.time()):08x}{digits[:4]}8{digits[4:7]}8{digits[7:22]}"
 
 
 class IdCodec:

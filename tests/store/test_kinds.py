@@ -229,6 +229,7 @@ async def test_a_server_without_conversations_is_found_out(start, asked, tmp_pat
             is_served=True,
             openai_api_key=None,
             assistant_model="llama3.2",
+            conversations="auto",
             assistant_tools=[],
         ) as service,
     ):
@@ -250,6 +251,7 @@ async def test_azure_is_known_by_its_settings(start, asked, store_url):
             openai_api_key=None,
             azure_openai_endpoint=url.removesuffix("/v1"),
             azure_openai_key="sesame",
+            conversations="auto",
             store_url=store_url,
         ) as service,
     ):

@@ -19,8 +19,9 @@ REQUEST_HEADERS = [
 ]
 EXPOSED_HEADERS = [
     "content-disposition", "content-range", "idempotent-replayed", "openai-poll-after-ms", "ratelimit-limit",
-    "ratelimit-remaining", "ratelimit-reset", "retry-after", "x-ignored-params", "x-request-id",
-    "x-should-retry", "x-thread-id", "x-unanswered-tool-calls", "x-vercel-ai-ui-message-stream",
+    "ratelimit-remaining", "ratelimit-reset", "retry-after", "x-dropped-items", "x-ignored-params",
+    "x-request-id", "x-should-retry", "x-thread-id", "x-unanswered-tool-calls",
+    "x-vercel-ai-ui-message-stream",
 ]
 # fmt: on
 # OpenAI's SDKs add such headers with every major version, so they are matched by their prefix.

@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,6 +16,9 @@ from app.core.upstream.retries import parsed
 from app.core.upstream.target import UpstreamTarget
 from app.translate.events import Json
 from app.translate.upstream_types import checked_model
+
+if TYPE_CHECKING:
+    from app.core.own_conversations.factory import Kept
 
 _log = structlog.get_logger(__name__)
 _CACHE_SECONDS = 10.0
@@ -64,12 +68,14 @@ class Health:
         model: ModelWatch,
         responder: str | None,
         redis: SharedRedis | None,
+        kept: "Kept | None",
     ) -> None:
         self._upstream = upstream
         self.kind = target.kind
         self.responder = responder
         self._watch = model
         self._redis = redis
+        self._kept = kept
         self._lock = asyncio.Lock()
         self._checked_at = float("-inf")
         self._found: Json = {}
@@ -91,16 +97,26 @@ class Health:
         return self._watch.timestamp
 
     def describe(self) -> Json:
-        """Return the upstream's kind and model, without a call."""
+        """Return the upstream's kind and model and who keeps conversations, without a call."""
         found: Json = {"kind": self.kind, "model": self._watch.model}
+        found["conversations"] = self._kept.choice.describe() if self._kept else "upstream"
         return found | ({"responder": self.responder} if self.responder else {})
 
     def describe_redis(self) -> Json | None:
         """Return whether Redis is reachable, or None where none is configured."""
         return None if self._redis is None else {"reachable": not self._redis.is_away}
 
+    def describe_store(self) -> Json | None:
+        """Return whether the database is reachable, or None where none is used."""
+        if self._kept is None or not self._kept.database.is_open:
+            return None
+        return {"kind": self._kept.database.kind, "reachable": not self._kept.database.is_away}
+
     async def check(self) -> Json:
-        """Return `{reachable, model_known, shutdown_date, warning, error?}`. Upstream: GET models/{model}."""
+        """Return `{reachable, model_known, shutdown_date, warning, error?}`. Upstream: GET models/{model}.
+
+        An upstream that has not told yet whether it keeps conversations is asked again.
+        """
         # Probes that come together wait for one check.
         async with self._lock:
             if time.monotonic() - self._checked_at > _CACHE_SECONDS:
@@ -122,10 +138,17 @@ class Health:
             is_reachable = isinstance(exc, UpstreamNotFoundError)
             self._tell(exc)
             return {"reachable": is_reachable, "model_known": False, "shutdown_date": None, "error": exc.code}
-        self._failure = None
         shutdown_date = model.get("shutdown_date")
         self._watch.note(shutdown_date)
-        return {"reachable": True, "model_known": True, "shutdown_date": shutdown_date}
+        found: Json = {"reachable": True, "model_known": True, "shutdown_date": shutdown_date}
+        try:
+            if self._kept is not None:
+                await self._kept.choice.decide(self._upstream)
+        except ServiceError as exc:
+            self._tell(exc)
+            return found | {"reachable": False, "error": exc.code}
+        self._failure = None
+        return found
 
     def _tell(self, exc: ServiceError) -> None:
         """Log a failure of the check when it begins, and not again while it stays the same."""

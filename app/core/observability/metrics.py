@@ -72,6 +72,9 @@ class Metrics:
         self.lock_wait_seconds = histogram(
             "lock_wait_seconds", "Time spent waiting for a conversation that another call was writing to."
         )
+        self._dropped = counter(
+            "dropped_items", "Oldest items of threads that a model was not shown, for want of room."
+        )
         self._lag = histogram(
             "event_loop_lag_seconds", "How late the event loop runs what is due.", buckets=_LAG_SECONDS
         )
@@ -126,6 +129,10 @@ class Metrics:
     def upstream_failed(self, operation: str, code: str | None) -> None:
         """Count a failed call."""
         self._upstream_errors.labels(operation, self._bounded("code", code or _OTHER)).inc()
+
+    def items_dropped(self, count: int) -> None:
+        """Count items of a thread that the model was not shown."""
+        self._dropped.inc(count)
 
     async def watch_event_loop(self) -> None:
         """Record how late the event loop runs, twice a second until cancelled."""

@@ -38,6 +38,9 @@ from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
 UNANSWERED_HEADER = "x-unanswered-tool-calls"
+DROPPED_HEADER = "x-dropped-items"
+"""How many of a thread's oldest items the model was not shown, as its window has no room for them."""
+
 _MOST_HEADER_CHARS = 4_000
 
 
@@ -67,12 +70,14 @@ class RunCreator:
             await self.leave(stream, "detach")
             return stream.response or {}
         response = await self._started(scope, params)
+        _tell_dropped(scope, response)
         await self._remember(context, params, response, is_listed=True)
         return response
 
     async def complete(self, scope: RequestScope, context: RunContext, params: Json) -> RunEnded:
         """Create a foreground response and return the end of its run. Lists of runs do not show it."""
         response = await self._whole(scope, params)
+        _tell_dropped(scope, response)
         await self._remember(context, params, response, is_listed=False)
         return run_ended(response, context)
 
@@ -131,6 +136,7 @@ class RunCreator:
             measurement.created()
             if stream.response is None:
                 return stream
+            _tell_dropped(scope, stream.response)
             if not in_background:
                 # Only this replica can stop it: closing this stream is the upstream's only way to cancel it.
                 held = HeldRun(conversation_id, partial(self._stop, context, conversation_id, stream))
@@ -292,6 +298,11 @@ class RunCreator:
 def _run_id(context: RunContext, response: Json | None) -> str:
     """Return the id of a run's first response; an empty string before it exists."""
     return context.first_response_id or (str(response["id"]) if response else "")
+
+
+def _tell_dropped(scope: RequestScope, response: Json) -> None:
+    if dropped := response.get("dropped_items"):
+        scope.headers[DROPPED_HEADER] = str(int(dropped))
 
 
 def _messages(params: Json) -> list[Json]:

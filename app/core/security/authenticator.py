@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -38,9 +39,13 @@ class _Verified:
 
 
 class Authenticator:
-    """Turns credentials into callers; raises `UnauthorizedError`, `ForbiddenError` or `RateLimitedError`."""
+    """Turns credentials into callers; raises `UnauthorizedError`, `ForbiddenError` or `RateLimitedError`.
 
-    def __init__(self, settings: Settings) -> None:
+    `keeps_own` tells whether the service keeps conversations itself, None while that is not known.
+    """
+
+    def __init__(self, settings: Settings, keeps_own: Callable[[], bool | None] = lambda: False) -> None:
+        self._keeps_own = keeps_own
         self._mode = settings.auth_mode
         self._is_private = is_loopback(settings.host)
         # Where a proxy publishes the service, its own pages come from there.
@@ -75,7 +80,8 @@ class Authenticator:
 
     def scope_of(self, caller: Caller) -> RequestScope:
         """Return the scope of a caller's request, whose ids are signed for the caller's owner."""
-        return RequestScope(caller, IdCodec(self._signing_keys, caller.owner), caller.safety_identifier)
+        ids = IdCodec(self._signing_keys, caller.owner)
+        return RequestScope(caller, ids, self._keeps_own(), caller.safety_identifier)
 
     async def aclose(self) -> None:
         """Stop fetching the identity provider's keys."""

@@ -1,0 +1,78 @@
+"""Puts the conversations of the store before an upstream."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from app.core.background import BackgroundTasks, stop_task
+from app.core.config import Settings
+from app.core.errors import ServiceError
+from app.core.own_conversations.background_runs import BackgroundRuns
+from app.core.own_conversations.choice import ConversationChoice
+from app.core.own_conversations.conversation_table import ConversationTable
+from app.core.own_conversations.layer import OwnConversations
+from app.core.own_conversations.leases import HeldLeases
+from app.core.own_conversations.turn_table import TurnTable
+from app.core.own_conversations.turns import Turns
+from app.core.store.database import Database
+from app.core.upstream.port import Upstream
+from app.core.upstream.target import UpstreamTarget
+
+_DECIDE_SECONDS = 2.0
+"""How long a start waits for the upstream to tell whether it keeps conversations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The upstream with conversations, who keeps them, and the store."""
+
+    upstream: Upstream
+    choice: ConversationChoice
+    database: Database
+
+
+@asynccontextmanager
+async def opened_conversations(
+    settings: Settings,
+    target: UpstreamTarget,
+    upstream: Upstream,
+    background: BackgroundTasks,
+    on_dropped: Callable[[int], None],
+) -> AsyncIterator[Kept]:
+    """Yield the upstream with conversations; raises `ValueError` if the store cannot be used."""
+    database = Database(settings.store_location)
+    choice = ConversationChoice(settings.conversations, target, database)
+    turns_table = TurnTable(database, secrets.token_hex(8))
+    leases = HeldLeases(turns_table, background, lambda response_id: runs.stop(response_id))  # noqa: PLW0108 - `runs` comes later
+    turns = Turns(
+        upstream,
+        turns_table,
+        leases,
+        choice,
+        settings.assistant_context_tokens,
+        settings.run_expires_seconds,
+        on_dropped,
+    )
+    runs = BackgroundRuns(turns, background)
+    layer = OwnConversations(upstream, choice, ConversationTable(database), turns, runs)
+    try:
+        if settings.store_url is not None or choice.is_own or database.exists():
+            await database.open()
+        await choice.recall()
+        await _decide(choice, upstream)
+        renewing = asyncio.create_task(leases.renew())
+        try:
+            yield Kept(layer, choice, database)
+        finally:
+            await stop_task(renewing)
+    finally:
+        await database.aclose()
+
+
+async def _decide(choice: ConversationChoice, upstream: Upstream) -> None:
+    """Ask the upstream whether it keeps conversations, if that is not known, without waiting long."""
+    with suppress(ServiceError, TimeoutError):
+        async with asyncio.timeout(_DECIDE_SECONDS):
+            await choice.decide(upstream)

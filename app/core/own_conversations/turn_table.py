@@ -1,0 +1,359 @@
+"""Turns in the store: who may write to a conversation, and what a response has become of.
+
+A turn holds the lease of its conversation. Its items and its end are written in one transaction, which checks
+that nobody has taken the lease over since.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.core.own_conversations.conversation_table import (
+    insert_items,
+    item_rows,
+    locked,
+    no_conversation,
+)
+from app.core.store.database import Database
+from app.core.store.tables import CONVERSATIONS, ITEMS, LEASES, RESPONSES
+from app.core.upstream.errors import UpstreamBrokenError
+from app.translate.events import Json
+from app.translate.objects import RUN_EXPIRED
+from app.translate.replay import StoredItem
+from app.utils.ids import new_item_id
+
+LEASE_SECONDS = 15.0
+"""How long after its death a process keeps others from a conversation."""
+
+_UPSTREAM_OWNER = "upstream"
+"""Owns the lease of a turn that the upstream works on in its background."""
+
+
+class UnsettledError(Exception):
+    """The upstream works on a turn of the conversation, or has ended one that nobody has stored yet."""
+
+
+class TurnLostError(UpstreamBrokenError):
+    """The lease has run out, and another turn has begun: what this one made is not stored."""
+
+    def __init__(self) -> None:
+        super().__init__("Another request has taken the thread over. Send the message again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write a turn to a conversation."""
+
+    conversation_id: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A turn that has begun: its lease, and the items that the model may be shown."""
+
+    lease: Lease
+    history: list[StoredItem]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """What a turn leaves: the response's last state, the items of input and output in order.
+
+    `origin` names the model that wrote the output; `replayed_from` is the position of the first item that
+    fits into its window, None if nothing has changed.
+    """
+
+    response: Json
+    asked: Sequence[Json]
+    answered: Sequence[Json]
+    origin: str
+    is_stored: bool
+    replayed_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """A response of the store. `body` is empty where the upstream stores it and tells its state."""
+
+    id: str
+    conversation_id: str
+    is_live: bool
+    is_stored: bool
+    fence: int
+    deadline: float
+    origin: str
+    asked: list[Json]
+    body: Json
+
+    @property
+    def lease(self) -> Lease:
+        """The lease under which the response was begun."""
+        return Lease(self.conversation_id, self.fence)
+
+
+@dataclass(eq=False)
+class TurnTable:
+    """Begins and ends turns; `owner` is this process."""
+
+    database: Database
+    owner: str
+
+    async def begin(self, conversation_id: str) -> Begun:
+        """Take the lease of a conversation and return its items.
+
+        A turn whose process died is ended first. Raises `UnsettledError`, `ConversationLockedError` while
+        another turn holds the conversation, and `UpstreamMissingError` if there is none.
+        """
+
+        async def work(connection: AsyncConnection) -> Begun:
+            now = self.database.now()
+            fence = (
+                await connection.execute(
+                    update(LEASES)
+                    .where(
+                        LEASES.c.name == conversation_id,
+                        LEASES.c.owner.is_(None) | (LEASES.c.expires_at < now),
+                    )
+                    .values(owner=self.owner, expires_at=now + LEASE_SECONDS, fence=LEASES.c.fence + 1)
+                    .returning(LEASES.c.fence)
+                )
+            ).scalar()
+            if fence is None:
+                await _raise_why(connection, conversation_id)
+            for response in await _live(connection, conversation_id):
+                if response.is_stored:
+                    raise UnsettledError
+                await _expire(connection, response)
+            return Begun(Lease(conversation_id, int(fence)), await _history(connection, conversation_id))
+
+        return await self.database.run(work)
+
+    async def started(
+        self, lease: Lease, response: Json, asked: Sequence[Json], origin: str, *, stored_until: float | None
+    ) -> None:
+        """Store a response that has just begun.
+
+        `stored_until` is the deadline, in unix seconds, of one that the upstream stores. In its background it
+        goes on without this process, so it keeps its lease until then.
+        """
+        is_stored = stored_until is not None
+        row = _response_row(lease, response, origin, is_live=True, is_stored=is_stored)
+        row |= {"deadline": stored_until or 0.0, "input": _text(asked)}
+
+        async def work(connection: AsyncConnection) -> None:
+            known = select(RESPONSES.c.id).where(RESPONSES.c.id == row["id"])
+            if (await connection.execute(known)).first() is None:
+                await connection.execute(insert(RESPONSES), row)
+            if is_stored and response.get("background"):
+                await connection.execute(_held(lease).values(owner=_UPSTREAM_OWNER, expires_at=stored_until))
+
+        await self.database.run(work)
+
+    async def end(self, lease: Lease, end: TurnEnd) -> None:
+        """Store a turn and give the lease back; raises `TurnLostError` if another one has begun since."""
+
+        async def work(connection: AsyncConnection) -> None:
+            if (await connection.execute(_held(lease).values(owner=None, expires_at=0))).rowcount == 0:
+                await _check_ended(connection, str(end.response["id"]))
+                return
+            await _insert_turn(connection, lease.conversation_id, end)
+            await _upsert_response(connection, lease, end)
+            if end.replayed_from is not None:
+                await connection.execute(
+                    update(CONVERSATIONS)
+                    .where(CONVERSATIONS.c.id == lease.conversation_id)
+                    .values(replayed_from=end.replayed_from)
+                )
+
+        await self.database.run(work)
+
+    async def release(self, lease: Lease, *, response_id: str | None = None) -> None:
+        """Give back the lease of a turn that leaves nothing but, perhaps, a response."""
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(_held(lease).values(owner=None, expires_at=0))
+            if response_id is not None:
+                gone = update(RESPONSES).where(RESPONSES.c.id == response_id).values(is_live=False)
+                await connection.execute(gone)
+
+        await self.database.run(work)
+
+    async def response(self, response_id: str) -> StoredResponse | None:
+        """Return a response; one that is live though its process died is ended first."""
+
+        async def work(connection: AsyncConnection) -> StoredResponse | None:
+            row = (await connection.execute(select(RESPONSES).where(RESPONSES.c.id == response_id))).first()
+            if row is None:
+                return None
+            found = _stored(row)
+            if not found.is_live or found.is_stored:
+                return found
+            now = self.database.now()
+            alive = select(LEASES.c.name).where(
+                LEASES.c.name == found.conversation_id,
+                LEASES.c.fence == found.fence,
+                LEASES.c.owner.is_not(None),
+                LEASES.c.expires_at >= now,
+            )
+            if (await connection.execute(alive)).first() is not None:
+                return found
+            await connection.execute(_held(found.lease).values(owner=None, expires_at=0))
+            return _stored(await _expire(connection, found))
+
+        return await self.database.run(work)
+
+    async def live_responses(self, conversation_id: str) -> list[StoredResponse]:
+        """Return the responses that the upstream works on for a conversation."""
+        found = await self.database.run(lambda connection: _live(connection, conversation_id))
+        return [response for response in found if response.is_stored]
+
+    async def ask_to_cancel(self, response_id: str) -> None:
+        """Tell the process that works on a response to stop."""
+        change = update(RESPONSES).where(RESPONSES.c.id == response_id).values(is_cancelled=True)
+        await self.database.run(lambda connection: connection.execute(change))
+
+    async def expire(self, response: StoredResponse) -> None:
+        """End a response that the upstream has lost, and free its conversation."""
+
+        async def work(connection: AsyncConnection) -> None:
+            if (await connection.execute(_held(response.lease).values(owner=None, expires_at=0))).rowcount:
+                await _expire(connection, response)
+
+        await self.database.run(work)
+
+    async def renew(self, conversation_ids: Sequence[str]) -> list[str]:
+        """Renew leases of this process; return the responses that it has been asked to cancel."""
+        mine = (LEASES.c.owner == self.owner, LEASES.c.name.in_(conversation_ids))
+
+        async def work(connection: AsyncConnection) -> Sequence[str]:
+            later = self.database.now() + LEASE_SECONDS
+            await connection.execute(update(LEASES).where(*mine).values(expires_at=later))
+            asked = (
+                select(RESPONSES.c.id)
+                .join(LEASES, LEASES.c.name == RESPONSES.c.conversation_id)
+                .where(*mine, RESPONSES.c.is_live, RESPONSES.c.is_cancelled)
+            )
+            return (await connection.execute(asked)).scalars().all()
+
+        return list(await self.database.run(work))
+
+
+def _held(lease: Lease) -> Any:
+    """Return an update of a lease that is still held."""
+    return update(LEASES).where(
+        LEASES.c.name == lease.conversation_id, LEASES.c.fence == lease.fence, LEASES.c.owner.is_not(None)
+    )
+
+
+async def _raise_why(connection: AsyncConnection, conversation_id: str) -> None:
+    query = select(LEASES.c.owner).where(LEASES.c.name == conversation_id)
+    lease = (await connection.execute(query)).first()
+    if lease is None:
+        raise no_conversation()
+    raise UnsettledError if lease.owner == _UPSTREAM_OWNER else locked()
+
+
+async def _live(connection: AsyncConnection, conversation_id: str) -> list[StoredResponse]:
+    query = select(RESPONSES).where(RESPONSES.c.conversation_id == conversation_id, RESPONSES.c.is_live)
+    return [_stored(row) for row in (await connection.execute(query)).all()]
+
+
+async def _history(connection: AsyncConnection, conversation_id: str) -> list[StoredItem]:
+    start = (
+        select(CONVERSATIONS.c.replayed_from).where(CONVERSATIONS.c.id == conversation_id).scalar_subquery()
+    )
+    query = (
+        select(ITEMS.c.position, ITEMS.c.body, ITEMS.c.origin, ITEMS.c.response)
+        .where(ITEMS.c.conversation_id == conversation_id, ITEMS.c.position >= start)
+        .order_by(ITEMS.c.position)
+    )
+    rows = (await connection.execute(query)).all()
+    return [StoredItem(row.position, orjson.loads(row.body), row.origin, row.response) for row in rows]
+
+
+async def _insert_turn(connection: AsyncConnection, conversation_id: str, end: TurnEnd) -> None:
+    response_id = str(end.response["id"])
+    ids = [item["id"] for item in end.answered]
+    taken = select(ITEMS.c.id).where(ITEMS.c.conversation_id == conversation_id, ITEMS.c.id.in_(ids))
+    used = set((await connection.execute(taken)).scalars()) if ids else set()
+    # Not every upstream's ids are unique, and cursors need ids that are.
+    answered = [
+        item | {"id": new_item_id("msg" if item.get("type") == "message" else "item")}
+        if item["id"] in used
+        else item
+        for item in end.answered
+    ]
+    rows = item_rows(response_id, end.asked, start=-len(end.asked))
+    rows += item_rows(response_id, answered, origin=end.origin)
+    await insert_items(connection, conversation_id, rows)
+
+
+async def _upsert_response(connection: AsyncConnection, lease: Lease, end: TurnEnd) -> None:
+    row = _response_row(lease, end.response, end.origin, is_live=False, is_stored=end.is_stored)
+    ended = {"is_live": False, "body": row["body"], "input": "[]"}
+    changed = update(RESPONSES).where(RESPONSES.c.id == row["id"]).values(ended)
+    if (await connection.execute(changed)).rowcount == 0:
+        await connection.execute(insert(RESPONSES), row)
+
+
+async def _check_ended(connection: AsyncConnection, response_id: str) -> None:
+    """Raise `TurnLostError` unless the response was stored before, here or by another replica."""
+    query = select(RESPONSES.c.is_live).where(RESPONSES.c.id == response_id)
+    row = (await connection.execute(query)).first()
+    if row is None or row.is_live:
+        raise TurnLostError
+
+
+async def _expire(connection: AsyncConnection, response: StoredResponse) -> Any:
+    """End a response as expired, keep what it was asked, and return its row."""
+    error = {"code": RUN_EXPIRED, "message": "The process that worked on the run has ended."}
+    body = response.body | {"status": "failed", "error": error}
+    rows = item_rows(response.id, response.asked, start=-len(response.asked))
+    await insert_items(connection, response.conversation_id, rows)
+    change = (
+        update(RESPONSES)
+        .where(RESPONSES.c.id == response.id)
+        .values(is_live=False, is_stored=False, input="[]", body=_text(body))
+        .returning(*RESPONSES.c)
+    )
+    return (await connection.execute(change)).one()
+
+
+def _response_row(lease: Lease, response: Json, origin: str, *, is_live: bool, is_stored: bool) -> Json:
+    created_at = response.get("created_at")
+    return {
+        "id": response["id"],
+        "conversation_id": lease.conversation_id,
+        "created_at": int(created_at if isinstance(created_at, int | float) else time.time()),
+        "is_live": is_live,
+        "is_stored": is_stored,
+        "fence": lease.fence,
+        "deadline": 0.0,
+        "input": "[]",
+        "origin": origin,
+        "body": _text({} if is_stored and not is_live else response),
+    }
+
+
+def _stored(row: Row[Any]) -> StoredResponse:
+    return StoredResponse(
+        row.id,
+        row.conversation_id,
+        row.is_live,
+        row.is_stored,
+        row.fence,
+        row.deadline,
+        row.origin,
+        orjson.loads(row.input),
+        orjson.loads(row.body),
+    )
+
+
+def _text(value: object) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,1 @@
+"""The database that `STORE_URL` names: its tables, their migrations, and access to it."""

@@ -1,0 +1,68 @@
+"""The tables of conversations, responses, threads, leases and upstreams."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create everything."""
+    op.create_table(
+        "conversations",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("metadata", sa.Text, nullable=False),
+        sa.Column("replayed_from", sa.Integer, nullable=False, server_default="0"),
+    )
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("owner", sa.Text),
+        sa.Column("expires_at", sa.Double, nullable=False, server_default="0"),
+        sa.Column("fence", sa.BigInteger, nullable=False, server_default="0"),
+    )
+    op.create_table(
+        "items",
+        sa.Column("conversation_id", sa.Text, primary_key=True),
+        sa.Column("position", sa.Integer, primary_key=True),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("response", sa.Text, nullable=False),
+        sa.Column("output_index", sa.Integer, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.Column("origin", sa.Text),
+        sa.UniqueConstraint("response", "output_index", name="items_once"),
+        sa.UniqueConstraint("conversation_id", "id", name="items_by_id"),
+    )
+    op.create_table(
+        "responses",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("conversation_id", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("is_live", sa.Boolean, nullable=False),
+        sa.Column("is_stored", sa.Boolean, nullable=False),
+        sa.Column("fence", sa.BigInteger, nullable=False),
+        sa.Column("deadline", sa.Double, nullable=False),
+        sa.Column("is_cancelled", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("input", sa.Text, nullable=False),
+        sa.Column("origin", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+    )
+    op.create_index("responses_by_conversation", "responses", ["conversation_id", "is_live"])
+    op.create_table(
+        "threads",
+        sa.Column("conversation_id", sa.Text, primary_key=True),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("title", sa.Text),
+        sa.Column("metadata", sa.Text, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("active_at", sa.BigInteger, nullable=False),
+    )
+    op.create_index("threads_by_activity", "threads", ["owner", "active_at", "conversation_id"])
+    op.create_table(
+        "upstreams",
+        sa.Column("url", sa.Text, primary_key=True),
+        sa.Column("has_conversations", sa.Boolean),
+        sa.Column("stores_responses", sa.Boolean),
+    )

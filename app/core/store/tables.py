@@ -1,0 +1,94 @@
+"""The tables of the store. `migrations/` brings a database to this state."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
+
+METADATA = MetaData()
+
+CONVERSATIONS = Table(
+    "conversations",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("metadata", Text, nullable=False),
+    # Earlier items are kept, but the model's window has no room for them.
+    Column("replayed_from", Integer, nullable=False, server_default="0"),
+)
+
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text),
+    Column("expires_at", Double, nullable=False, server_default="0"),
+    # Grows with every owner, so that a writer that lost its lease can tell.
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+)
+
+ITEMS = Table(
+    "items",
+    METADATA,
+    Column("conversation_id", Text, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("id", Text, nullable=False),
+    # The response, or the request to add items, that wrote it; a response's input has indexes below 0.
+    Column("response", Text, nullable=False),
+    Column("output_index", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    # Which model at which address wrote it, for reasoning that no other can read.
+    Column("origin", Text),
+    UniqueConstraint("response", "output_index", name="items_once"),
+    UniqueConstraint("conversation_id", "id", name="items_by_id"),
+)
+
+RESPONSES = Table(
+    "responses",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("conversation_id", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("is_live", Boolean, nullable=False),
+    # Whether the upstream knows the response too; then it is asked for its state.
+    Column("is_stored", Boolean, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("deadline", Double, nullable=False),
+    Column("is_cancelled", Boolean, nullable=False, server_default=false()),
+    # What the turn adds to the conversation when it ends, until then.
+    Column("input", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("responses_by_conversation", "conversation_id", "is_live"),
+)
+
+THREADS = Table(
+    "threads",
+    METADATA,
+    Column("conversation_id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("title", Text),
+    Column("metadata", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # Microseconds, so that threads with activity in the same second keep their order.
+    Column("active_at", BigInteger, nullable=False),
+    Index("threads_by_activity", "owner", "active_at", "conversation_id"),
+)
+
+UPSTREAMS = Table(
+    "upstreams",
+    METADATA,
+    Column("url", Text, primary_key=True),
+    # What the upstream answered when it was asked; null while it is not known.
+    Column("has_conversations", Boolean),
+    Column("stores_responses", Boolean),
+)

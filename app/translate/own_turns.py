@@ -1,0 +1,82 @@
+"""The upstream's objects as the service keeps them where the upstream stores nothing."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+from app.translate.events import Json
+from app.utils.ids import new_item_id
+
+_PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+_SETTINGS = (
+    "background",
+    "instructions",
+    "max_output_tokens",
+    "metadata",
+    "model",
+    "parallel_tool_calls",
+    "reasoning",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "truncation",
+)
+_REDACTED = "<redacted>"
+
+
+def stored_input(items: object) -> list[Json]:
+    """Return input items as a conversation holds them: with ids, a type and content parts."""
+    return [_stored(item) for item in items] if isinstance(items, list) else []
+
+
+def kept_items(response: Json, done: Sequence[Json]) -> list[Json]:
+    """Return the output of a response with an id for each item; `done` are the items its stream told of.
+
+    Some servers leave the output of a stream's last event empty.
+    """
+    items = response.get("output") or done
+    return [
+        item if item.get("id") else item | {"id": f"item_{response['id']}_{index}"}
+        for index, item in enumerate(items)
+    ]
+
+
+def repeated_settings(body: Json) -> Json:
+    """Return those settings of a request that OpenAI repeats in its response, without tools' secrets."""
+    found = {name: body[name] for name in _SETTINGS if body.get(name) is not None}
+    if "tools" in found:
+        found["tools"] = [_without_secrets(tool) for tool in found["tools"]]
+    return found
+
+
+def with_settings(response: Json, settings: Mapping[str, object]) -> Json:
+    """Return a response with those settings that the upstream does not repeat itself."""
+    missing = {name: value for name, value in settings.items() if response.get(name) in (None, {}, [])}
+    return response | missing
+
+
+def origin_of(url: str, body: Json) -> str:
+    """Return a name for the model at an address: no other model can read its reasoning."""
+    return hashlib.sha256(f"{url} {body.get('model')}".encode()).hexdigest()[:16]
+
+
+def _stored(item: Json) -> Json:
+    kind = str(item.get("type") or "message")
+    found: Json = {"id": new_item_id(_PREFIXES.get(kind, "item")), **item, "type": kind}
+    if kind == "message":
+        found = {"status": "completed", **found}
+        content = item.get("content")
+        if isinstance(content, str):
+            part = "output_text" if item.get("role") == "assistant" else "input_text"
+            found["content"] = [{"type": part, "text": content}]
+    return found
+
+
+def _without_secrets(tool: Json) -> Json:
+    if tool.get("type") != "mcp":
+        return tool
+    struck: Json = {"authorization": _REDACTED} if tool.get("authorization") else {}
+    if isinstance(tool.get("headers"), dict):
+        struck["headers"] = dict.fromkeys(tool["headers"], _REDACTED)
+    return tool | struck
