@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from app.translate.events import Json
-from app.utils.ids import new_item_id
+from app.utils.ids import new_id
 
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
 _SETTINGS = (
@@ -31,15 +31,20 @@ def stored_input(items: object) -> list[Json]:
 
 
 def kept_items(response: Json, done: Sequence[Json]) -> list[Json]:
-    """Return the output of a response with an id for each item; `done` are the items its stream told of.
+    """Return the output of a response with an id of its own for each item.
 
-    Some servers leave the output of a stream's last event empty.
+    `done` are the items that its stream told of: some servers leave the output of the last event empty.
     """
     items = response.get("output") or done
-    return [
-        item if item.get("id") else item | {"id": f"item_{response['id']}_{index}"}
-        for index, item in enumerate(items)
-    ]
+    seen: set[str] = set()
+    kept = []
+    for index, item in enumerate(items):
+        item_id = item.get("id")
+        if not item_id or item_id in seen:
+            item_id = f"item_{response['id']}_{index}"
+        seen.add(item_id)
+        kept.append(item | {"id": item_id})
+    return kept
 
 
 def repeated_settings(body: Json) -> Json:
@@ -63,7 +68,7 @@ def origin_of(url: str, body: Json) -> str:
 
 def _stored(item: Json) -> Json:
     kind = str(item.get("type") or "message")
-    found: Json = {"id": new_item_id(_PREFIXES.get(kind, "item")), **item, "type": kind}
+    found: Json = {"id": new_id(_PREFIXES.get(kind, "item")), **item, "type": kind}
     if kind == "message":
         found = {"status": "completed", **found}
         content = item.get("content")

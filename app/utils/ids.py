@@ -64,8 +64,8 @@ def is_own(conversation_id: str) -> bool:
     return conversation_id.startswith(_OWN)
 
 
-def new_item_id(prefix: str) -> str:
-    """Return a new id of a conversation's item, with the time in the place where OpenAI has it."""
+def new_id(prefix: str) -> str:
+    """Return a new id of an item or response, with the time in the place where OpenAI has it."""
     digits = secrets.token_hex(12)
     return f"{prefix}_{int(time.time()):08x}{digits[:4]}8{digits[4:7]}8{digits[7:22]}"
 

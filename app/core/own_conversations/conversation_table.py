@@ -14,7 +14,7 @@ from app.core.store.database import Database
 from app.core.store.tables import CONVERSATIONS, ITEMS, LEASES, RESPONSES
 from app.core.upstream.errors import ConversationLockedError, UpstreamMissingError
 from app.translate.events import Json
-from app.utils.ids import new_conversation_id, new_item_id
+from app.utils.ids import new_conversation_id, new_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ async def _check_exists(connection: AsyncConnection, conversation_id: str) -> No
 
 
 def _write_id() -> str:
-    return new_item_id("write")
+    return new_id("write")
 
 
 def _text(value: object) -> str:

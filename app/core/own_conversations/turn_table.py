@@ -25,7 +25,7 @@ from app.core.upstream.errors import UpstreamBrokenError
 from app.translate.events import Json
 from app.translate.objects import RUN_EXPIRED
 from app.translate.replay import StoredItem
-from app.utils.ids import new_item_id
+from app.utils.ids import new_id
 
 LEASE_SECONDS = 15.0
 """How long after its death a process keeps others from a conversation."""
@@ -284,7 +284,7 @@ async def _insert_turn(connection: AsyncConnection, conversation_id: str, end: T
     used = set((await connection.execute(taken)).scalars()) if ids else set()
     # Not every upstream's ids are unique, and cursors need ids that are.
     answered = [
-        item | {"id": new_item_id("msg" if item.get("type") == "message" else "item")}
+        item | {"id": new_id("msg" if item.get("type") == "message" else "item")}
         if item["id"] in used
         else item
         for item in end.answered

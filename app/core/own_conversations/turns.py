@@ -47,6 +47,7 @@ from app.translate.replay import (
     without_oldest_turns,
 )
 from app.translate.upstream_types import checked_response
+from app.utils.ids import new_id
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -79,7 +80,7 @@ class Turn:
     origin: str
     created_at: int
     response_id: str | None = None
-    """The response's first id: some upstreams change it on the way."""
+    """The id of the response, once it exists."""
 
     dropped: int = 0
     """How many of the oldest items the model is not shown."""
@@ -219,7 +220,7 @@ class Turns:
 
     async def ended(self, turn: Turn, response: Json, done: Sequence[Json]) -> Json:
         """Store a response that has ended, and return it as clients get it."""
-        response = self.shown(turn, response)
+        upstream_id, response = str(response["id"]), self.shown(turn, response)
         items = kept_items(response, done)
         response["output"] = items
         is_kept = response.get("status") in {"completed", "incomplete"}
@@ -240,13 +241,17 @@ class Turns:
         await self.table.end(turn.lease, end)
         self.leases.discard(turn.lease)
         if self.choice.stores_responses is None:
-            await self.choice.learn_stores(self.upstream, str(response["id"]))
+            await self.choice.learn_stores(self.upstream, upstream_id)
         return response
 
     def shown(self, turn: Turn, response: Json) -> Json:
         """Return a response with what the upstream does not know of it."""
         found = with_settings(response, repeated_settings(turn.body))
-        turn.response_id = found["id"] = turn.response_id or str(found["id"])
+        if turn.response_id is None:
+            # Only an upstream that stores responses needs its own ids, which may change on the way or repeat.
+            is_theirs = self.choice.stores_responses
+            turn.response_id = str(found["id"]) if is_theirs else new_id("resp")
+        found["id"] = turn.response_id
         found["conversation"] = {"id": turn.lease.conversation_id}
         # Without a time, a run would count as expired.
         found["created_at"] = found.get("created_at") or turn.created_at
@@ -340,14 +345,12 @@ class TurnRecorder(Recorder):
     def __init__(self, turns: Turns, turn: Turn) -> None:
         self._turns = turns
         self._turn = turn
-        self._response_id: str | None = None
         self._is_over = False
 
     async def began(self, response: Json) -> Json:
         """Store the response, so that it can be read while it is written."""
-        if self._response_id is not None:
+        if self._turn.response_id is not None:
             return self._turns.shown(self._turn, response)
-        self._response_id = str(response["id"])
         return await self._turns.started(self._turn, response)
 
     async def ended(self, response: Json, items: list[Json]) -> Json:
@@ -360,7 +363,7 @@ class TurnRecorder(Recorder):
         """Give the conversation back if the turn was cut off; `StoppedTurns` stores what is kept of it."""
         if not self._is_over:
             self._is_over = True
-            await self._turns.leases.give_back(self._turn.lease, response_id=self._response_id)
+            await self._turns.leases.give_back(self._turn.lease, response_id=self._turn.response_id)
 
 
 class FollowedTurn(Recorder):
