@@ -40,8 +40,6 @@ def start() -> Start:
         async with AsyncExitStack() as stack:
             url = url or await stack.enter_async_context(embedded_upstream(**(knobs or {})))
             defaults = {"openai_base_url": url, "openai_api_key": "key", "assistant_tools": [WEATHER]}
-            # The upstream here keeps conversations, and its calls are counted.
-            defaults["conversations"] = "upstream"
             run = served if is_served else in_process
             yield await stack.enter_async_context(run(make_settings(**(defaults | settings))))
 

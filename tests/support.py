@@ -59,7 +59,9 @@ class HermeticSettings(Settings):
 
 
 def make_settings(**changes: Any) -> Settings:
-    return HermeticSettings(**({"log_format": "json", "log_level": "error"} | changes))
+    # Most upstreams of the tests keep conversations, and a question about it would count as a call.
+    defaults = {"log_format": "json", "log_level": "error", "conversations": "upstream"}
+    return HermeticSettings(**(defaults | changes))
 
 
 @asynccontextmanager

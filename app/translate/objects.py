@@ -140,13 +140,13 @@ def message_object(
 ) -> Json:
     """Return a Message for a conversation item.
 
-    `created_at` is used if the item's id contains no time. `run` says why the message is incomplete; without
+    `created_at` is used if neither the item nor its id tells a time. `run` says why the message is incomplete; without
     it that is told as the run's cancellation, which leaves most of them. `text_object` renders the texts of
     answers with their annotations; `pictures` are parts that come first, `cited` parts that come last.
     """
     status = item.get("status")
     status = status if status in {"incomplete", "in_progress"} else "completed"
-    made = created_at_of(str(item.get("id"))) or created_at
+    made = created_at_of(str(item.get("id"))) or moment_of(item.get("created_at")) or created_at
     is_answer = item.get("role") == "assistant"
     # Only users attach files; the parts of answers need no search for them.
     attachments, parts, _ = ([], item.get("content") or [], {}) if is_answer else read_attachments(item, ids)

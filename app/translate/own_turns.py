@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from app.translate.events import Json
-from app.utils.ids import new_id
+from app.utils.ids import created_at_of, new_id
 
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
 _SETTINGS = (
@@ -33,7 +33,8 @@ def stored_input(items: object) -> list[Json]:
 def kept_items(response: Json, done: Sequence[Json]) -> list[Json]:
     """Return the output of a response with an id of its own for each item.
 
-    `done` are the items that its stream told of: some servers leave the output of the last event empty.
+    `done` are the items that its stream told of: some servers leave the output of the last event empty. A
+    message whose id does not tell its time has the response's.
     """
     items = response.get("output") or done
     seen: set[str] = set()
@@ -43,7 +44,8 @@ def kept_items(response: Json, done: Sequence[Json]) -> list[Json]:
         if not item_id or item_id in seen:
             item_id = f"item_{response['id']}_{index}"
         seen.add(item_id)
-        kept.append(item | {"id": item_id})
+        is_dated = item.get("type") != "message" or created_at_of(item_id) is not None
+        kept.append(item | {"id": item_id} | ({} if is_dated else {"created_at": response["created_at"]}))
     return kept
 
 

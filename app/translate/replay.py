@@ -11,7 +11,7 @@ from app.translate.events import Json
 
 _COMPACTION = "compaction"
 # What servers add to answers and refuse in the input.
-_OUTPUT_ONLY = frozenset({"logprobs", "parsed", "parsed_arguments", "created_by"})
+_OUTPUT_ONLY = frozenset({"logprobs", "parsed", "parsed_arguments", "created_at", "created_by"})
 _NAMED_BY_ID = frozenset({"mcp_approval_request", "local_shell_call", "local_shell_call_output"})
 # Careful estimates, for English and Korean alike.
 _CHARS_PER_TOKEN = 2
