@@ -62,7 +62,7 @@ def lifespan_of(
             await stack.enter_async_context(client.held_runs.listening())
             idempotency = Idempotency(settings, redis)
             await idempotency.start()
-            authenticator = Authenticator(settings, lambda: kept.choice.is_own if kept else False)
+            authenticator = Authenticator(settings, kept.choice if kept else None)
             stack.push_async_callback(authenticator.aclose)
             model = model_name(settings, assistant.model)
             watch = ModelWatch(model, warn_days=settings.model_shutdown_warn_days)

@@ -140,7 +140,7 @@ def message_object(
 ) -> Json:
     """Return a Message for a conversation item.
 
-    `created_at` is used if neither the item nor its id tells a time. `run` says why the message is incomplete; without
+    `created_at` is used if neither the item nor its id tells a time. `run` says why it is incomplete; without
     it that is told as the run's cancellation, which leaves most of them. `text_object` renders the texts of
     answers with their annotations; `pictures` are parts that come first, `cited` parts that come last.
     """

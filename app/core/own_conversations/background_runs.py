@@ -24,6 +24,10 @@ _POLL_SECONDS = 0.1
 _MOST_CHUNKS = 64
 
 
+class _CutShortError(UpstreamBrokenError):
+    """The run was cancelled, or this process stops."""
+
+
 class BackgroundRuns:
     """The responses that this process works on, by their ids."""
 
@@ -140,8 +144,7 @@ class BackgroundRun(Recorder):
         except UpstreamError as exc:
             failure = exc
         except asyncio.CancelledError:
-            # The process stops, unless the run was cancelled: then the response expires.
-            failure = UpstreamDeadlineError()
+            failure = _CutShortError()
         finally:
             if failure is not None:
                 await self._cut_off(failure)
@@ -192,7 +195,8 @@ class BackgroundRun(Recorder):
     def _state_after(self, failure: UpstreamError) -> Json:
         if self._is_stopped:
             return {"status": "cancelled"}
-        code = RUN_EXPIRED if isinstance(failure, UpstreamDeadlineError) else "server_error"
+        is_expired = isinstance(failure, UpstreamDeadlineError | _CutShortError)
+        code = RUN_EXPIRED if is_expired else "server_error"
         return {"status": "failed", "error": {"code": code, "message": "The run was cut off."}}
 
     async def _pass_on(self, chunk: bytes | UpstreamError | None) -> None:

@@ -62,6 +62,9 @@ async def opened_conversations(
             await database.open()
         await choice.recall()
         await _decide(choice, upstream)
+        if choice.is_own is False:
+            yield Kept(upstream, choice, database)
+            return
         renewing = asyncio.create_task(leases.renew())
         try:
             yield Kept(layer, choice, database)

@@ -70,15 +70,13 @@ class RunCreator:
             await self.leave(stream, "detach")
             return stream.response or {}
         response = await self._started(scope, params)
-        _tell_dropped(scope, response)
-        await self._remember(context, params, response, is_listed=True)
+        await self._remember(scope, context, params, response, is_listed=True)
         return response
 
     async def complete(self, scope: RequestScope, context: RunContext, params: Json) -> RunEnded:
         """Create a foreground response and return the end of its run. Lists of runs do not show it."""
         response = await self._whole(scope, params)
-        _tell_dropped(scope, response)
-        await self._remember(context, params, response, is_listed=False)
+        await self._remember(scope, context, params, response, is_listed=False)
         return run_ended(response, context)
 
     async def open(
@@ -136,12 +134,13 @@ class RunCreator:
             measurement.created()
             if stream.response is None:
                 return stream
-            _tell_dropped(scope, stream.response)
             if not in_background:
                 # Only this replica can stop it: closing this stream is the upstream's only way to cancel it.
                 held = HeldRun(conversation_id, partial(self._stop, context, conversation_id, stream))
                 self.held_runs.add(_run_id(context, stream.response), held)
-            await self._remember(context, params, stream.response, is_listed=is_listed or in_background)
+            await self._remember(
+                scope, context, params, stream.response, is_listed=is_listed or in_background
+            )
         except BaseException:
             await stream.aclose()
             raise
@@ -275,8 +274,12 @@ class RunCreator:
             self.background.spawn(abandon())
             raise
 
-    async def _remember(self, context: RunContext, params: Json, response: Json, *, is_listed: bool) -> None:
+    async def _remember(
+        self, scope: RequestScope, context: RunContext, params: Json, response: Json, *, is_listed: bool
+    ) -> None:
         response_id, conversation_id = response["id"], params["conversation"]
+        if isinstance(dropped := response.get("dropped_items"), int):
+            scope.headers[DROPPED_HEADER] = str(dropped)
         note(thread_id=context.thread_id, run_id=context.ids.run(_run_id(context, response)))
         if (first_id := context.first_response_id) is not None:
             await self.metadata.note(
@@ -298,11 +301,6 @@ class RunCreator:
 def _run_id(context: RunContext, response: Json | None) -> str:
     """Return the id of a run's first response; an empty string before it exists."""
     return context.first_response_id or (str(response["id"]) if response else "")
-
-
-def _tell_dropped(scope: RequestScope, response: Json) -> None:
-    if dropped := response.get("dropped_items"):
-        scope.headers[DROPPED_HEADER] = str(int(dropped))
 
 
 def _messages(params: Json) -> list[Json]:

@@ -4,8 +4,8 @@ import hashlib
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -20,6 +20,9 @@ from app.core.security.sessions import Session, SessionTokens
 from app.models.sessions import SESSION_PREFIX
 from app.utils.hosts import browser_origin, is_loopback, with_path
 from app.utils.ids import IdCodec
+
+if TYPE_CHECKING:
+    from app.core.own_conversations.choice import ConversationChoice
 
 _log = structlog.get_logger("soloist")
 _REMEMBERED = 10_000
@@ -41,11 +44,11 @@ class _Verified:
 class Authenticator:
     """Turns credentials into callers; raises `UnauthorizedError`, `ForbiddenError` or `RateLimitedError`.
 
-    `keeps_own` tells whether the service keeps conversations itself, None while that is not known.
+    `choice` tells who keeps the conversations: without it, the upstream.
     """
 
-    def __init__(self, settings: Settings, keeps_own: Callable[[], bool | None] = lambda: False) -> None:
-        self._keeps_own = keeps_own
+    def __init__(self, settings: Settings, choice: "ConversationChoice | None" = None) -> None:
+        self._choice = choice
         self._mode = settings.auth_mode
         self._is_private = is_loopback(settings.host)
         # Where a proxy publishes the service, its own pages come from there.
@@ -81,7 +84,8 @@ class Authenticator:
     def scope_of(self, caller: Caller) -> RequestScope:
         """Return the scope of a caller's request, whose ids are signed for the caller's owner."""
         ids = IdCodec(self._signing_keys, caller.owner)
-        return RequestScope(caller, ids, self._keeps_own(), caller.safety_identifier)
+        keeps_own = self._choice.is_own if self._choice else False
+        return RequestScope(caller, ids, keeps_own, caller.safety_identifier)
 
     async def aclose(self) -> None:
         """Stop fetching the identity provider's keys."""
