@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.own_conversations.conversation_table import (
@@ -55,10 +55,11 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A turn that has begun: its lease, and the items that the model may be shown."""
+    """A turn that has begun: its lease, the items that the model may be shown, and how many came before."""
 
     lease: Lease
     history: list[StoredItem]
+    hidden: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ class TurnTable:
                 if response.is_stored:
                     raise UnsettledError
                 await _expire(connection, response)
-            return Begun(Lease(conversation_id, int(fence)), await _history(connection, conversation_id))
+            return Begun(Lease(conversation_id, int(fence)), *await _history(connection, conversation_id))
 
         return await self.database.run(work)
 
@@ -264,17 +265,21 @@ async def _live(connection: AsyncConnection, conversation_id: str) -> list[Store
     return [_stored(row) for row in (await connection.execute(query)).all()]
 
 
-async def _history(connection: AsyncConnection, conversation_id: str) -> list[StoredItem]:
-    start = (
-        select(CONVERSATIONS.c.replayed_from).where(CONVERSATIONS.c.id == conversation_id).scalar_subquery()
-    )
+async def _history(connection: AsyncConnection, conversation_id: str) -> tuple[list[StoredItem], int]:
+    """Return the items that fit into the model's window, as far as is known, and how many come before."""
+    start = select(CONVERSATIONS.c.replayed_from).where(CONVERSATIONS.c.id == conversation_id)
+    of_conversation = ITEMS.c.conversation_id == conversation_id
     query = (
         select(ITEMS.c.position, ITEMS.c.body, ITEMS.c.origin, ITEMS.c.response)
-        .where(ITEMS.c.conversation_id == conversation_id, ITEMS.c.position >= start)
+        .where(of_conversation, ITEMS.c.position >= start.scalar_subquery())
         .order_by(ITEMS.c.position)
     )
     rows = (await connection.execute(query)).all()
-    return [StoredItem(row.position, orjson.loads(row.body), row.origin, row.response) for row in rows]
+    found = [StoredItem(row.position, orjson.loads(row.body), row.origin, row.response) for row in rows]
+    if not found or found[0].position == 0:
+        return found, 0
+    before = select(func.count()).where(of_conversation, ITEMS.c.position < found[0].position)
+    return found, (await connection.execute(before)).scalar_one()
 
 
 async def _insert_turn(connection: AsyncConnection, conversation_id: str, end: TurnEnd) -> None:

@@ -79,11 +79,14 @@ class Turn:
     body: Json
     origin: str
     created_at: int
+    hidden: int
+    """How many older items no turn is shown any more."""
+
     response_id: str | None = None
     """The id of the response, once it exists."""
 
     dropped: int = 0
-    """How many of the oldest items the model is not shown."""
+    """How many more of the oldest items the model is not shown."""
 
     @property
     def replayed_from(self) -> int | None:
@@ -162,7 +165,7 @@ class Turns:
         """
         begun = await self._begun(str(body["conversation"]))
         asked, origin = stored_input(body.get("input")), origin_of(self.choice.url, body)
-        turn = Turn(begun.lease, begun.history, asked, body, origin, int(time.time()))
+        turn = Turn(begun.lease, begun.history, asked, body, origin, int(time.time()), begun.hidden)
         self.leases.add(turn.lease)
         if (refusal := _refusal(turn)) is not None:
             await self.leases.give_back(turn.lease)
@@ -255,8 +258,9 @@ class Turns:
         found["conversation"] = {"id": turn.lease.conversation_id}
         # Without a time, a run would count as expired.
         found["created_at"] = found.get("created_at") or turn.created_at
-        if turn.dropped:
-            found["dropped_items"] = turn.dropped
+        found.pop("dropped_items", None)
+        if turn.hidden or turn.dropped:
+            found["dropped_items"] = turn.hidden + turn.dropped
         return found
 
     async def settle(self, response: StoredResponse) -> Json:
