@@ -163,9 +163,12 @@ def test_health_check_follows_the_health_route(status, healthy):
     assert (result.returncode == 0) is healthy
 
 
-def test_compose_waits_for_a_healthy_redis():
+def test_compose_waits_for_what_replicas_share():
     services = compose()
-    assert services["soloist"]["depends_on"] == {"redis": {"condition": "service_healthy"}}
+    assert services["soloist"]["depends_on"] == {
+        "redis": {"condition": "service_healthy"},
+        "postgres": {"condition": "service_healthy", "required": False},
+    }
     assert services["redis"]["healthcheck"]["test"] == ["CMD", "redis-cli", "ping"]
 
 

@@ -166,7 +166,7 @@ class Settings(EnvironmentSettings):
         "Who keeps conversations: upstream, own (the store), or auto: own where the upstream has none.",
     )
     store_url: StoreUrl | None = setting(
-        None, "sqlite:///file or postgresql://…; default, where one is needed: sqlite:///data/soloist.db."
+        None, "sqlite:///file or postgresql://…; default, where one is needed: soloist.db beside EMBEDDED_DB."
     )
 
     # Embedded upstream
@@ -306,8 +306,10 @@ class Settings(EnvironmentSettings):
 
     @property
     def store_location(self) -> str:
-        """The URL of the store, also where it may not be needed."""
-        return self.store_url.get_secret_value() if self.store_url else "sqlite:///data/soloist.db"
+        """The URL of the store, also where it may not be needed; by default a file beside EMBEDDED_DB."""
+        if self.store_url is not None:
+            return self.store_url.get_secret_value()
+        return f"sqlite:///{Path(self.embedded_db).parent / 'soloist.db'}"
 
     @property
     def redis_url(self) -> str | None:

@@ -64,6 +64,12 @@ def open_calls(history: Sequence[StoredItem], new: Sequence[Json]) -> list[str]:
     return [call for body in bodies if (call := waits_for_answer(body)) and call not in answered]
 
 
+def repeated_answers(history: Sequence[StoredItem], new: Sequence[Json]) -> list[str]:
+    """Return the ids of the calls that the new items answer although the history has an answer."""
+    answered = {answer[0] for item in history if (answer := answered_call(item.body))}
+    return [answer[0] for item in new if (answer := answered_call(item)) and answer[0] in answered]
+
+
 def without_oldest_turns(history: Sequence[StoredItem]) -> list[StoredItem] | None:
     """Return the newer half of the turns; None if there is only one."""
     starts = [at for at, item in enumerate(history) if at and _begins_turn(item, history[at - 1])]

@@ -40,6 +40,7 @@ VARIANTS = {
         "prices": {"gpt-6-luna": {"input_per_million": 1, "output_per_million": 4}},
         "serviceMonitor": {"enabled": True},
         "redis": {"enabled": False, "url": "redis://redis.internal:6379/0"},
+        "store": {"existingSecret": "soloist-store"},
         "networkPolicy": {"from": [{"podSelector": {"matchLabels": {"app": "web"}}}]},
         "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"key": "only", "operator": "Exists"}],
@@ -163,6 +164,23 @@ def test_secrets_stay_out_of_the_config_map():
     assert "OPENAI_API_KEY" not in found["ConfigMap", "demo-soloist"]["data"]
     assert found["Secret", "demo-soloist"]["stringData"] == {"OPENAI_API_KEY": "k"}
     assert ("Secret", "demo-soloist") not in rendered(VARIANTS["everything"])
+
+
+@pytest.mark.needs_helm
+def test_the_store_comes_from_its_secret():
+    deployment = rendered(VARIANTS["everything"])["Deployment", "demo-soloist"]
+    (entry,) = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert entry["valueFrom"]["secretKeyRef"] == {"name": "soloist-store", "key": entry["name"]}
+    assert entry["name"] == "STORE_URL"
+    egress = rendered(VARIANTS["everything"])["NetworkPolicy", "demo-soloist"]["spec"]["egress"]
+    assert {"ports": [{"port": 5432}]} in egress
+    assert "env" not in rendered({})["Deployment", "demo-soloist"]["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_compose_has_a_database_under_a_profile():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert services["postgres"]["profiles"] == ["postgres"]
+    assert services["soloist"]["depends_on"]["postgres"]["required"] is False
 
 
 def settings_named_in_deploy():

@@ -142,6 +142,8 @@ class OwnConversations:
 
     async def _cancelled(self, response: StoredResponse, options: CallOptions) -> Json:
         if not response.is_stored:
+            if response.is_live and not response.body.get("background"):
+                raise UpstreamRefusedError("Only the replica that streams a foreground response can stop it.")
             return (await self._runs.cancel(response)).body
         path = f"/responses/{response.id}/cancel"
         state = parsed(await self._upstream.request("POST", path, **options), checked_response)

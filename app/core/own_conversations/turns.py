@@ -43,6 +43,7 @@ from app.translate.replay import (
     estimated_tokens,
     fitting,
     open_calls,
+    repeated_answers,
     replayed,
     without_oldest_turns,
 )
@@ -336,6 +337,9 @@ def _refusal(turn: Turn) -> UpstreamRefusedError | None:
         return UpstreamRefusedError("The conversation is empty.", param="input")
     if open_calls(turn.history, turn.asked):
         return ToolOutputMissingError("A tool call of an earlier turn was never answered.")
+    if repeated_answers(turn.history, turn.asked):
+        # Another replica was faster with the same outputs.
+        return UpstreamRefusedError("A tool call has been answered already.", param="input")
     return None
 
 
