@@ -17,6 +17,7 @@ from tests.support import (
     new_run,
     new_thread,
     run_to,
+    stats,
     until,
 )
 
@@ -193,6 +194,19 @@ async def test_a_deleted_thread_leaves_nothing(begin, store_url):
         assert (await service.client.delete(f"threads/{run['thread_id']}")).json()["deleted"] is True
     for table in ("conversations", "items", "responses", "leases"):
         assert rows_of(store_url, f"SELECT count(*) FROM {table}") == [(0,)]  # noqa: S608 - literal names
+
+
+async def test_responses_that_the_upstream_stores_are_deleted_there_too(begin):
+    async with embedded_upstream(kind="responses") as url, begin(url) as service:
+        # After the first turn it is known that this upstream stores them.
+        thread_id = (await chat(service.client, "one"))["thread_id"]
+        await chat(service.client, "two", thread_id=thread_id)
+        await service.client.delete(f"threads/{thread_id}")
+
+        async def is_gone():
+            return "DELETE /v1/responses/{id}" in (await stats(url))["requests"]
+
+        await until(is_gone)
 
 
 async def test_the_secrets_of_tools_are_not_kept(begin, store_url):

@@ -11,8 +11,9 @@ import structlog
 
 from app.core.background import BackgroundTasks
 from app.core.own_conversations.recording import RecordedStream, Recorder
+from app.core.own_conversations.turn_requests import Turn
 from app.core.own_conversations.turn_table import StoredResponse, TurnEnd
-from app.core.own_conversations.turns import Turn, Turns
+from app.core.own_conversations.turns import Turns
 from app.core.upstream.errors import UpstreamBrokenError, UpstreamDeadlineError, UpstreamError
 from app.core.upstream.port import CallOptions, UpstreamStream
 from app.translate.events import Json
@@ -66,17 +67,8 @@ class BackgroundRuns:
     async def _begun(self, body: Json, options: CallOptions) -> "BackgroundRun":
         turn = await self._turns.begin(body)
         given: CallOptions = {**options, "life": self._turns.deadline_seconds}
-
-        async def call(request: Json) -> UpstreamStream:
-            # Only a stream tells early that the response exists.
-            plain = {key: value for key, value in request.items() if key != "background"}
-            return await self._turns.opened(plain | {"stream": True}, given)
-
-        try:
-            stream = await self._turns.sent(turn, call)
-        except BaseException:
-            await self._turns.leases.give_back(turn.lease)
-            raise
+        # Only a stream tells early that the response exists.
+        stream = await self._turns.opened(turn, given, stream=True, background=None)
         return BackgroundRun(self._turns, turn, stream, self._runs, self._background)
 
 

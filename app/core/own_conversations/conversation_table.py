@@ -66,20 +66,26 @@ class ConversationTable:
             raise no_conversation()
         return _conversation(conversation_id, row.created_at, metadata)
 
-    async def delete(self, conversation_id: str) -> None:
-        """Delete a conversation with all that belongs to it."""
+    async def delete(self, conversation_id: str) -> list[str]:
+        """Delete a conversation and all of it; return its responses that the upstream stores."""
+        stored = select(RESPONSES.c.id).where(
+            RESPONSES.c.conversation_id == conversation_id, RESPONSES.c.is_stored
+        )
 
-        async def work(connection: AsyncConnection) -> bool:
-            found = await connection.execute(
-                delete(CONVERSATIONS).where(CONVERSATIONS.c.id == conversation_id)
-            )
+        async def work(connection: AsyncConnection) -> Sequence[str] | None:
+            known = (await connection.execute(stored)).scalars().all()
+            gone = delete(CONVERSATIONS).where(CONVERSATIONS.c.id == conversation_id)
+            if not (await connection.execute(gone)).rowcount:
+                return None
             await connection.execute(delete(LEASES).where(LEASES.c.name == conversation_id))
             for table in (ITEMS, RESPONSES):
                 await connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
-            return bool(found.rowcount)
+            return known
 
-        if not await self.database.run(work):
+        found = await self.database.run(work)
+        if found is None:
             raise no_conversation()
+        return list(found)
 
     async def append(self, conversation_id: str, items: Sequence[Json]) -> None:
         """Add items, which have ids; raises `ConversationLockedError` while a turn holds the conversation."""

@@ -14,6 +14,7 @@ from app.core.own_conversations.choice import ConversationChoice
 from app.core.own_conversations.conversation_table import ConversationTable
 from app.core.own_conversations.layer import OwnConversations
 from app.core.own_conversations.leases import HeldLeases
+from app.core.own_conversations.turn_requests import TurnRequests
 from app.core.own_conversations.turn_table import TurnTable
 from app.core.own_conversations.turns import Turns
 from app.core.store.database import Database
@@ -46,17 +47,10 @@ async def opened_conversations(
     choice = ConversationChoice(settings.conversations, target, database)
     turns_table = TurnTable(database, secrets.token_hex(8))
     leases = HeldLeases(turns_table, background, lambda response_id: runs.stop(response_id))  # noqa: PLW0108 - `runs` comes later
-    turns = Turns(
-        upstream,
-        turns_table,
-        leases,
-        choice,
-        settings.assistant_context_tokens,
-        settings.run_expires_seconds,
-        on_dropped,
-    )
+    requests = TurnRequests(choice, settings.assistant_context_tokens, on_dropped)
+    turns = Turns(upstream, turns_table, leases, choice, requests, settings.run_expires_seconds)
     runs = BackgroundRuns(turns, background)
-    layer = OwnConversations(upstream, choice, ConversationTable(database), turns, runs)
+    layer = OwnConversations(upstream, choice, ConversationTable(database), turns, runs, background)
     try:
         if settings.store_url is not None or choice.is_own or database.exists():
             await database.open()

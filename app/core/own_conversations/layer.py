@@ -1,11 +1,13 @@
 """An upstream with conversations, made of one without and the store."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Unpack
 
 import orjson
+import structlog
 
+from app.core.background import BackgroundTasks
 from app.core.own_conversations.background_runs import BackgroundRuns
 from app.core.own_conversations.choice import NO_ROUTE, ConversationChoice
 from app.core.own_conversations.conversation_table import ConversationTable, Page
@@ -19,6 +21,7 @@ from app.translate.own_turns import stored_input
 from app.translate.upstream_types import checked_response
 from app.utils.ids import is_own
 
+_log = structlog.get_logger(__name__)
 _CONVERSATION = re.compile(r"/conversations/([^/?]+)(/items(?:/([^/?]+))?)?\Z")
 _RESPONSE = re.compile(r"/responses/([^/?]+)(/cancel)?\Z")
 
@@ -36,12 +39,14 @@ class OwnConversations:
         conversations: ConversationTable,
         turns: Turns,
         runs: BackgroundRuns,
+        background: BackgroundTasks,
     ) -> None:
         self._upstream = upstream
         self._choice = choice
         self._conversations = conversations
         self._turns = turns
         self._runs = runs
+        self._background = background
 
     async def request(self, method: str, path: str, **options: Unpack[CallOptions]) -> bytes:
         """Send a request, or answer it from the store; see `Upstream.request`."""
@@ -105,7 +110,8 @@ class OwnConversations:
             case "POST", False, _:
                 return await table.set_metadata(conversation_id, body.get("metadata") or {})
             case "DELETE", False, _:
-                await table.delete(conversation_id)
+                forgotten = await table.delete(conversation_id)
+                self._background.spawn(self._delete_upstream(forgotten))
                 return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
             case "POST", True, None:
                 added = stored_input(body.get("items"))
@@ -121,6 +127,17 @@ class OwnConversations:
                 await table.delete_item(conversation_id, item_id)
                 return await table.get(conversation_id)
         raise UpstreamRefusedError("Conversations have no such method.")
+
+    async def _delete_upstream(self, response_ids: Sequence[str]) -> None:
+        """Delete what the upstream stores of a deleted conversation, as far as it can."""
+        for response_id in response_ids:
+            try:
+                await self._upstream.request("DELETE", f"/responses/{response_id}")
+            except UpstreamMissingError:
+                continue
+            except UpstreamError as exc:
+                _log.warning("responses_not_deleted", code=exc.code)
+                return
 
     async def _response(self, method: str, found: "re.Match[str]", options: CallOptions) -> bytes:
         response = await self._stored(found[1])
