@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.embedded.errors import EmbeddedStartError
 from app.embedded.server import serve_forever
 from app.embedded.settings import FAULTS, KINDS, RESPONDERS, UNSUPPORTED, EmbeddedSettings
 
@@ -29,7 +28,7 @@ def serve(options: argparse.Namespace) -> None:
     sys.stderr.write(f"embedded upstream ({options.responder}) on {where}\n")
     try:
         serve_forever(settings_of(options), **bind)
-    except (EmbeddedStartError, OSError) as exc:
+    except OSError as exc:
         sys.exit(f"embedded upstream: {exc}")
 
 
@@ -43,8 +42,6 @@ def settings_of(options: argparse.Namespace) -> EmbeddedSettings:
         responder=options.responder,
         model=options.model,
         docs=options.docs,
-        local_model=options.local_model,
-        local_threads=options.local_threads,
         first_token_ms=options.first_token_ms,
         token_ms=options.token_ms,
         fault=options.fault,
@@ -93,8 +90,6 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--responder", choices=RESPONDERS, default=default.responder)
     parser.add_argument("--model", default=default.model, help="model that the scripted responder stands for")
     parser.add_argument("--docs", type=Path, default=default.docs, help="folder with README.md and docs/")
-    parser.add_argument("--local-model", type=Path, metavar="GGUF", help="weights of the local responder")
-    parser.add_argument("--local-threads", type=int, metavar="N", help="CPU threads of the local responder")
     parser.add_argument("--shutdown-date", metavar="DATE", help="told by /v1/models")
     parser.add_argument("--allow-assistants-download", action="store_true")
     parser.add_argument("--container-seconds", type=float, default=default.container_seconds, metavar="S")

@@ -138,7 +138,7 @@ async def serve_embedded(
 ) -> AsyncIterator[str]:
     """Serve inside the running event loop; yields the base URL, `http://127.0.0.1:PORT/v1`.
 
-    Raises EmbeddedStartError when the settings ask for what is not there, OSError when the port is taken.
+    Raises OSError when the port is taken.
     """
     app = create_embedded_app(settings)
     with socket.create_server((host, port), backlog=_BACKLOG) as listener:
@@ -157,10 +157,7 @@ async def serve_embedded(
 
 
 def serve_forever(settings: EmbeddedSettings, **bind: Any) -> None:
-    """Serve in a new event loop until a signal comes; `bind` is uvicorn's `host` and `port`, or `uds`.
-
-    Raises EmbeddedStartError when the settings ask for what is not there.
-    """
+    """Serve in a new event loop until a signal comes; `bind` is uvicorn's `host` and `port`, or `uds`."""
     app = create_embedded_app(settings)
     config = _server_config(app, **bind)
 
