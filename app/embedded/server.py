@@ -156,10 +156,10 @@ async def serve_embedded(
                 await serving
 
 
-def serve_forever(settings: EmbeddedSettings, **bind: Any) -> None:
-    """Serve in a new event loop until a signal comes; `bind` is uvicorn's `host` and `port`, or `uds`."""
+def serve_forever(settings: EmbeddedSettings, host: str, port: int) -> None:
+    """Serve in a new event loop until a signal comes."""
     app = create_embedded_app(settings)
-    config = _server_config(app, **bind)
+    config = _server_config(app, host=host, port=port)
 
     async def serve() -> None:
         async with app.router.lifespan_context(app):

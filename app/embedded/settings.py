@@ -51,8 +51,6 @@ class EmbeddedSettings:
     """When set, every request must carry it as a bearer token."""
     shutdown_date: str | None = None
     """What `GET /v1/models/{id}` tells as `shutdown_date`."""
-    allow_assistants_download: bool = False
-    """OpenAI refuses to hand out files of purpose `assistants`; true hands them out."""
     container_seconds: float = 1200.0
     """Life of a container that code interpreter made; 0 expires it at once."""
     max_file_bytes: int = 512 * 1024 * 1024
