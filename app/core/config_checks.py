@@ -6,7 +6,6 @@ Each check yields its contradictions, a line for each that says what to do. Chec
 
 import re
 from collections.abc import Iterable, Iterator, Sized
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -33,14 +32,6 @@ def check_upstream(
             environment_proxy(azure_url or openai_url or OPENAI_BASE_URL)
         except ValueError as exc:
             yield str(exc)
-
-
-def check_local_model(path: Path | None) -> Iterator[str]:
-    """Find the local responder without a model file."""
-    if path is None:
-        yield "EMBEDDED_RESPONDER=local needs LOCAL_MODEL_PATH; ./run.sh local sets both"
-    elif not path.is_file():
-        yield f"LOCAL_MODEL_PATH names no file: {path}; ./run.sh local brings a small model"
 
 
 def check_callers(auth_mode: str, secret_keys: Sized, api_keys: Sized) -> Iterator[str]:

@@ -5,9 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from app.embedded.errors import EmbeddedStartError
 from app.embedded.server import serve_forever
 from app.embedded.settings import FAULTS, KINDS, RESPONDERS, UNSUPPORTED, EmbeddedSettings
 
@@ -22,14 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def serve(options: argparse.Namespace) -> None:
     """Serve until a signal comes; a start that fails prints one line and exits with 1."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    bind: dict[str, Any] = (
-        {"uds": options.uds} if options.uds else {"host": options.host, "port": options.port}
-    )
-    where = options.uds or f"http://{options.host}:{options.port}/v1"
+    where = f"http://{options.host}:{options.port}/v1"
     sys.stderr.write(f"embedded upstream ({options.responder}) on {where}\n")
     try:
-        serve_forever(settings_of(options), **bind)
-    except (EmbeddedStartError, OSError) as exc:
+        serve_forever(settings_of(options), options.host, options.port)
+    except OSError as exc:
         sys.exit(f"embedded upstream: {exc}")
 
 
@@ -43,8 +38,6 @@ def settings_of(options: argparse.Namespace) -> EmbeddedSettings:
         responder=options.responder,
         model=options.model,
         docs=options.docs,
-        local_model=options.local_model,
-        local_threads=options.local_threads,
         first_token_ms=options.first_token_ms,
         token_ms=options.token_ms,
         fault=options.fault,
@@ -54,7 +47,6 @@ def settings_of(options: argparse.Namespace) -> EmbeddedSettings:
         chunk_bytes=options.chunk,
         api_key=options.api_key,
         shutdown_date=options.shutdown_date,
-        allow_assistants_download=options.allow_assistants_download,
         container_seconds=options.container_seconds,
     )
 
@@ -71,7 +63,6 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
     default = EmbeddedSettings()
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=9001)
-    parser.add_argument("--uds", metavar="PATH", help="serve on a Unix socket")
     parser.add_argument("--db", default=default.db, help="SQLite file, or :memory: (default: %(default)s)")
     parser.add_argument("--api-key", metavar="KEY", help="require it as a bearer token")
 
@@ -93,10 +84,7 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--responder", choices=RESPONDERS, default=default.responder)
     parser.add_argument("--model", default=default.model, help="model that the scripted responder stands for")
     parser.add_argument("--docs", type=Path, default=default.docs, help="folder with README.md and docs/")
-    parser.add_argument("--local-model", type=Path, metavar="GGUF", help="weights of the local responder")
-    parser.add_argument("--local-threads", type=int, metavar="N", help="CPU threads of the local responder")
     parser.add_argument("--shutdown-date", metavar="DATE", help="told by /v1/models")
-    parser.add_argument("--allow-assistants-download", action="store_true")
     parser.add_argument("--container-seconds", type=float, default=default.container_seconds, metavar="S")
 
 

@@ -122,8 +122,6 @@ class Engine:
             fresh=fresh,
             tools=request.tools or [],
             tool_choice=request.tool_choice or "auto",
-            temperature=request.temperature,
-            top_p=request.top_p,
             max_output_tokens=request.max_output_tokens,
             parallel_tool_calls=request.parallel_tool_calls is not False,
             resources=self._resources,

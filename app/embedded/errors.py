@@ -37,10 +37,6 @@ class ApiError(Exception):
         return json_response({"error": body}, status=self.status, headers=headers)
 
 
-class EmbeddedStartError(RuntimeError):
-    """The settings ask for something that is not there; the message is one line with the remedy."""
-
-
 def not_found(kind: str, object_id: str, param: str | None = None) -> ApiError:
     """404 in OpenAI's words, as in `Conversation with id 'conv_…' not found`."""
     return ApiError(f"{kind} with id '{object_id}' not found.", status=404, param=param)

@@ -20,7 +20,6 @@ from app.embedded.responders.base import (
     ResponderError,
     TextDelta,
     Turn,
-    Usage,
 )
 from app.embedded.store.responses import now, restarted_error
 from app.embedded.wire import Json
@@ -67,7 +66,6 @@ class Generation:
         self._pace = pace
         self._limit = turn.max_output_tokens or math.inf
         self._output = Output(body["id"], self.log, include)
-        self._counted: Usage | None = None
         self._cut: str | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -154,9 +152,6 @@ class Generation:
             await asyncio.sleep(self._pace.first_token)
         async with aclosing(self._responder.answer(self._turn)) as pieces:
             async for piece in pieces:
-                if isinstance(piece, Usage):
-                    self._counted = piece
-                    continue
                 if isinstance(piece, TextDelta | CallArguments):
                     if self._output.deltas >= self._limit:
                         self._cut = "max_output_tokens"
@@ -178,13 +173,12 @@ class Generation:
     def _success(self) -> Json:
         status = "incomplete" if self._cut else "completed"
         self._output.close(status)
-        counted = self._counted or Usage(_estimate(self._turn), max(1, self._output.deltas))
         return {
             "status": status,
             "incomplete_details": {"reason": self._cut} if self._cut else None,
             "completed_at": None if self._cut else now(),
             "output": self._output.items,
-            "usage": usage(counted.input_tokens, counted.output_tokens),
+            "usage": usage(_estimate(self._turn), max(1, self._output.deltas)),
         }
 
     async def _end(self, body: Json, on_end: "Ending") -> None:

@@ -18,7 +18,7 @@ class ResettableProtocol(HttpToolsProtocol):
 
     def _reset(self) -> None:
         sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family != socket.AF_UNIX:
+        if sock is not None:
             # Lingering for zero seconds makes close() send RST in place of FIN.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()

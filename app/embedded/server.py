@@ -138,7 +138,7 @@ async def serve_embedded(
 ) -> AsyncIterator[str]:
     """Serve inside the running event loop; yields the base URL, `http://127.0.0.1:PORT/v1`.
 
-    Raises EmbeddedStartError when the settings ask for what is not there, OSError when the port is taken.
+    Raises OSError when the port is taken.
     """
     app = create_embedded_app(settings)
     with socket.create_server((host, port), backlog=_BACKLOG) as listener:
@@ -156,13 +156,10 @@ async def serve_embedded(
                 await serving
 
 
-def serve_forever(settings: EmbeddedSettings, **bind: Any) -> None:
-    """Serve in a new event loop until a signal comes; `bind` is uvicorn's `host` and `port`, or `uds`.
-
-    Raises EmbeddedStartError when the settings ask for what is not there.
-    """
+def serve_forever(settings: EmbeddedSettings, host: str, port: int) -> None:
+    """Serve in a new event loop until a signal comes."""
     app = create_embedded_app(settings)
-    config = _server_config(app, **bind)
+    config = _server_config(app, host=host, port=port)
 
     async def serve() -> None:
         async with app.router.lifespan_context(app):

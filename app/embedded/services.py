@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +10,13 @@ from tempfile import TemporaryDirectory
 
 from starlette.requests import Request
 
-from app.embedded.documents import read_documents
+from app.embedded.documents import Document, read_documents
 from app.embedded.engine import Engine
 from app.embedded.faults import Faults
 from app.embedded.library import Library
 from app.embedded.responders.base import Responder
-from app.embedded.responders.choice import open_responder
+from app.embedded.responders.guide import GuideResponder
+from app.embedded.responders.scripted import ScriptedResponder
 from app.embedded.settings import EmbeddedSettings
 from app.embedded.store.containers import ContainerStore
 from app.embedded.store.conversations import ConversationStore
@@ -46,13 +47,10 @@ class Services:
 
 @asynccontextmanager
 async def open_services(settings: EmbeddedSettings) -> AsyncIterator[Services]:
-    """Open the database and the responder; end every live response on the way out.
-
-    Raises EmbeddedStartError when the responder lacks what it needs.
-    """
+    """Open the database and the responder; end every live response on the way out."""
     documents = await asyncio.to_thread(read_documents, settings.docs)
     async with AsyncExitStack() as stack:
-        responder = await stack.enter_async_context(open_responder(settings, documents))
+        responder = _open_responder(settings, documents, stack)
         database = await stack.enter_async_context(open_database(settings.db))
         folder = stack.enter_context(_file_folder(settings.db))
         passages = PassageIndex(database)
@@ -63,6 +61,16 @@ async def open_services(settings: EmbeddedSettings) -> AsyncIterator[Services]:
         await services.containers.tidy()
         stack.push_async_callback(services.engine.aclose)
         yield services
+
+
+def _open_responder(
+    settings: EmbeddedSettings, documents: Mapping[str, Document], stack: AsyncExitStack
+) -> Responder:
+    if settings.responder == "scripted":
+        return ScriptedResponder(settings.model, settings.seed)
+    guide = GuideResponder(documents.values(), settings.docs_url)
+    stack.callback(guide.close)
+    return guide
 
 
 def _assemble(

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-ResponderName = Literal["guide", "scripted", "local"]
+ResponderName = Literal["guide", "scripted"]
 Kind = Literal["conversations", "responses", "nothing"]
 Unsupported = Literal["refuse", "ignore"]
 FaultName = Literal["500", "429", "reset", "stall", "truncate", "bad-json", "hang"]
 
-RESPONDERS: tuple[ResponderName, ...] = ("guide", "scripted", "local")
+RESPONDERS: tuple[ResponderName, ...] = ("guide", "scripted")
 KINDS: tuple[Kind, ...] = ("conversations", "responses", "nothing")
 UNSUPPORTED: tuple[Unsupported, ...] = ("refuse", "ignore")
 FAULTS: tuple[FaultName, ...] = ("500", "429", "reset", "stall", "truncate", "bad-json", "hang")
@@ -34,10 +34,6 @@ class EmbeddedSettings:
     """Folder that holds README.md and docs/, which the guide answers from and serves as files."""
     docs_url: str = ""
     """Where a browser opens these documents, with a slash at its end; the guide's links begin with it."""
-    local_model: Path | None = None
-    """GGUF file of the local responder."""
-    local_context_tokens: int = 4096
-    local_threads: int | None = None
     first_token_ms: float = 0.0
     """Wait before the first piece of every answer."""
     token_ms: float = 0.0
@@ -55,8 +51,6 @@ class EmbeddedSettings:
     """When set, every request must carry it as a bearer token."""
     shutdown_date: str | None = None
     """What `GET /v1/models/{id}` tells as `shutdown_date`."""
-    allow_assistants_download: bool = False
-    """OpenAI refuses to hand out files of purpose `assistants`; true hands them out."""
     container_seconds: float = 1200.0
     """Life of a container that code interpreter made; 0 expires it at once."""
     max_file_bytes: int = 512 * 1024 * 1024

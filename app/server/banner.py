@@ -11,7 +11,6 @@ _KEY = "to use OpenAI, put OPENAI_API_KEY=sk-… into .env and start again"
 
 _RESPONDERS = {
     "guide": "an offline guide answers from the documents",
-    "local": "a small language model on this machine answers",
     "scripted": "scripted answers for tests",
 }
 

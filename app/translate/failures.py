@@ -156,6 +156,7 @@ _OTHER_NAMES = {
     "model_not_found": _NO_MODEL,
     "deploymentnotfound": _NO_MODEL,
     "responsibleaipolicyviolation": _BY_CODE["content_filter"],
+    "exceed_context_size_error": _BY_CODE["context_length_exceeded"],
 }
 
 

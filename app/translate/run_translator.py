@@ -65,6 +65,7 @@ class RunTranslator:
         "_context",
         "_ended_as",
         "_has_settled",
+        "_indices",
         "_is_announced",
         "_is_running",
         "_items",
@@ -87,6 +88,8 @@ class RunTranslator:
         self._items = ItemBuilder(context)
         self._waiting: list[tuple[str, UpstreamEvent]] = []
         """Events of items that have to wait until another one has ended."""
+        self._indices: dict[str, int] = {}
+        """The output indices of items by their ids, for upstreams that send no indices, as llama.cpp."""
         self.response: Json | None = None
         """The latest state of the response that the upstream sent."""
         self.last_sequence: int | None = None
@@ -115,6 +118,8 @@ class RunTranslator:
             return []
         try:
             event = decode(data)
+            if event.output_index < 0:
+                event.output_index = self._index_of(event)
             events = self._translate(kind, event)
         except ErrorEventError:
             raise
@@ -160,6 +165,12 @@ class RunTranslator:
         if self.is_ended:
             return []
         return [*self._announce(response), *self._rest(response), *self._end(response, status)]
+
+    def _index_of(self, event: UpstreamEvent) -> int:
+        """Return the output index of an event that came without one: that of its item, or the latest."""
+        item_id = event.item_id or (event.item or {}).get("id")
+        latest = max(len(self._indices) - 1, 0)
+        return self._indices.setdefault(item_id, len(self._indices)) if item_id else latest
 
     def _translate(self, kind: str, event: UpstreamEvent) -> list[DomainEvent]:
         # A short cut for the event of every token, if nothing has to be opened before it.

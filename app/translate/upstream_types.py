@@ -30,7 +30,7 @@ class UpstreamEvent(msgspec.Struct):
 
     type: str = ""
     sequence_number: int | None = None
-    output_index: int = 0
+    output_index: int = -1
     content_index: int = 0
     summary_index: int = 0
     item_id: str | None = None

@@ -27,6 +27,7 @@ ROUTES: list[Any] = [
     {"error": {"code": "404", "message": "Resource not found"}},
     {"error": {"message": f"Unknown request URL: GET /v1/conversations/{CONVERSATION}."}},
     {"error": f"Cannot POST /v1/conversations/{CONVERSATION}"},
+    {"error": {"message": "File Not Found", "type": "not_found_error", "code": 404}},
 ]
 MODELS: list[tuple[int, Any]] = [
     (404, {"error": {"code": "DeploymentNotFound", "message": "The API deployment does not exist."}}),

@@ -32,11 +32,6 @@ class TestContradictions:
             ({"openai_base_url": "http://a.test:99999/v1"}, "OPENAI_BASE_URL"),
             ({"openai_base_url": "http://a.test:abc/v1"}, "OPENAI_BASE_URL"),
             ({"openai_base_url": "http://[a.test/v1"}, "OPENAI_BASE_URL"),
-            ({"embedded_responder": "local"}, "LOCAL_MODEL_PATH"),
-            (
-                {"embedded_responder": "local", "local_model_path": "no.gguf"},
-                "LOCAL_MODEL_PATH names no file",
-            ),
             ({"secret_keys": ["short"]}, "SECRET_KEYS"),
             ({"host": "0.0.0.0"}, "AUTH_MODE"),
             ({"cors_origins": ["https://a.test/path"]}, "CORS_ORIGINS"),

@@ -156,6 +156,7 @@ STATUSES = [
     (503, {"code": "content_filter"}, UpstreamRefusedError, 400),
     (429, {"code": "slow_down"}, UpstreamBusyError, 429),
     (400, {"code": "context_length_exceeded"}, UpstreamRefusedError, 400),
+    (400, {"code": 400, "type": "exceed_context_size_error"}, UpstreamRefusedError, 400),
     (503, {"type": "overloaded_error"}, UpstreamServerError, 502),
     (408, {}, UpstreamTimeoutError, 504),
     (409, {}, ConversationLockedError, 400),

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from app.core.observability import health
 from app.core.observability.health import ModelWatch, unix_time
+from tests.fake_upstream import Connection, Request, fake_upstream
 from tests.support import stats, until
 
 
@@ -85,6 +86,29 @@ def test_a_date_that_is_none_is_no_date(date):
 )
 def test_dates_come_in_several_forms(date):
     assert unix_time(date) == 1_800_000_000
+
+
+@pytest.mark.parametrize(
+    ("listed", "found"),
+    [
+        ([{"id": "other"}, {"id": "mine", "owned_by": "llamacpp"}], {"model_known": True}),
+        ([{"id": "other"}], {"model_known": False, "error": "upstream_model_not_found"}),
+        ([], {"model_known": False, "error": "upstream_model_not_found"}),
+        (None, {"model_known": False, "error": "upstream_route_not_found"}),
+    ],
+)
+async def test_an_upstream_that_only_lists_its_models_is_asked_for_the_list(start, listed, found):
+    async def answer(request: Request, connection: Connection) -> None:
+        if request.path == "/v1/models" and listed is not None:
+            await connection.answer(200, {"object": "list", "data": listed})
+        else:
+            await connection.answer(404, {"error": {"message": "File Not Found", "type": "not_found_error"}})
+
+    async with fake_upstream(answer) as fake, start(url=fake.url, assistant_model="mine") as service:
+        body = await ready(service.client)
+    assert body["status"] == "ready"
+    assert body["upstream"].items() >= {"reachable": True, **found}.items()
+    assert [request.path for request in fake.requests] == ["/v1/models/mine", "/v1/models"]
 
 
 async def test_an_upstream_that_is_away_makes_it_not_ready(start):

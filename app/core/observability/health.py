@@ -11,11 +11,10 @@ import structlog
 from app.core.errors import ServiceError
 from app.core.limits.shared_redis import SharedRedis
 from app.core.upstream.errors import UpstreamNotFoundError
+from app.core.upstream.models import read_model
 from app.core.upstream.port import Upstream
-from app.core.upstream.retries import parsed
 from app.core.upstream.target import UpstreamTarget
 from app.translate.events import Json
-from app.translate.upstream_types import checked_model
 
 if TYPE_CHECKING:
     from app.core.own_conversations.factory import Kept
@@ -113,7 +112,7 @@ class Health:
         return {"kind": self._kept.database.kind, "reachable": not self._kept.database.is_away}
 
     async def check(self) -> Json:
-        """Return `{reachable, model_known, shutdown_date, warning, error?}`. Upstream: GET models/{model}.
+        """Return `{reachable, model_known, shutdown_date, warning, error?}`.
 
         An upstream that has not told yet whether it keeps conversations is asked again.
         """
@@ -132,8 +131,7 @@ class Health:
 
     async def _ask(self) -> Json:
         try:
-            path = f"/models/{self._watch.model}"
-            model = parsed(await self._upstream.request("GET", path, timeout=_TIMEOUT_SECONDS), checked_model)
+            model = await read_model(self._upstream, self.model, seconds=_TIMEOUT_SECONDS)
         except ServiceError as exc:
             is_reachable = isinstance(exc, UpstreamNotFoundError)
             self._tell(exc)

@@ -26,7 +26,6 @@ async def opened_target(settings: Settings) -> AsyncIterator[UpstreamTarget]:
         responder=settings.embedded_responder,
         docs=PROJECT_ROOT,
         docs_url=f"{address}/guide/",
-        local_model=settings.local_model_path,
     )
     async with serve_embedded(embedded) as base_url:
         yield target_of(settings, base_url)

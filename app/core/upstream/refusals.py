@@ -136,6 +136,9 @@ def _classify(status: int, detail: Json, headers: Mapping[str, str], url: str) -
 
 def _missing(detail: Json, url: str) -> UpstreamError:
     """Return the error for a 404: of an object only if it names the object's kind or its id."""
+    # What llama.cpp says of every route that it lacks; it means no file of ours.
+    if detail.get("message") == "File Not Found":
+        return UpstreamRouteMissingError()
     text = _words(detail)
     kinds = set() if _ROUTE.search(text) else _kinds_in(_PLACE.sub("", text))
     if text:

@@ -59,23 +59,13 @@ class HostedTool:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Counted tokens; without it the engine estimates."""
-
-    input_tokens: int
-    output_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class Incomplete:
     """The answer stops here, unfinished."""
 
     reason: str
 
 
-Piece = (
-    TextDelta | Annotation | Refusal | CallStart | CallArguments | CallEnd | HostedTool | Usage | Incomplete
-)
+Piece = TextDelta | Annotation | Refusal | CallStart | CallArguments | CallEnd | HostedTool | Incomplete
 
 
 class ResponderError(Exception):
@@ -131,8 +121,6 @@ class Turn:
     """The new input alone."""
     tools: list[Json]
     tool_choice: str | Json
-    temperature: float | None
-    top_p: float | None
     max_output_tokens: int | None
     parallel_tool_calls: bool
     resources: Resources
@@ -192,6 +180,3 @@ class Responder(Protocol):
 
     def answer(self, turn: Turn) -> AsyncGenerator[Piece, None]:
         """The answer in pieces; closing the iterator stops the work. May raise ResponderError."""
-
-    async def aclose(self) -> None:
-        """Let go of what it holds."""

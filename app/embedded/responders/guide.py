@@ -56,7 +56,7 @@ class GuideResponder:
         self._index = SectionIndex(documents)
         self._docs_url = docs_url
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Drop the index."""
         self._index.close()
 

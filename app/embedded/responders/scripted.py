@@ -73,9 +73,6 @@ class ScriptedResponder:
         handler = _COMMANDS.get(command)
         return handler(turn, rest) if handler else _say(f"You said: {turn.prompt or 'nothing'}")
 
-    async def aclose(self) -> None:
-        """Nothing is held."""
-
 
 def _command(prompt: str) -> tuple[str, str]:
     found = _COMMAND.match(prompt)

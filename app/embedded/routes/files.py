@@ -80,7 +80,7 @@ async def get_file_content(request: Request) -> Response:
     """`GET /v1/files/{id}/content`, whole or by range."""
     services = services_of(request)
     file = await services.files.get(request.path_params["id"])
-    if file["purpose"] == "assistants" and not services.settings.allow_assistants_download:
+    if file["purpose"] == "assistants":
         raise ApiError("Not allowed to download files of purpose: assistants")
     kind = mimetypes.guess_type(file["filename"])[0] or "application/octet-stream"
     return FileResponse(services.files.path(file["id"]), media_type=kind, filename=file["filename"])

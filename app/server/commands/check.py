@@ -23,13 +23,14 @@ from app.core.upstream.errors import (
     UpstreamUnreachableError,
 )
 from app.core.upstream.factory import model_name, open_upstream, opened_target
+from app.core.upstream.models import read_model
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.server.findings import Finding
 from app.server.hints import hints_of
 from app.server.live_check import LiveCheck
 from app.server.startup import ProcessCount, check_usable, settings_errors_told
-from app.translate.upstream_types import checked_conversation, checked_model
+from app.translate.upstream_types import checked_conversation
 
 _SECONDS = 10.0
 _KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
@@ -122,7 +123,7 @@ def _failure(exc: ServiceError, kind: str) -> str:
 
 async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[Finding]:
     try:
-        found = parsed(await upstream.request("GET", f"/models/{model}", timeout=_SECONDS), checked_model)
+        found = await read_model(upstream, model, seconds=_SECONDS)
     except UpstreamModelMissingError:
         return [Finding("warning", f"The upstream does not list the model {model}: check ASSISTANT_MODEL.")]
     except UpstreamNotFoundError as exc:

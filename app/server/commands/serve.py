@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -22,9 +23,14 @@ def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
 
 def run(_given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
     """Serve, and return the exit status."""
+    return start(create_app)
+
+
+def start(create_app: Callable[[Settings], FastAPI], **changes: Any) -> int:
+    """Serve with the settings, `changes` before those of the environment, and return the exit status."""
     with settings_errors_told():
         ProcessCount()
-        settings = Settings()
+        settings = Settings(**changes)
         check_usable(settings, check_database, check_address)
         app = create_app(settings)
         for hint in hints_of(settings):

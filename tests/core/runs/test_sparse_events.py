@@ -52,6 +52,10 @@ def completed(*output: Json) -> Json:
     return {"type": "response.completed", "response": {**RESPONSE, "status": "completed", "output": output}}
 
 
+def without(event: Json, *names: str) -> Json:
+    return {name: value for name, value in event.items() if name not in names}
+
+
 ANSWERS: dict[str, list[Json]] = {
     "as OpenAI does": [
         STARTED,
@@ -85,6 +89,20 @@ ANSWERS: dict[str, list[Json]] = {
         completed(MESSAGE),
     ],
 }
+# Like llama.cpp: no indices, and every item ends at the end.
+THOUGHT: Json = {**REASONING, "content": [{"type": "reasoning_text", "text": "Hm"}]}
+WITHOUT_INDICES = [
+    STARTED,
+    added(THOUGHT),
+    {"type": "response.reasoning_text.delta", "item_id": "rs_1", "delta": "Hm"},
+    added(MESSAGE),
+    delta("Hello"),
+    delta(" world"),
+    done(THOUGHT),
+    done(MESSAGE),
+    completed(THOUGHT, MESSAGE),
+]
+ANSWERS["no indices"] = [without(event, "output_index", "content_index") for event in WITHOUT_INDICES]
 CALLS: dict[str, list[Json]] = {
     "as OpenAI does": [STARTED, added(CALL), done(CALL), completed(CALL)],
     "no item events": [STARTED, completed(CALL)],
@@ -169,6 +187,32 @@ async def test_a_function_call_is_told_whole_and_once(start, events):
         ]
         assert "".join(call["function"]["arguments"] for call in calls) == CALL["arguments"]
         assert names(told)[-2:] == ["thread.run.requires_action", "done"]
+
+
+async def test_items_without_indices_are_told_as_those_with_them(start):
+    second = {**CALL, "id": "fc_2", "call_id": "call_2"}
+    arguments = {"type": "response.function_call_arguments.delta", "delta": CALL["arguments"]}
+    events = [
+        STARTED,
+        added(MESSAGE),
+        delta(TEXT),
+        added(CALL, 1),
+        {**arguments, "item_id": "fc_1", "output_index": 1},
+        added(second, 2),
+        {**arguments, "item_id": "fc_2", "output_index": 2},
+        done(MESSAGE),
+        done(CALL, 1),
+        done(second, 2),
+        completed(MESSAGE, CALL, second),
+    ]
+    bare = [without(event, "output_index", "content_index") for event in events]
+    told = []
+    for telling in (Telling(events), Telling(bare)):
+        async with fake_upstream(telling) as fake, start(url=fake.url, is_served=True) as service:
+            body = {"assistant_id": ASSISTANT, "stream": True}
+            told.append(frames((await service.client.post("threads/thread_1/runs", json=body)).text))
+    assert names(told[0])[-2:] == ["thread.run.requires_action", "done"]
+    assert told[1] == told[0]
 
 
 async def test_sources_that_are_told_twice_are_passed_on_once(start):
