@@ -174,7 +174,9 @@ def test_the_store_comes_from_its_secret():
     assert entry["name"] == "STORE_URL"
     egress = rendered(VARIANTS["everything"])["NetworkPolicy", "demo-soloist"]["spec"]["egress"]
     assert {"ports": [{"port": 5432}]} in egress
-    assert "env" not in rendered({})["Deployment", "demo-soloist"]["spec"]["template"]["spec"]["containers"][0]
+    assert (
+        "env" not in rendered({})["Deployment", "demo-soloist"]["spec"]["template"]["spec"]["containers"][0]
+    )
 
 
 def test_compose_has_a_database_under_a_profile():
