@@ -13,7 +13,7 @@ from app.core.caller import RequestScope
 from app.core.errors import ServiceError
 from app.core.limits.idempotency import Claim, Idempotency
 from app.core.limits.idempotency_stores import Answer, StartedRun
-from app.core.runs.follow import RunStream
+from app.core.runs.follow import FollowedRun
 from app.translate.events import Json
 
 KEY_HEADER = "idempotency-key"
@@ -80,9 +80,9 @@ class Once:
             await self._claim.keep(Answer(200, dict(self._scope.headers), found))
         return answer(self._scope, found)
 
-    async def started(self, opening: Awaitable[RunStream]) -> RunStream:
+    async def started(self, opening: Awaitable[FollowedRun]) -> FollowedRun:
         """Open a stream and store which run it started."""
-        stream: RunStream = await self._carried_out(opening)
+        stream: FollowedRun = await self._carried_out(opening)
         if self._claim:
             ids = stream.public_ids
             await (self._claim.keep(StartedRun(*ids)) if ids else self._claim.forget())

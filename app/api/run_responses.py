@@ -18,7 +18,7 @@ from app.core.caller import RequestScope
 from app.core.config import OnDisconnect, Settings
 from app.core.limits.idempotency_stores import Answer
 from app.core.openai_client import OpenAIClient
-from app.core.runs.follow import RunStream
+from app.core.runs.follow import FollowedRun
 from app.core.runs.resume import ResumedRun
 from app.translate.protocols.encoder import Encoder
 
@@ -87,7 +87,7 @@ async def placed(run: RunRequest, work: Callable[[], Awaitable[T]]) -> T:
 
 async def run_once(
     run: RunRequest,
-    start: Callable[[], Awaitable[RunStream]],
+    start: Callable[[], Awaitable[FollowedRun]],
     encoder: Encoder,
     *,
     on_disconnect: OnDisconnect,
@@ -107,7 +107,7 @@ async def run_once(
 
 
 def run_response(
-    run: RunRequest, stream: RunStream, encoder: Encoder, *, on_disconnect: OnDisconnect
+    run: RunRequest, stream: FollowedRun, encoder: Encoder, *, on_disconnect: OnDisconnect
 ) -> EventStreamResponse:
     """Return the response that sends a run's stream."""
 

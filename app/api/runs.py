@@ -18,7 +18,7 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError
 from app.core.files.service import file_url
-from app.core.runs.follow import RunStream
+from app.core.runs.follow import FollowedRun
 from app.core.services.runs import Runs
 from app.core.unsupported_params import STEP_RESULTS
 from app.models.messages import MetadataUpdate
@@ -182,7 +182,7 @@ async def _started(
     run: RunRequest,
     body: RunCreate | ThreadRunCreate | ToolOutputsSubmit,
     start: Callable[[], Awaitable[Json]],
-    stream: Callable[..., Awaitable[RunStream]],
+    stream: Callable[..., Awaitable[FollowedRun]],
 ) -> Response:
     """Start a run, and answer with its JSON or, if the body asks for it, with its event stream."""
     if not body.stream:

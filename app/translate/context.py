@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.translate.own_calls import NONE, OwnTools
 from app.utils.ids import IdCodec
 
 
@@ -18,5 +19,8 @@ class RunContext:
     lifetime_seconds: int
     reveals_instructions: bool = True
     first_response_id: str | None = None
+    own_tools: OwnTools = NONE
+    """The functions that the service runs itself; their calls are not the client's to answer."""
+
     is_brief: bool = False
     """For protocols without steps and run settings: leave these out of objects."""

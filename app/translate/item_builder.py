@@ -3,6 +3,7 @@
 from app.translate.client_calls import client_call
 from app.translate.events import DomainEvent, Json, PictureAdded, ReasoningDelta, ToolCallDelta, ToolCallReady
 from app.translate.hosted_calls import hosted_call
+from app.translate.own_calls import call_begun
 from app.translate.pictures import image_part, pictures_in
 from app.translate.step_builder import OpenStep, StepBuilder
 from app.translate.steps import tool_call, tool_details
@@ -32,8 +33,15 @@ class ItemBuilder(StepBuilder):
         item = self._identified(index, item)
         call = self._call_kind(item)
         ended = self._end_call(index, item, call) if call else []
+        if self._is_own(item):
+            return list(call_begun(item, self._context.own_tools))
         # Last what every protocol shows: a client that breaks off there has seen all of the event.
         return [*self._made(item), *hosted_call(item, is_over=True), *ended]
+
+    def _is_own(self, item: Json) -> bool:
+        """Return whether an item is shown as a call that is none of the client's: in chats, ours are."""
+        own = self._context.own_tools
+        return self._context.is_brief and own.has(item) and own.runs(item)
 
     def _identified(self, index: int, item: Json) -> Json:
         return item if item.get("id") else {**item, "id": self._made_up_id(index)}
@@ -61,6 +69,8 @@ class ItemBuilder(StepBuilder):
 
     def _call_kind(self, item: Json) -> str | None:
         """Return the kind of the Assistants tool call for an item, or None if it is no such call."""
+        if self._is_own(item):
+            return None
         kind = _STEP_KINDS.get(str(item.get("type")))
         return kind or ("function" if client_call(item, self._response) else None)
 
@@ -72,6 +82,8 @@ class ItemBuilder(StepBuilder):
             events.append(self._open_step(OpenStep(index, tool_details([]), is_function=kind == "function")))
         step = self._current_step()
         step.calls[index] = number = len(step.calls)
+        if self._context.own_tools.hides(item):
+            step.hidden.add(index)
         call = client_call(item, self._response) or {"id": str(item.get("id")), "name": ""}
         call_id = call["id"]
         events.append(ToolCallDelta(self._step_id(), number, call_id, kind, call["name"], ""))
@@ -80,7 +92,7 @@ class ItemBuilder(StepBuilder):
 
     def _grow_call(self, index: int, delta: str) -> list[DomainEvent]:
         step = self._step
-        if step is None or index not in step.calls:
+        if step is None or index not in step.calls or index in step.hidden:
             return []
         step.grown[index] = step.grown.get(index, 0) + len(delta)
         number = step.calls[index]

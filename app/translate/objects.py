@@ -11,6 +11,7 @@ from app.translate.client_calls import client_call
 from app.translate.context import RunContext
 from app.translate.events import Json
 from app.translate.failures import code_of, failure_for
+from app.translate.own_calls import NONE, OwnTools
 from app.translate.run_metadata import RunRounds, moment_of, public_metadata, usage_object
 from app.translate.tools import to_assistants_choice, to_assistants_tools, to_response_format
 from app.utils.ids import IdCodec, created_at_of
@@ -56,18 +57,23 @@ def run_status(response: Json) -> str:
     return status if status in LIVE or status in _TERMINAL_AT else "failed"
 
 
-def pending_calls(response: Json) -> list[Json]:
-    """Return the calls that the client answers, in the Assistants shape."""
+def pending_calls(response: Json, own: OwnTools = NONE) -> list[Json]:
+    """Return the calls that the client answers, in the Assistants shape.
+
+    A call of the service's `own` functions is the client's only if it has to be approved, which it says.
+    """
     return [
         {
             "id": call["id"],
             "type": "function",
             "function": {"name": call["name"], "arguments": call["arguments"]},
+            **({"approval": "required"} if own.asks(call) else {}),
         }
         for item in response.get("output") or []
         if item.get("type") != "message"
         and item.get("status") != "incomplete"
         and (call := client_call(item, response))
+        and not own.runs(call)
     ]
 
 
@@ -88,7 +94,7 @@ def run_object(response: Json, context: RunContext, *, status: str | None = None
         "thread_id": context.thread_id,
         "assistant_id": context.assistant_id,
         "status": status,
-        "required_action": _required_action(response) if status == "requires_action" else None,
+        "required_action": _required_action(response, context) if status == "requires_action" else None,
         "last_error": _last_error(response) if status == "failed" else None,
         "expires_at": created + context.lifetime_seconds if live else None,
         "started_at": None if status == "queued" else created,
@@ -208,8 +214,9 @@ def _image_part(raw: Json, ids: IdCodec) -> Json:
     return {"type": "image_url", "image_url": {"url": str(raw.get("image_url") or ""), "detail": detail}}
 
 
-def _required_action(response: Json) -> Json:
-    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": pending_calls(response)}}
+def _required_action(response: Json, context: RunContext) -> Json:
+    calls = pending_calls(response, context.own_tools)
+    return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
 
 
 def _last_error(response: Json) -> Json:

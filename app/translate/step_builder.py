@@ -98,7 +98,7 @@ class OpenMessage:
 class OpenStep:
     """The step that is open."""
 
-    __slots__ = ("calls", "details", "grown", "index", "is_function")
+    __slots__ = ("calls", "details", "grown", "hidden", "index", "is_function")
 
     def __init__(self, index: int, details: Json, *, is_function: bool = False) -> None:
         self.index = index
@@ -106,6 +106,8 @@ class OpenStep:
         self.is_function = is_function
         self.calls: dict[int, int] = {}
         self.grown: dict[int, int] = {}
+        self.hidden: set[int] = set()
+        """The output indexes of calls whose arguments the client does not see."""
 
 
 class StepBuilder(ABC):

@@ -70,7 +70,7 @@ def tool_call(
     if builder := _CALLS.get(str(item.get("type"))):
         return builder(item, context)
     call = client_call(item, response)
-    return _function(call, outputs or {}) if call else None
+    return _function(call, outputs or {}, is_hidden=context.own_tools.hides(item)) if call else None
 
 
 def run_steps(response: Json, run: Json, context: RunContext, outputs: Mapping[str, str]) -> list[Json]:
@@ -114,8 +114,11 @@ def _group_status(details: Json, run_status: str, *, is_last: bool) -> str:
     return "in_progress" if waits else "completed"
 
 
-def _function(call: Json, outputs: Mapping[str, str]) -> Json:
-    called = {"name": call["name"], "arguments": call["arguments"], "output": outputs.get(call["id"])}
+def _function(call: Json, outputs: Mapping[str, str], *, is_hidden: bool) -> Json:
+    output = outputs.get(call["id"])
+    called = {"name": call["name"], "arguments": call["arguments"], "output": output}
+    if is_hidden:
+        called |= {"arguments": "{}", "output": None if output is None else ""}
     return {"id": call["id"], "type": "function", "function": called}
 
 

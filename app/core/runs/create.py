@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +14,10 @@ from app.core.config import OnDisconnect
 from app.core.errors import ServiceError
 from app.core.logging import note
 from app.core.observability.run_metrics import RunMeasurement, RunMetrics
-from app.core.runs.follow import ForegroundStream, RunStream
+from app.core.runs.follow import FollowedRun, ForegroundStream, RunStream
 from app.core.runs.follow_background import BackgroundStream
 from app.core.runs.held_runs import HeldRun, HeldRuns
+from app.core.runs.lookup import RunView
 from app.core.runs.overrides import RunOverrides
 from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
@@ -88,7 +89,7 @@ class RunCreator:
         on_disconnect: OnDisconnect,
         before: list[DomainEvent] | None = None,
         is_listed: bool = True,
-    ) -> RunStream:
+    ) -> FollowedRun:
         """Create a response and return its stream once the run exists.
 
         The events in `before` precede those of the run. Background runs are always listed.
@@ -99,7 +100,7 @@ class RunCreator:
         stream.put_first(before or [])
         return stream
 
-    async def leave(self, stream: RunStream, on_disconnect: OnDisconnect) -> None:
+    async def leave(self, stream: FollowedRun, on_disconnect: OnDisconnect) -> None:
         """Stop a run whose client is gone, leave it to the upstream, or read it to its end."""
         if on_disconnect == "cancel":
             await stream.cancel()
@@ -112,7 +113,13 @@ class RunCreator:
         finally:
             await stream.aclose()
 
-    def leave_soon(self, stream: RunStream, on_disconnect: OnDisconnect) -> None:
+    async def carried_out(
+        self, scope: RequestScope, view: RunView, outputs: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Return the outputs by call id; none of them is a decision about a call of the service's own."""
+        return outputs
+
+    def leave_soon(self, stream: FollowedRun, on_disconnect: OnDisconnect) -> None:
         """Call `leave` in a background task."""
         self.background.spawn(self.leave(stream, on_disconnect))
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import structlog
 
@@ -24,6 +24,44 @@ from app.translate.upstream_types import ErrorEventError, MalformedEventError
 from app.utils.sse import SSEDecoder
 
 _log = structlog.get_logger(__name__)
+
+
+class FollowedRun(Protocol):
+    """Batches of domain events of one run; the last event is `RunEnded` or `StreamFailed`."""
+
+    @property
+    def in_background(self) -> bool:
+        """Whether the run goes on without this object."""
+
+    @property
+    def response(self) -> Json | None:
+        """The latest state of the upstream response; None until it exists."""
+
+    @property
+    def public_ids(self) -> tuple[str, str] | None:
+        """The thread and the run as clients know them, once the run exists."""
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the terminal event has been produced."""
+
+    def put_first(self, events: list[DomainEvent]) -> None:
+        """Yield these events before those of the run."""
+
+    def __aiter__(self) -> AsyncIterator[list[DomainEvent]]:
+        """Return itself."""
+
+    async def __anext__(self) -> list[DomainEvent]:
+        """Return the next batch."""
+
+    def fail(self, error: Json) -> list[DomainEvent]:
+        """End the stream with an error event of our own."""
+
+    async def cancel(self) -> None:
+        """Stop the run."""
+
+    async def aclose(self) -> None:
+        """Close what is open; closing twice is harmless."""
 
 
 @dataclass(eq=False)

@@ -2,8 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 import orjson
@@ -58,6 +58,15 @@ class HeldRuns:
     def discard(self, response_id: str) -> None:
         """Forget a run."""
         self._held.pop(response_id, None)
+
+    @contextmanager
+    def holding(self, response_id: str, run: HeldRun) -> Iterator[None]:
+        """Remember a run within the block."""
+        self.add(response_id, run)
+        try:
+            yield
+        finally:
+            self.discard(response_id)
 
     async def stop(self, response_id: str | None, conversation_id: str) -> Json | None:
         """Stop a run of a conversation, or with None all; return a cancelled Run, None if none is held."""

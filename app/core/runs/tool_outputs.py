@@ -1,6 +1,7 @@
 """Answers tool calls that wait for the client, also for runs that were cancelled or abandoned."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.core.errors import BadRequestError, thread_is_empty
@@ -18,7 +19,9 @@ from app.translate.client_calls import (
     closing_item,
     waits_for_answer,
 )
+from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, StepEnded
+from app.translate.objects import pending_calls
 from app.translate.steps import run_steps
 
 _SCAN_ITEMS = 200
@@ -83,8 +86,8 @@ class ToolRounds:
         return found
 
 
-def output_items(view: RunView, outputs: list[ToolOutput]) -> list[Json]:
-    """Return input items for submitted outputs; raises 400 unless they are what the run needs."""
+def checked_outputs(view: RunView, outputs: list[ToolOutput]) -> dict[str, str]:
+    """Return submitted outputs by call id; raises 400 unless they are what the run needs."""
     if view.status != "requires_action":
         raise BadRequestError(
             f"The run is {view.status} and waits for no tool outputs.", param="run_id", code="run_not_waiting"
@@ -95,7 +98,15 @@ def output_items(view: RunView, outputs: list[ToolOutput]) -> list[Json]:
     _refuse([each for each in waiting if each not in given], "have no output yet", "missing_tool_output")
     if len(set(given)) != len(given):
         raise BadRequestError("A tool call has two outputs. Send one each.", param="tool_outputs")
-    return [_answer(waiting[output.tool_call_id], output.output) for output in outputs]
+    # Before anything is carried out, as it may refuse one of them.
+    output_items(view, found := {output.tool_call_id: output.output for output in outputs})
+    return found
+
+
+def output_items(view: RunView, outputs: Mapping[str, str]) -> list[Json]:
+    """Return the input items that answer a run's calls."""
+    waiting = _waiting(view)
+    return [_answer(waiting[call_id], output) for call_id, output in outputs.items()]
 
 
 def _typed_answer(call: Json | None, item: Json) -> Json:
@@ -113,21 +124,27 @@ def _answer(call: Json, output: str) -> Json:
 
 def _waiting(view: RunView) -> dict[str, Json]:
     """Return the items that the run waits for the client to answer, by the ids of their calls."""
+    asked = {call["id"] for call in pending_calls(view.response, view.context.own_tools)}
     calls = ((client_call(item, view.response), item) for item in view.response.get("output") or [])
-    return {call["id"]: item for call, item in calls if call and item.get("status") != "incomplete"}
+    return {call["id"]: item for call, item in calls if call and call["id"] in asked}
 
 
-def answered_step(view: RunView, outputs: list[ToolOutput]) -> list[DomainEvent]:
-    """Return the `StepEnded` of the step that waited, with the outputs of its calls."""
-    by_id = {output.tool_call_id: output.output for output in outputs}
+def answered_step(view: RunView, outputs: Mapping[str, str]) -> list[DomainEvent]:
+    """Return the `StepEnded` of a step that waited and has all outputs, by call id, now."""
     run = view.run() | {"status": "in_progress", "usage": None}
-    steps = run_steps(view.response, run, view.context, by_id)
-    waited = [
-        step
+    return answered_steps(view.response, run, view.context, outputs)
+
+
+def answered_steps(
+    response: Json, run: Json, context: RunContext, outputs: Mapping[str, str]
+) -> list[DomainEvent]:
+    """Return the `StepEnded` of each step of a response whose calls have outputs."""
+    steps = run_steps(response, run, context, outputs)
+    return [
+        StepEnded(step)
         for step in steps
-        if any(call["id"] in by_id for call in step["step_details"].get("tool_calls") or [])
+        if (ids := {call["id"] for call in step["step_details"].get("tool_calls") or []}) and ids <= outputs.keys()
     ]
-    return [StepEnded(step) for step in waited]
 
 
 def _refuse(call_ids: list[str], why: str, code: str) -> None:

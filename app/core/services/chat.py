@@ -9,7 +9,7 @@ from app.core.caller import RequestScope
 from app.core.config import OnDisconnect, Settings
 from app.core.errors import BadRequestError, ConflictError
 from app.core.runs.create import RunCreator
-from app.core.runs.follow import RunStream
+from app.core.runs.follow import FollowedRun
 from app.core.runs.params import RunParams, turn_body
 from app.core.services.runs import Runs
 from app.core.upstream.conversations import Conversations
@@ -70,7 +70,7 @@ class Chat:
         files: Sequence[Attached] = (),
         *,
         on_disconnect: OnDisconnect,
-    ) -> RunStream:
+    ) -> FollowedRun:
         """Start a turn with the uploaded `files` and return its stream.
 
         Upstream: POST conversations for a new thread, POST responses.
@@ -92,7 +92,7 @@ class Chat:
         items: list[Json],
         *,
         on_disconnect: OnDisconnect,
-    ) -> RunStream:
+    ) -> FollowedRun:
         """Start a turn from input items; a new thread begins with the items in `before`."""
         context, params = await self._prepared(scope, thread_id, before, items)
         with _busy_as_conflict():
@@ -160,7 +160,7 @@ class Chat:
             )
 
 
-async def _last_event(stream: RunStream) -> RunEnded | StreamFailed:
+async def _last_event(stream: FollowedRun) -> RunEnded | StreamFailed:
     """Read a stream to its terminal event."""
     async for events in stream:
         if isinstance(last := events[-1], RunEnded | StreamFailed):

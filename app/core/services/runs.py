@@ -1,7 +1,7 @@
 """Runs: upstream responses in the form of the Assistants API."""
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ from app.core.errors import BadRequestError, not_found, thread_is_empty
 from app.core.files.attachments import Attachments
 from app.core.limits.shared_locks import SharedLocks
 from app.core.runs.create import RunCreator
-from app.core.runs.follow import RunStream
+from app.core.runs.follow import FollowedRun
 from app.core.runs.held_runs import HeldRuns
 from app.core.runs.lookup import RunLookup, RunView
 from app.core.runs.params import RunParams, turn_body, uses_files
-from app.core.runs.tool_outputs import ToolRounds, answered_step, output_items
+from app.core.runs.tool_outputs import ToolRounds, answered_step, checked_outputs, output_items
 from app.core.services.messages import Cursor, Messages
 from app.core.services.threads import Threads
 from app.core.unsupported_params import UnsupportedParams
@@ -26,7 +26,7 @@ from app.models.runs import RunCreate, ThreadRunCreate, ToolOutputsSubmit
 from app.models.threads import ThreadCreate
 from app.translate.attachments import resources_of
 from app.translate.context import RunContext
-from app.translate.events import DomainEvent, Json, ThreadCreated
+from app.translate.events import Json, ThreadCreated
 from app.translate.objects import LIVE, page, run_object, run_status
 
 _HELD_ELSEWHERE = (
@@ -59,7 +59,7 @@ class Runs:
 
     async def create_stream(
         self, scope: RequestScope, thread_id: str, body: RunCreate, *, on_disconnect: OnDisconnect
-    ) -> RunStream:
+    ) -> FollowedRun:
         """Start a run and return its stream. Upstream: POST responses with `stream`."""
         context, params = await self._prepared(scope, thread_id, body)
         return await self.creator.open(scope, context, params, on_disconnect=on_disconnect)
@@ -71,7 +71,7 @@ class Runs:
 
     async def stream_with_thread(
         self, scope: RequestScope, body: ThreadRunCreate, *, on_disconnect: OnDisconnect
-    ) -> RunStream:
+    ) -> FollowedRun:
         """Create a thread, start a run on it and return its stream."""
         thread, context, params = await self._prepared_with_thread(scope, body)
         return await self.creator.open(
@@ -132,7 +132,7 @@ class Runs:
 
     async def submit(self, scope: RequestScope, thread_id: str, run_id: str, body: ToolOutputsSubmit) -> Json:
         """Submit the tool outputs that a run waits for; it keeps its id. Upstream: POST responses."""
-        async with self._answering(scope, thread_id, run_id, body) as (view, params):
+        async with self._answering(scope, thread_id, run_id, body) as (view, params, _):
             return run_object(await self.creator.start(scope, view.context, params), view.context)
 
     async def submit_stream(
@@ -143,10 +143,10 @@ class Runs:
         body: ToolOutputsSubmit,
         *,
         on_disconnect: OnDisconnect,
-    ) -> RunStream:
+    ) -> FollowedRun:
         """Submit tool outputs and return the stream of the run."""
-        async with self._answering(scope, thread_id, run_id, body) as (view, params):
-            before: list[DomainEvent] = answered_step(view, body.tool_outputs)
+        async with self._answering(scope, thread_id, run_id, body) as (view, params, outputs):
+            before = answered_step(view, await self.lookup.own_outputs(view) | dict(outputs))
             return await self.creator.open(
                 scope, view.context, params, before=before, on_disconnect=on_disconnect
             )
@@ -154,16 +154,19 @@ class Runs:
     @asynccontextmanager
     async def _answering(
         self, scope: RequestScope, thread_id: str, run_id: str, body: ToolOutputsSubmit
-    ) -> AsyncIterator[tuple[RunView, Json]]:
-        """Yield a waiting run and the parameters of its next round, for one submission at a time."""
+    ) -> AsyncIterator[tuple[RunView, Json, Mapping[str, str]]]:
+        """Yield a waiting run, the parameters of its next round and the outputs, for one submission at a time."""
+        self.unsupported.check(body, scope)
         async with self.locks.holding(run_id):
             view = await self.view(scope, thread_id, run_id)
-            params = await self._next_round(scope, view, body)
+            given = checked_outputs(view, body.tool_outputs)
+            outputs = await self.creator.carried_out(scope, view, given)
+            params = await self._next_round(scope, view, outputs)
             try:
-                yield view, params
+                yield view, params, outputs
             except ConversationLockedError:
                 # Another replica may have been first: then this says that the run waits no more.
-                output_items(await self.view(scope, thread_id, run_id), body.tool_outputs)
+                checked_outputs(await self.view(scope, thread_id, run_id), body.tool_outputs)
                 raise
 
     async def resources(self, conversation_id: str) -> Json:
@@ -209,9 +212,8 @@ class Runs:
             params = self.params.for_run(body, scope, resources)
         return thread, self.params.context(scope, thread["id"]), turn_body(params, conversation_id, [])
 
-    async def _next_round(self, scope: RequestScope, view: RunView, body: ToolOutputsSubmit) -> Json:
-        self.unsupported.check(body, scope)
-        items = output_items(view, body.tool_outputs)
+    async def _next_round(self, scope: RequestScope, view: RunView, outputs: Mapping[str, str]) -> Json:
+        items = output_items(view, outputs)
         resources = await self.resources(view.conversation_id) if uses_files(view.response) else {}
         overridden = await self.creator.overrides.of(view.first_id, view.response)
         params = self.params.for_next_round(view.response, scope, resources, overridden)

@@ -62,11 +62,16 @@ def _tool(event: events.HostedCall) -> Json:
     return {**shown, "output": event.output} if event.output else shown
 
 
+def _chat_call(call: Json) -> Json:
+    approval = {"approval": call["approval"]} if "approval" in call else {}
+    return {"id": call["id"], **call["function"], **approval}
+
+
 def chat_answer(ended: events.RunEnded) -> Json:
     """Return the JSON answer of `/chat` for a run that ended in any state but `failed`.
 
     Keys: `message, thread_id, role, created_at, run_id, status, annotations, usage`; with the status
-    `requires_action` also `tool_calls`, a list of `{id, name, arguments}`, and `pictures`, a list of file
+    `requires_action` also `tool_calls`, a list of `{id, name, arguments, approval?}`, and `pictures`, a list of file
     ids, if the assistant made any.
     """
     run = ended.run
@@ -84,5 +89,5 @@ def chat_answer(ended: events.RunEnded) -> Json:
         answer["pictures"] = ended.pictures
     if run["status"] == "requires_action":
         calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
-        answer["tool_calls"] = [{"id": call["id"], **call["function"]} for call in calls]
+        answer["tool_calls"] = [_chat_call(call) for call in calls]
     return answer
