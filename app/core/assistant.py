@@ -166,7 +166,8 @@ def load_assistant(settings: Settings) -> Assistant:
 
 
 def _tools(settings: Settings, read: AssistantFile) -> list[Json]:
-    tools = [current_tool(tool) for tool in _first(settings.assistant_tools, read.tools, [])]
+    from app.core.tools.toolbox import Toolbox
+    tools = [current_tool(tool) for tool in _first(settings.assistant_tools, read.tools, [])] + Toolbox.load(settings).specs
     if refused := next(filter(is_run_by_client, tools), None):
         raise ValueError(
             f"ASSISTANT_TOOLS: nobody can carry out the calls of the tool {refused['type']!r}; remove it."

@@ -1,9 +1,9 @@
 """The caller of a request, and the scope that a request carries through the services."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from app.core.errors import ConflictError, ForbiddenError, not_found
 from app.utils.ids import BadIdError, IdCodec, is_own
@@ -30,6 +30,7 @@ class Caller:
     counted_as: str | None = None  # callers with the same value share limits; None has no limits
     chat_limit: str | None = None  # a session's own limit for chats and runs, such as 30/minute
     safety_identifier: str | None = None  # a keyed hash of the owner, for the upstream
+    claims: Mapping[str, Any] = field(default_factory=dict)  # what the session or token says of the user
 
     @property
     def stream_holder(self) -> str | None:

@@ -19,12 +19,16 @@ from app.core.runs.overrides import RunOverrides
 from app.core.runs.params import RunParams
 from app.core.runs.resume import ResumeService
 from app.core.runs.stopped_turns import StoppedTurns
+from app.core.runs.tool_creator import ToolRunCreator
+from app.core.runs.tool_leases import SharedLeases, ToolLeases
+from app.core.runs.tool_loop import ToolServices
 from app.core.runs.tool_outputs import ToolRounds
 from app.core.services.chat import Chat
 from app.core.services.messages import Messages
 from app.core.services.runs import Runs
 from app.core.services.threads import Threads
 from app.core.services.transcripts import Transcripts
+from app.core.tools.toolbox import Toolbox
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_lock import ConversationLock
@@ -47,7 +51,9 @@ class OpenAIClient:
         settings: Settings,
         metrics: RunMetrics,
         background: BackgroundTasks,
+        toolbox: Toolbox,
         redis: SharedRedis | None = None,
+        shared_leases: SharedLeases | None = None,
     ) -> None:
         deadline = settings.run_expires_seconds
         self.background = background
@@ -59,13 +65,14 @@ class OpenAIClient:
         changing = SharedLocks(redis, "metadata", settings.lock_wait_seconds)
         self._metadata = ConversationMetadata(conversations, changing)
         responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
-        params = RunParams(assistant, settings)
+        params = RunParams(assistant, settings, toolbox)
+        self.tool_leases = ToolLeases(shared_leases, settings.lock_wait_seconds)
         unsupported = self.unsupported = UnsupportedParams(settings)
         message_runs = MessageRuns(responses)
-        lookup = RunLookup(conversations, responses, self._metadata, params, message_runs)
-        rounds = ToolRounds(conversations)
+        lookup = RunLookup(conversations, responses, self._metadata, params, message_runs, self.tool_leases)
+        rounds = ToolRounds(conversations, self.tool_leases)
         self.held_runs = HeldRuns(self.background, redis)
-        self.creator = RunCreator(
+        creating = RunCreator(
             responses,
             BackgroundMode(settings.upstream_background),
             self._metadata,
@@ -77,6 +84,18 @@ class OpenAIClient:
             metrics,
             deadline_seconds=deadline,
         )
+        self.creator = creating
+        if toolbox.names:
+            tools = ToolServices(
+                toolbox,
+                conversations,
+                self._metadata,
+                self.tool_leases,
+                self.held_runs,
+                max_rounds=settings.tools_max_rounds,
+                max_parallel=settings.tools_max_parallel,
+            )
+            self.creator = ToolRunCreator.of(creating, tools)
         self.knowledge = KnowledgeStore(upstream, assistant, settings)
         self.files = Files(upstream, Pictures(conversations), self.knowledge, self.background, settings)
         attachments = Attachments(

@@ -21,8 +21,10 @@ from app.core.observability.metrics import Metrics
 from app.core.observability.run_metrics import RunMetrics, load_prices
 from app.core.observability.upstream_metrics import MeasuredUpstream
 from app.core.openai_client import OpenAIClient
+from app.core.runs.tool_leases import RedisLeases, SharedLeases
 from app.core.security.authenticator import Authenticator, warn_of_open_doors
 from app.core.telemetry import Tracing
+from app.core.tools.toolbox import Toolbox
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.core.upstream.target import may_need_store
@@ -38,6 +40,7 @@ def lifespan_of(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """Return the app's lifespan; raises `ValueError` if the assistant or the prices cannot be read."""
     assistant, prices = load_assistant(settings), load_prices(settings.prices_file)
+    toolbox = Toolbox.load(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
@@ -57,7 +60,11 @@ def lifespan_of(
                 upstream = kept.upstream
             run_metrics = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
             redis = await stack.enter_async_context(opened_redis(settings))
-            client = OpenAIClient(upstream, assistant, settings, run_metrics, background, redis)
+            leases: SharedLeases | None = RedisLeases(redis) if redis else kept.leases if kept else None
+            client = OpenAIClient(
+                upstream, assistant, settings, run_metrics, background, toolbox, redis, leases
+            )
+            stack.push_async_callback(toolbox.aclose)
             registry = app.state.registry = _open_registry(stack, settings, client)
             await stack.enter_async_context(client.held_runs.listening())
             idempotency = Idempotency(settings, redis)
@@ -70,7 +77,9 @@ def lifespan_of(
             health = Health(upstream, target, watch, responder, redis, kept)
             metrics.describe(upstream=target.kind, model=model)
             metrics.watch(registry, health)
-            for watching in (metrics.watch_event_loop(), health.watch(), idempotency.watch()):
+            watches = [metrics.watch_event_loop(), health.watch(), idempotency.watch()]
+            watches += [client.tool_leases.renew()] if toolbox.names else []
+            for watching in watches:
                 stack.push_async_callback(stop_task, asyncio.create_task(watching))
             warn_of_open_doors(settings)
             _log.info("started", version=VERSION, upstream=health.describe(), assistant=assistant.id)

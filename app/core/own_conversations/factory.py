@@ -18,6 +18,7 @@ from app.core.own_conversations.turn_requests import TurnRequests
 from app.core.own_conversations.turn_table import TurnTable
 from app.core.own_conversations.turns import Turns
 from app.core.store.database import Database
+from app.core.store.leases import StoredLeases
 from app.core.upstream.port import Upstream
 from app.core.upstream.target import UpstreamTarget
 
@@ -32,6 +33,11 @@ class Kept:
     upstream: Upstream
     choice: ConversationChoice
     database: Database
+
+    @property
+    def leases(self) -> StoredLeases:
+        """Leases by name in the store."""
+        return StoredLeases(self.database)
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from app.core.caller import RequestScope
 from app.core.errors import not_found
 from app.core.runs.message_runs import MessageRuns, rounds_until
 from app.core.runs.params import SEARCH_RESULTS, RunParams
+from app.core.runs.tool_leases import ToolLeases
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError, not_found_as
@@ -57,6 +58,7 @@ class RunLookup:
     metadata: ConversationMetadata
     params: RunParams
     message_runs: MessageRuns
+    tool_leases: ToolLeases
 
     async def view(self, scope: RequestScope, thread_id: str, run_id: str) -> RunView:
         """Look up a run; raises 404 if it is unknown, foreign, gone, or of another thread."""
@@ -147,6 +149,7 @@ class RunLookup:
                 status = run_status(response)
         if status == "requires_action" and ended is None:
             ended = await self._closed_as(conversation_id, response)
+            ended = ended or await self._carried_out_as(context, conversation_id, response)
         status = ended or await self._in_time(context, conversation_id, response, status)
         return RunView(conversation_id, first_id, response, status, context)
 
@@ -169,6 +172,22 @@ class RunLookup:
         wanted = {call["id"] for call in pending_calls(response)}
         return ended_by((await self._answers(conversation_id, wanted)).values())
 
+    async def _carried_out_as(self, context: RunContext, conversation_id: str, response: Json) -> str | None:
+        """Return the status of a run with calls of the service's own functions; None if it has none."""
+        own = {str(item.get("call_id")) for item in _own_calls(context, response)}
+        if not own:
+            return None
+        if await self.tool_leases.is_held(conversation_id):
+            return "in_progress"
+        is_answered = own <= (await self._answers(conversation_id, own)).keys()
+        # Whoever carried them out has ended without them: nobody will go on with this run.
+        return None if is_answered and pending_calls(response, context.own_tools) else "expired"
+
+    async def own_outputs(self, view: RunView) -> dict[str, str]:
+        """Return the outputs of the calls of a waiting run that the service has carried out, by call id."""
+        own = {str(item.get("call_id")) for item in _own_calls(view.context, view.response)}
+        return await self._answers(view.conversation_id, own)
+
     async def _outputs(self, conversation_id: str, responses: list[Json]) -> dict[str, str]:
         """Return the submitted outputs of the client's calls, by call id."""
         wanted = {call["id"] for response in responses for call in pending_calls(response)}
@@ -190,6 +209,12 @@ class RunLookup:
             if not left:
                 break
         return answers
+
+
+def _own_calls(context: RunContext, response: Json) -> list[Json]:
+    """Return the calls that the service carries out without asking."""
+    own = context.own_tools
+    return [item for item in response.get("output") or [] if own.has(item) and own.runs(item)]
 
 
 def _was_in_foreground(response: Json, status: str) -> bool:

@@ -10,7 +10,7 @@ from app.core.errors import ServiceError
 from app.core.runs.follow import FollowedRun
 from app.core.runs.tool_loop import NextStep, ToolLoop
 from app.core.runs.tool_outputs import answered_steps
-from app.core.tools.toolbox import ToolResult
+from app.core.tools.port import ToolResult
 from app.translate.events import DomainEvent, Json, RunEnded, RunInProgress, RunResumed, StreamFailed
 from app.translate.objects import run_object
 from app.translate.own_calls import call_ended

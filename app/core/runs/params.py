@@ -6,10 +6,12 @@ from app.core.assistant import OVERRIDES, Assistant
 from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import OverrideForbiddenError, not_found
+from app.core.tools.toolbox import Toolbox
 from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate
 from app.translate.client_calls import answerable_kinds
 from app.translate.context import RunContext
 from app.translate.events import Json
+from app.translate.own_calls import OwnTools
 from app.translate.pictures import CODE_OUTPUTS
 from app.translate.run_metadata import RunRounds, public_metadata
 
@@ -26,8 +28,11 @@ _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoni
 class RunParams:
     """Builds response parameters; raises `ServiceError` with the name of the offending field."""
 
-    def __init__(self, assistant: Assistant, settings: Settings) -> None:
+    def __init__(self, assistant: Assistant, settings: Settings, toolbox: Toolbox) -> None:
         self._assistant = assistant
+        approvals = {name: toolbox.needs_approval(name) for name in toolbox.names}
+        self._own_tools = OwnTools(approvals)
+        self._shown_tools = OwnTools(approvals, settings.tools_visible)
         # Computed once: it is the same for every chat turn without files.
         self._plain = with_include(assistant.response_params({}, {}))
         self._chat_metadata = RunRounds.start(answerable_kinds(self._plain.get("tools") or []))
@@ -51,6 +56,7 @@ class RunParams:
             lifetime_seconds=self._lifetime_seconds,
             reveals_instructions=self._exposes_instructions or scope.caller.is_trusted,
             first_response_id=first_id,
+            own_tools=self._own_tools if scope.caller.is_trusted else self._shown_tools,
             is_brief=is_brief,
         )
 

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 import structlog
 
@@ -30,6 +31,11 @@ class ToolRunCreator(RunCreator):
 
     tools: ToolServices
 
+    @classmethod
+    def of(cls, creator: RunCreator, tools: ToolServices) -> Self:
+        """Return a creator that works as another one does, and carries out calls."""
+        return cls(**{each.name: getattr(creator, each.name) for each in fields(creator)}, tools=tools)
+
     async def start(self, scope: RequestScope, context: RunContext, params: Json) -> Json:
         """Create a response that its client will poll; this process carries out its calls."""
         if "detach" in self.mode.streams:
@@ -38,6 +44,7 @@ class ToolRunCreator(RunCreator):
             return stream.response or {}
         response = await super().start(scope, context, params)
         loop = self._loop(scope, context, params)
+        await loop.hold()
         if response.get("status") in LIVE:
             self.background.spawn(self._finish_polled(loop, response))
             return response
@@ -46,7 +53,9 @@ class ToolRunCreator(RunCreator):
     async def complete(self, scope: RequestScope, context: RunContext, params: Json) -> RunEnded:
         """Create a foreground response, carry out its calls, and return the end of the run."""
         loop = self._loop(scope, context, params)
-        responses = await self._finished(loop, await self._round(loop))
+        response = await self._round(loop)
+        await loop.hold()
+        responses = await self._finished(loop, response)
         ends = [run_ended(response, loop.context) for response in responses]
         ended = joined(ends[:-1], ends[-1])
         if loop.ended_as is not None:
@@ -71,10 +80,9 @@ class ToolRunCreator(RunCreator):
         )
 
         async def next_round() -> FollowedRun:
-            return await first(
-                scope, loop.context, loop.params, on_disconnect=on_disconnect, is_listed=False
-            )
+            return await first(scope, loop.context, loop.params, on_disconnect=on_disconnect, is_listed=False)
 
+        await loop.hold()
         return LoopedRun(stream, loop, next_round)
 
     async def carried_out(

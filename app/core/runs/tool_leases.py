@@ -1,19 +1,17 @@
 """Who is carrying out a run's calls, so that nobody answers them in its place.
 
-A lease is known to this process, and to other replicas through Redis or the store, whichever there is. It runs
-out by itself when its process dies.
+A lease is known to this process, and to other replicas through Redis or the store, whichever there is. It
+runs out by itself when its process dies.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import Protocol
 
 from app.core.limits.shared_redis import RedisAwayError, SharedRedis
 from app.core.upstream.errors import ConversationLockedError, UpstreamError
-
-if TYPE_CHECKING:
-    from app.core.store.leases import StoredLeases
 
 LEASE_SECONDS = 15
 """How long after its death a process keeps others from a run."""
@@ -45,10 +43,10 @@ class RedisLeases:
 
     async def renew(self, names: Sequence[str], seconds: float) -> None:
         """Set the keys, which expire."""
-        client = self._redis.client
+        client, milliseconds = self._redis.client, int(seconds * 1000)
         with suppress(RedisAwayError):
             for name in names:
-                await self._redis.call(lambda key=_PREFIX + name: client.set(key, 1, px=int(seconds * 1000)))
+                await self._redis.call(partial(client.set, _PREFIX + name, 1, px=milliseconds))
 
     async def give_back(self, name: str) -> None:
         """Delete the key."""
@@ -65,7 +63,7 @@ class RedisLeases:
 class ToolLeases:
     """The conversations in which calls are being carried out."""
 
-    def __init__(self, shared: "SharedLeases | StoredLeases | None", wait_seconds: float) -> None:
+    def __init__(self, shared: SharedLeases | None, wait_seconds: float) -> None:
         self._shared = shared
         self._wait_seconds = wait_seconds
         self._held: dict[str, int] = {}

@@ -12,7 +12,8 @@ from app.core.caller import RequestScope
 from app.core.errors import ServiceError
 from app.core.runs.held_runs import HeldRun, HeldRuns
 from app.core.runs.tool_leases import ToolLeases
-from app.core.tools.toolbox import Toolbox, ToolCall, ToolResult
+from app.core.tools.port import ToolCall, ToolResult
+from app.core.tools.toolbox import UNKNOWN, Toolbox
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.tools import Caller
@@ -24,7 +25,6 @@ from app.translate.own_calls import TOO_MANY
 from app.translate.run_metadata import RunRounds, public_metadata
 
 _log = structlog.get_logger(__name__)
-NOT_OFFERED = "There is no tool of this name."
 
 NextStep = Literal["end", "wait", "round"]
 """After a round: the run has ended, or waits for its client, or goes on with another round."""
@@ -123,7 +123,6 @@ class ToolLoop:
 
     async def _carried_out(self, response: Json, calls: list[Json]) -> list[ToolResult] | None:
         """Carry out calls by the run's deadline; None if that ended the run."""
-        await self._hold()
         self._work = asyncio.create_task(self.results(response, calls))
 
         async def stop() -> Json | None:
@@ -156,7 +155,7 @@ class ToolLoop:
         async def carried_out(item: Json) -> ToolResult:
             call_id, name = str(item.get("call_id")), str(item.get("name"))
             if name not in offered:
-                return ToolResult(call_id, NOT_OFFERED, "unknown", 0.0)
+                return ToolResult(call_id, UNKNOWN, "unknown", 0.0)
             async with places:
                 call = ToolCall(call_id, name, str(item.get("arguments") or "{}"), told)
                 return await self.services.toolbox.execute(call)
@@ -184,7 +183,8 @@ class ToolLoop:
         if self._lease is not None:
             await self._lease.aclose()
 
-    async def _hold(self) -> None:
+    async def hold(self) -> None:
+        """Tell others that the run's calls are carried out here, before they can ask; until `aclose`."""
         if self._lease is None:
             self._lease = AsyncExitStack()
             await self._lease.enter_async_context(self.services.leases.holding(self.conversation_id))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.core.errors import BadRequestError, thread_is_empty
 from app.core.runs.lookup import RunView
+from app.core.runs.tool_leases import ToolLeases
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import not_found_as
 from app.models.runs import ToolOutput
@@ -36,6 +37,7 @@ class ToolRounds:
     """
 
     conversations: Conversations
+    tool_leases: ToolLeases
 
     async def give_up(self, view: RunView) -> None:
         """Close the calls of a waiting run that is cancelled."""
@@ -45,8 +47,9 @@ class ToolRounds:
     async def repair(self, conversation_id: str, sent: list[Json]) -> list[str]:
         """Close the open calls of a conversation, of whatever kind, that the input items `sent` leave open.
 
-        Return the ids of those calls.
+        Return the ids of those calls. Raises `ConversationLockedError` while somebody carries them out.
         """
+        await self.tool_leases.wait(conversation_id)
         open_calls = await self._open_calls(conversation_id)
         for answer in filter(None, map(answered_call, sent)):
             open_calls.pop(answer[0], None)
@@ -140,11 +143,8 @@ def answered_steps(
 ) -> list[DomainEvent]:
     """Return the `StepEnded` of each step of a response whose calls have outputs."""
     steps = run_steps(response, run, context, outputs)
-    return [
-        StepEnded(step)
-        for step in steps
-        if (ids := {call["id"] for call in step["step_details"].get("tool_calls") or []}) and ids <= outputs.keys()
-    ]
+    calls = ({call["id"] for call in step["step_details"].get("tool_calls") or []} for step in steps)
+    return [StepEnded(step) for step, ids in zip(steps, calls, strict=True) if ids and ids <= outputs.keys()]
 
 
 def _refuse(call_ids: list[str], why: str, code: str) -> None:

@@ -155,7 +155,7 @@ class Runs:
     async def _answering(
         self, scope: RequestScope, thread_id: str, run_id: str, body: ToolOutputsSubmit
     ) -> AsyncIterator[tuple[RunView, Json, Mapping[str, str]]]:
-        """Yield a waiting run, the parameters of its next round and the outputs, for one submission at a time."""
+        """Yield a waiting run, what its next round sends, and the outputs, for one submission at a time."""
         self.unsupported.check(body, scope)
         async with self.locks.holding(run_id):
             view = await self.view(scope, thread_id, run_id)

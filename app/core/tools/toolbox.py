@@ -81,6 +81,10 @@ class Toolbox:
         """Return the tool of a name, if there is one."""
         return self._tools.get(name)
 
+    def needs_approval(self, name: str) -> bool:
+        """Return whether each call of a tool has to be approved."""
+        return self._tools[name].needs_approval
+
     async def execute(self, call: ToolCall) -> ToolResult:
         """Carry a call out; whatever happens becomes a result, except `CancelledError`.
 

@@ -71,8 +71,8 @@ def chat_answer(ended: events.RunEnded) -> Json:
     """Return the JSON answer of `/chat` for a run that ended in any state but `failed`.
 
     Keys: `message, thread_id, role, created_at, run_id, status, annotations, usage`; with the status
-    `requires_action` also `tool_calls`, a list of `{id, name, arguments, approval?}`, and `pictures`, a list of file
-    ids, if the assistant made any.
+    `requires_action` also `tool_calls`, a list of `{id, name, arguments, approval?}`; and `pictures`, a list
+    of file ids, if the assistant made any.
     """
     run = ended.run
     answer: Json = {
