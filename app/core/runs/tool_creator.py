@@ -41,7 +41,9 @@ class ToolRunCreator(RunCreator):
         if "detach" in self.mode.streams:
             stream = await self.open(scope, context, params, on_disconnect="detach")
             self.background.spawn(self.leave(stream, "finish"))
-            return stream.response or {}
+            response = stream.response or {}
+            # It may have asked for a tool already, which is not the client's to answer.
+            return response | {"status": "in_progress"} if context.own_tools.approvals else response
         response = await super().start(scope, context, params)
         loop = self._loop(scope, context, params)
         await loop.hold()

@@ -98,7 +98,7 @@ class ToolLoop:
         calls = self.calls(response)
         if not calls:
             return "end", {}
-        if self._rounds > self.services.max_rounds:
+        if self._rounds >= self.services.max_rounds:
             # It was told to answer, and did not.
             await self.give_up(response, "failed")
             return "end", {}

@@ -10,7 +10,9 @@ from app.translate.protocols.encoder import PARAGRAPH, Encoder, data_frame, dump
 
 
 class AgUiEncoder(Encoder):
-    """`RUN_STARTED`, reasoning, text messages and function calls, then `RUN_FINISHED` or `RUN_ERROR`.
+    """`RUN_STARTED`, reasoning, text messages and tool calls, then `RUN_FINISHED` or `RUN_ERROR`.
+
+    Calls of tools that the upstream or the service runs come at their end, each with its result.
 
     The `result` of `RUN_FINISHED` is our own `{thread_id, run_id, status, usage?}`, which a client needs to
     continue the thread.
@@ -40,6 +42,8 @@ class AgUiEncoder(Encoder):
                 return self._reasoning(f"reasoning-{event.item}", event.index, text)
             case events.MessageEnded():
                 return self._end_message()
+            case events.HostedCall(status=status) if status != "in_progress":
+                return self._start() + self._end_message() + _hosted(event)
             case events.ToolCallDelta(kind="function"):
                 return self._call_delta(event)
             case events.ToolCallReady(call={"type": "function"}):
@@ -147,6 +151,27 @@ class AgUiEncoder(Encoder):
 
 def _arguments(call_id: str, fragment: str) -> bytes:
     return data_frame({"type": "TOOL_CALL_ARGS", "toolCallId": call_id, "delta": fragment})
+
+
+def _hosted(event: events.HostedCall) -> bytes:
+    """Return a call that is not the client's, with its result: clients run a call that has none."""
+    call_id = event.call_id
+    start = {"type": "TOOL_CALL_START", "toolCallId": call_id, "toolCallName": event.name}
+    content = "The tool failed." if event.status == "failed" else _content_of(event.output)
+    result = {"messageId": f"{call_id}-result", "toolCallId": call_id, "role": "tool", "content": content}
+    return b"".join(
+        (
+            data_frame(start),
+            _arguments(call_id, dump_json(event.input).decode()),
+            data_frame({"type": "TOOL_CALL_END", "toolCallId": call_id}),
+            data_frame({"type": "TOOL_CALL_RESULT", **result}),
+        )
+    )
+
+
+def _content_of(output: Json) -> str:
+    found = output.get("output")
+    return found if isinstance(found, str) else dump_json(output).decode()
 
 
 def _cut_call(call_id: str) -> bytes:
