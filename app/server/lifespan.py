@@ -38,14 +38,15 @@ _log = structlog.get_logger("soloist")
 def lifespan_of(
     settings: Settings, metrics: Metrics
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
-    """Return the app's lifespan; raises `ValueError` if the assistant or the prices cannot be read."""
-    assistant, prices = load_assistant(settings), load_prices(settings.prices_file)
+    """Return the app's lifespan; raises `ValueError` for an assistant, tools or prices it cannot read."""
     toolbox = Toolbox.load(settings, metrics)
+    assistant, prices = load_assistant(settings, toolbox.specs), load_prices(settings.prices_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         # Everything closes in reverse order, so what others need is opened before them.
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(toolbox.aclose)
             target = await stack.enter_async_context(opened_target(settings))
             tracing = Tracing(target.kind, target.base_url)
             upstream: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
@@ -64,7 +65,6 @@ def lifespan_of(
             client = OpenAIClient(
                 upstream, assistant, settings, run_metrics, background, toolbox, redis, leases
             )
-            stack.push_async_callback(toolbox.aclose)
             registry = app.state.registry = _open_registry(stack, settings, client)
             await stack.enter_async_context(client.held_runs.listening())
             idempotency = Idempotency(settings, redis)
