@@ -7,10 +7,11 @@ ids are public ids, signed for their owner, so that nobody can attach a foreign 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.translate.events import Json
+from app.translate.inline_files import inline_parts
 from app.utils.filenames import is_image
 from app.utils.ids import BadIdError, IdCodec
 
@@ -28,11 +29,15 @@ _SHORT = "file-"
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """An uploaded file that is attached to a message; `file_id` is the upstream id."""
+    """A file that is attached to a message; `file_id` is the upstream id.
+
+    A file that the upstream has no place for has its `content` here, and no id.
+    """
 
     file_id: str
     filename: str
     tools: tuple[str, ...] = ()
+    content: bytes | None = field(default=None, repr=False)
 
     @property
     def is_seen(self) -> bool:
@@ -52,9 +57,11 @@ def _file_part(attached: Attached) -> Json:
 
 def attachment_parts(files: Sequence[Attached], ids: IdCodec) -> list[Json]:
     """Return the content parts for the attachments of a message."""
+    passed = [part for file in files if file.content for part in inline_parts(file.filename, file.content)]
+    files = [file for file in files if not file.content]
     if not files:
-        return []
-    parts = [_file_part(file) for file in files if file.is_seen]
+        return passed
+    parts = [*passed, *(_file_part(file) for file in files if file.is_seen)]
     lines = [
         # A line break in a filename would end its line.
         f"- {ids.file(file.file_id)} ({', '.join(file.tools) or _NO_TOOL}): {' '.join(file.filename.split())}"

@@ -12,6 +12,7 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, OverrideForbiddenError, not_found
 from app.core.files.knowledge_store import KnowledgeStore
+from app.core.files.routes import NoFilesError, NoToolError
 from app.core.files.service import Files
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.errors import UpstreamError
@@ -53,6 +54,7 @@ class Attachments:
     ) -> None:
         self._upstream = upstream
         self._files = files
+        self.routes = files.routes
         self._knowledge = knowledge
         self._metadata = metadata
         self._background = background
@@ -75,7 +77,7 @@ class Attachments:
             if sum(each[0] == number for each in wanted) > self._max_files:
                 param = f"{name}{'attachments' if message.attachments else 'file_ids'}"
                 raise BadRequestError(f"At most {self._max_files} files a message.", param=param)
-        known = await asyncio.gather(*(self._files.find(scope, file_id, at) for _, file_id, at, _ in wanted))
+        known = await asyncio.gather(*(self._known(scope, *each[1:]) for each in wanted))
         found: list[list[Attached]] = [[] for _ in messages]
         for (number, _, _, tools), file in zip(wanted, known, strict=True):
             found[number].append(Attached(str(file["id"]), str(file.get("filename") or "file"), tools))
@@ -144,6 +146,14 @@ class Attachments:
             if self._is_own(store_id) and store_id not in keep:
                 self._background.spawn(self._delete_store(store_id))
 
+    async def _known(self, scope: RequestScope, file_id: str, param: str, tools: Sequence[str]) -> Json:
+        try:
+            return await self._files.find(scope, file_id, param)
+        except NoFilesError as exc:
+            if tools:
+                raise NoToolError(tools[0], param.replace("file_id", "tools")) from exc
+            raise
+
     def _is_own(self, store_id: str) -> bool:
         return store_id not in self._knowledge.store_ids
 
@@ -151,7 +161,8 @@ class Attachments:
         # A thread that is deleted elsewhere leaves its store behind.
         expiry = {"anchor": "last_active_at", "days": self._store_days}
         body = {"name": _STORE_NAME, "expires_after": expiry}
-        made = await self._upstream.request("POST", "/vector_stores", body=body)
+        async with self.routes.needed_for(FILE_SEARCH, "attachments"):
+            made = await self._upstream.request("POST", "/vector_stores", body=body)
         return str(parsed(made, checked_store)["id"])
 
     async def _fill(self, store_id: str, file_ids: list[str], *, is_new: bool) -> None:

@@ -9,16 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.config import ConversationsSetting
 from app.core.store.database import Database
 from app.core.store.tables import UPSTREAMS
-from app.core.upstream.errors import UpstreamError, UpstreamMissingError
+from app.core.upstream.errors import NO_ROUTE, UpstreamError, UpstreamMissingError
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.core.upstream.target import UpstreamTarget
 from app.translate.upstream_types import checked_conversation
 
 _log = structlog.get_logger(__name__)
-
-NO_ROUTE = frozenset({404, 405, 501})
-"""The statuses of an upstream that lacks a route."""
 
 _PROBE_SECONDS = 5.0
 

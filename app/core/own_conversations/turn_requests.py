@@ -11,6 +11,7 @@ from app.core.own_conversations.turn_table import Lease
 from app.core.upstream.errors import ToolOutputMissingError, UpstreamMissingError, UpstreamRefusedError
 from app.translate.events import Json
 from app.translate.failures import code_of, failure_for
+from app.translate.inline_files import without_files
 from app.translate.replay import (
     StoredItem,
     estimated_tokens,
@@ -60,6 +61,11 @@ class Turn:
     """How many more of the oldest items the model is not shown."""
 
     left_out: set[Optional] = field(default_factory=set)
+
+    @property
+    def kept(self) -> list[Json]:
+        """What the store keeps of what the request added."""
+        return [without_files(item) for item in self.asked]
 
     @property
     def replayed_from(self) -> int | None:

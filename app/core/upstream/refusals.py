@@ -18,6 +18,7 @@ from app.core.upstream.errors import (
     BackgroundRefusedError,
     ConversationLockedError,
     ToolOutputMissingError,
+    ToolRefusedError,
     UpstreamAuthError,
     UpstreamBusyError,
     UpstreamError,
@@ -84,6 +85,11 @@ _BACKGROUND = re.compile(
     r"\bbackground[ -](mode|responses?|requests?|runs?|tasks?|execution|processing)\b"
     r"|['\"`]background['\"`]|\b(parameter|param|argument|field|option):? background\b"
     r"|\bbackground ?[=:] ?true\b"
+)
+_FILE_TOOL = re.compile(r"\b(file_search|code_interpreter)\b")
+_NOT_TAKEN = re.compile(
+    r"unsupported|not (be |yet )?(supported|available|implemented|enabled)|n't support|not support|unknown"
+    r"|unrecognized|invalid (value|tool|type)|input tag"
 )
 _NO_INPUT = re.compile(
     r"\b(missing|required) (required )?(parameter|param|field|argument)s?:? ?['\"`]?input\b(?![.\[])"
@@ -165,12 +171,23 @@ def _refusal(detail: Json) -> UpstreamError:
         return BackgroundRefusedError("The upstream has no background mode.", param=param)
     if "no tool output found" in text or "do not have an approval" in text:
         return ToolOutputMissingError("A tool call of an earlier turn was never answered.")
+    is_about_tools = param is None or param.startswith("tools")
+    if is_about_tools and (tool := _FILE_TOOL.search(text)) and _NOT_TAKEN.search(text):
+        return _tool_refused(tool[1])
     if _is_unknown_conversation(param, text):
         return UpstreamMissingError(frozenset({"conversation"}))
     if param is None and _NO_INPUT.search(text):
         param = "input"
     what = f"parameter '{param}'" if param else "request"
     return UpstreamRefusedError(f"The upstream refused the {what}.", param=param, code=code)
+
+
+def _tool_refused(tool: str) -> ToolRefusedError:
+    return ToolRefusedError(
+        f"The assistant's upstream cannot carry out {tool}. Leave the tool out of 'tools' (for all runs its "
+        "operator does, in ASSISTANT_TOOLS), or let the operator choose an upstream that has it.",
+        param="tools",
+    )
 
 
 def _is_unknown_conversation(param: str | None, text: str) -> bool:
