@@ -2,6 +2,7 @@
 
 import base64
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -58,9 +59,8 @@ def asked(monkeypatch):
 
 def _stored(store):
     """All text in the store."""
-    with sqlite3.connect(store) as database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return " ".join(str(row) for name in tables for row in database.execute(f'SELECT * FROM "{name}"'))
+    with closing(sqlite3.connect(store)) as database:
+        return "\n".join(database.iterdump())
 
 
 async def _texts(client, thread_id):

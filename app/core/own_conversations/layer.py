@@ -18,7 +18,7 @@ from app.core.upstream.port import CallOptions, FileForm, Query, Upstream, Upstr
 from app.core.upstream.retries import parsed
 from app.translate.events import Json
 from app.translate.own_turns import kept_input
-from app.translate.upstream_types import checked_response
+from app.translate.upstream_types import checked_conversation, checked_response
 from app.utils.ids import is_own
 
 _log = structlog.get_logger(__name__)
@@ -94,6 +94,8 @@ class OwnConversations:
                     raise
                 await self._choice.learn(is_own=True)
             else:
+                # Some servers answer 200 to everything.
+                parsed(made, checked_conversation)
                 await self._choice.learn(is_own=False)
                 return made
         made_here = await self._conversations.create(
