@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.config import ConversationsSetting
 from app.core.store.database import Database
 from app.core.store.tables import UPSTREAMS
-from app.core.upstream.errors import NO_ROUTE, UpstreamError, UpstreamMissingError
+from app.core.upstream.errors import NO_ROUTE, UpstreamError, UpstreamMalformedError, UpstreamMissingError
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.core.upstream.target import UpstreamTarget
-from app.translate.upstream_types import checked_conversation
+from app.translate.upstream_types import checked_conversation, checked_response
 
 _log = structlog.get_logger(__name__)
 
@@ -81,9 +81,12 @@ class ConversationChoice:
         if self.stores_responses is not None:
             return
         try:
-            await upstream.request("GET", f"/responses/{response_id}", timeout=_PROBE_SECONDS)
+            found = await upstream.request("GET", f"/responses/{response_id}", timeout=_PROBE_SECONDS)
+            parsed(found, checked_response)
         except UpstreamError as exc:
-            if exc.upstream_status not in NO_ROUTE and not isinstance(exc, UpstreamMissingError):
+            # Some servers answer 200 to everything.
+            is_missing = isinstance(exc, UpstreamMissingError | UpstreamMalformedError)
+            if exc.upstream_status not in NO_ROUTE and not is_missing:
                 return
             self.stores_responses = False
         else:

@@ -24,7 +24,7 @@ from app.translate.replay import (
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
-Optional = Literal["compaction", "reasoning"]
+Optional = Literal["compaction", "reasoning", "store"]
 """What the service adds to a request, and not every upstream takes."""
 
 _ENCRYPTED = "reasoning.encrypted_content"
@@ -131,7 +131,7 @@ class TurnRequests:
                 if isinstance(exc, UpstreamRefusedError) and exc.code == _TOO_LONG:
                     if not turn.drop_oldest():
                         raise
-                elif (name := _to_leave_out(request, exc)) is None:
+                elif (name := _to_leave_out(request, exc, is_stored=turn.is_stored)) is None:
                     raise
                 else:
                     turn.left_out.add(name)
@@ -153,7 +153,7 @@ class TurnRequests:
         body = {key: value for key, value in turn.body.items() if key != "conversation"}
         how = {"has_reasoning": has_reasoning, "keeps_ids": turn.is_stored}
         body["input"] = replayed(turn.history, turn.asked, origin=turn.origin, **how)
-        if self.choice.stores_responses is False:
+        if self.choice.stores_responses is False or "store" in left_out:
             body["store"] = False
         if not turn.is_stored and has_reasoning and body.get("reasoning"):
             body["include"] = [*body.get("include", []), _ENCRYPTED]
@@ -175,7 +175,9 @@ class TurnRequests:
             _log.warning("upstream_refuses", what=sorted(refused))
 
 
-def _to_leave_out(request: Json, exc: UpstreamRefusedError | UpstreamMissingError) -> Optional | None:
+def _to_leave_out(
+    request: Json, exc: UpstreamRefusedError | UpstreamMissingError, *, is_stored: bool
+) -> Optional | None:
     """Return what may be the cause of a refusal, and was not the client's wish."""
     has_reasoning = _ENCRYPTED in request.get("include", ()) or any(
         item.get("type") == "reasoning" for item in request["input"]
@@ -187,4 +189,7 @@ def _to_leave_out(request: Json, exc: UpstreamRefusedError | UpstreamMissingErro
         return None
     if "context_management" in request and exc.upstream_code != _NOT_READABLE:
         return "compaction"
-    return "reasoning" if has_reasoning else None
+    if has_reasoning:
+        return "reasoning"
+    # OpenRouter, for one, refuses to be asked to store.
+    return "store" if request.get("store") and not is_stored else None

@@ -25,7 +25,6 @@ from app.core.upstream.errors import (
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.models import read_model
 from app.core.upstream.port import Upstream
-from app.core.upstream.retries import parsed
 from app.server.findings import Finding
 from app.server.hints import hints_of
 from app.server.startup import ProcessCount, check_usable, settings_errors_told
