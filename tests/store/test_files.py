@@ -198,6 +198,24 @@ def _form():
 
 
 @pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "'input_file' is not supported by llamacpp at this moment"),
+        (
+            500,
+            "image input is not supported - hint: you may need to provide the mmproj",
+        ),
+    ],
+)
+async def test_a_model_that_takes_no_files_says_so(start, status, message):
+    openai = FakeOpenAI()
+    openai.refusals = [(status, {"error": {"code": status, "message": message}}, {})]
+    async with fake_upstream(openai.handle) as fake, start(url=fake.url) as service:
+        error = error_of(await service.client.post("chat", json={"message": "hi"}), 400)
+    assert error["code"] == "file_not_supported"
+
+
+@pytest.mark.parametrize(
     ("status", "body"),
     [
         (400, {"error": {"message": "Invalid value: 'file_search'.", "param": "tools[0].type"}}),

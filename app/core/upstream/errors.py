@@ -160,6 +160,12 @@ class ToolRefusedError(UpstreamRefusedError):
     code = "tool_not_supported"
 
 
+class FileRefusedError(UpstreamRefusedError):
+    """The model takes no files, or no pictures."""
+
+    code = "file_not_supported"
+
+
 class BackgroundRefusedError(UpstreamRefusedError):
     """The upstream cannot do this in its background mode."""
 
