@@ -135,7 +135,7 @@ class Settings(EnvironmentSettings):
 
     # Upstream: OpenAI, Azure, another server that speaks its wire; with none of these set, the embedded one
     openai_api_key: HeaderKey | None = setting(None, "Brings the real assistant.")
-    openai_base_url: BaseUrl | None = setting(None, "Another server speaking Responses and Conversations.")
+    openai_base_url: BaseUrl | None = setting(None, "Another server speaking Responses.")
     openai_organization: HeaderText | None = setting(None, "OpenAI organisation id.")
     openai_project: HeaderText | None = setting(None, "OpenAI project id.")
     azure_openai_endpoint: BaseUrl | None = setting(None, "https://NAME.openai.azure.com")
