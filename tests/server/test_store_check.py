@@ -6,6 +6,7 @@ from sqlalchemy import text
 from app.core.store.database import Database
 from app.core.store.schema import newest_version
 from app.server.commands.check import check_service
+from app.server.startup import check_store
 from tests.fake_openai import FakeOpenAI
 from tests.fake_upstream import fake_upstream
 from tests.support import embedded_upstream, make_settings
@@ -187,3 +188,11 @@ async def test_live_turns_work_on_conversations_of_our_own(
     assert lines[-1].startswith(f"ok: {storing}")
     # The turns are in a store of their own.
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_start_says_in_a_line_that_the_store_cannot_be_used(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "soloist.db"
+    settings = make_settings(store_url=f"sqlite:///{path}")
+    with pytest.raises(ValueError, match=f"STORE_URL: {path} cannot be used: .* cannot be written to."):
+        check_store(settings)
