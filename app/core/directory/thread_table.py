@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 from sqlalchemy import BigInteger, ColumnElement, Row, case, cast, delete, func, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.directory.entries import MICROSECONDS, Entry, EntryPage, UnknownCursorError
@@ -105,9 +104,8 @@ class ThreadTable:
         title: str | None,
         metadata: Mapping[str, str],
     ) -> Any:
-        """Return the insert of a thread that is active now; only SQLAlchemy's dialects have upserts."""
-        insert = sqlite.insert if self.database.is_sqlite else postgresql.insert
-        return insert(THREADS).values(
+        """Return the insert of a thread that is active now."""
+        return self.database.insert(THREADS).values(
             conversation_id=conversation_id,
             owner=owner,
             title=title,

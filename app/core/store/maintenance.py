@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from sqlalchemy import delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.store.database import Database
@@ -24,8 +23,7 @@ class Maintenance:
     async def take_lease(self) -> bool:
         """Take the lease for the next 60 seconds, or renew it; return whether this process has it."""
         now = self.database.now()
-        insert = sqlite.insert if self.database.is_sqlite else postgresql.insert
-        there = insert(LEASES).values(name=self.name).on_conflict_do_nothing()
+        there = self.database.insert(LEASES).values(name=self.name).on_conflict_do_nothing()
         is_free = or_(LEASES.c.owner.is_(None), LEASES.c.owner == self.owner, LEASES.c.expires_at < now)
         taken = (
             update(LEASES)
