@@ -1,5 +1,6 @@
 """What the tests of the store share."""
 
+import asyncio
 from typing import Any
 
 import httpx2
@@ -11,7 +12,7 @@ Headers = dict[str, str] | None
 
 
 def rows_of(store_url: str, query: str, **values: Any) -> list[tuple[Any, ...]]:
-    """Run a query or a change on the store beside the service."""
+    """Run a statement on the store beside the service."""
     url = make_url(store_url)
     driver = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql+psycopg"
     engine = create_engine(url.set(drivername=driver))
@@ -21,6 +22,11 @@ def rows_of(store_url: str, query: str, **values: Any) -> list[tuple[Any, ...]]:
             return [tuple(row) for row in result] if result.returns_rows else []
     finally:
         engine.dispose()
+
+
+async def change(store_url: str, statement: str, **values: Any) -> None:
+    """Change the store beside the service, which may have to end a transaction first."""
+    await asyncio.to_thread(rows_of, store_url, statement, **values)
 
 
 async def chat(client: httpx2.AsyncClient, message: str, headers: Headers = None, **body: Any) -> Json:

@@ -2,12 +2,13 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from tests.dialects import DIALECTS, request_of
 from tests.security.support import GUARDED, KEY_A, KEY_B, bearer, mint, new_thread_of
-from tests.store.support import chat, listed, rows_of, titles
+from tests.store.support import change, chat, listed, titles
 from tests.support import embedded_upstream, error_of, new_run, new_thread, run_to, until
 
 KEPT_BY = ["upstream", "own"]
@@ -160,11 +161,12 @@ class TestTitles:
 class TestPages:
     async def test_ties_are_all_listed_once(self, live, store_url):
         made = {await new_thread(live, str(number)) for number in range(7)}
-        rows_of(store_url, "UPDATE threads SET active_at = 1790000000000000")
+        await change(store_url, "UPDATE threads SET active_at = 1790000000000000")
         for order in ("desc", "asc"):
             whole = [thread["id"] for thread in (await listed(live, order=order))["data"]]
             assert set(whole) == made
-            found, query = [], {}
+            found: list[str] = []
+            query: dict[str, Any] = {}
             while page := await listed(live, limit=3, order=order, **query):
                 found += [thread["id"] for thread in page["data"]]
                 query["after"] = page["last_id"]

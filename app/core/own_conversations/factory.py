@@ -61,7 +61,7 @@ async def opened_conversations(
         await choice.recall()
         await _decide(choice, upstream)
         if choice.is_own is False:
-            yield Kept(upstream, choice, database)
+            yield _listed(settings, upstream, choice, database, background)
             return
         renewing = asyncio.create_task(leases.renew())
         try:
@@ -74,18 +74,18 @@ async def opened_conversations(
 
 def _listed(
     settings: Settings,
-    layer: OwnConversations,
+    upstream: Upstream,
     choice: ConversationChoice,
     database: Database,
     background: BackgroundTasks,
 ) -> Kept:
-    """Put the directory of threads before the layer, unless it is known that nothing will be stored."""
+    """Put the directory of threads before the upstream, unless it is known that nothing will be stored."""
     has_store = settings.store_url is not None
     if not has_store and choice.is_own is False:
-        return Kept(layer, choice, database, None)
+        return Kept(upstream, choice, database, None)
     table = ThreadTable(database)
     directory = ThreadDirectory(table, background, lambda: has_store or bool(choice.is_own))
-    return Kept(RecordedUpstream(layer, directory), choice, database, directory)
+    return Kept(RecordedUpstream(upstream, directory), choice, database, directory)
 
 
 async def _decide(choice: ConversationChoice, upstream: Upstream) -> None:
