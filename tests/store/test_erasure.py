@@ -1,7 +1,5 @@
 """The erasure of one user: threads, their files and vector stores, entries; by API keys only."""
 
-from contextlib import asynccontextmanager
-
 import pytest
 
 from app.core.services.threads import Threads
@@ -23,16 +21,12 @@ async def keeper(request):
 
 
 @pytest.fixture
-def begin(start, keeper, store_url):
-    """Start the service with a store and API keys; the rest are settings."""
+def begin(begin):
+    """Start the service with a store, API keys and tools; the rest are settings."""
+    tools = [{"type": "file_search"}, {"type": "code_interpreter"}]
 
-    @asynccontextmanager
-    async def begun(**settings):
-        kept_by, url = keeper
-        defaults = {"url": url, "is_served": True, "conversations": kept_by, "store_url": store_url}
-        tools = [{"type": "file_search"}, {"type": "code_interpreter"}]
-        async with start(**(GUARDED | defaults | {"assistant_tools": tools} | settings)) as service:
-            yield service
+    def begun(**settings):
+        return begin(**(GUARDED | {"assistant_tools": tools} | settings))
 
     return begun
 

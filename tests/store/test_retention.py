@@ -1,12 +1,10 @@
 """Idle threads and old responses are deleted, by one replica at a time, on both engines."""
 
-from contextlib import asynccontextmanager
-
 import pytest
 
 from tests.core.test_config import refused
 from tests.store.support import change, chat, rows_of, titles
-from tests.support import embedded_upstream, error_of, finished_run, stats, until
+from tests.support import error_of, finished_run, stats, until
 
 DAY = 86_400
 ITEMS = "SELECT count(*) FROM items"
@@ -15,28 +13,6 @@ ITEMS = "SELECT count(*) FROM items"
 @pytest.fixture(autouse=True)
 def _often(monkeypatch):
     monkeypatch.setattr("app.core.services.retention._PAUSE_SECONDS", 0.05)
-
-
-@pytest.fixture(params=["upstream", "own"])
-async def keeper(request):
-    """Who keeps the conversations, and the upstream's URL."""
-    kind = {} if request.param == "upstream" else {"kind": "nothing"}
-    async with embedded_upstream(**kind) as url:
-        yield request.param, url
-
-
-@pytest.fixture
-def begin(start, keeper, store_url):
-    """Start the service with a store; the rest are settings."""
-
-    @asynccontextmanager
-    async def begun(**settings):
-        kept_by, url = keeper
-        defaults = {"url": url, "is_served": True, "conversations": kept_by, "store_url": store_url}
-        async with start(**(defaults | settings)) as service:
-            yield service
-
-    return begun
 
 
 async def age(client, store_url, thread_id, days):

@@ -15,8 +15,8 @@ from app.translate.run_metadata import public_metadata
 from app.translate.titles import one_line, title_of
 from app.utils.ids import created_at_of
 
-_CREATION_SECONDS = 2.0
-"""How long the answer to the creation of a thread waits for the thread's entry."""
+_WAIT_SECONDS = 2.0
+"""How long the answer to the creation or deletion of a thread waits for the directory."""
 
 _READ_SECONDS = 5.0
 """How long a list waits for writes of this process."""
@@ -60,8 +60,7 @@ class ThreadDirectory:
             title=title_of(items),
             metadata=public_metadata(conversation.get("metadata")),
         )
-        if task is not None and not self.table.database.is_away:
-            await asyncio.wait([task], timeout=_CREATION_SECONDS)
+        await self._wait(task)
 
     def active(self, conversation_id: str, items: object) -> None:
         """Note that items were added to a thread or a turn was begun."""
@@ -74,9 +73,7 @@ class ThreadDirectory:
 
     async def removed(self, conversation_id: str) -> None:
         """Remove a thread that was deleted."""
-        removing = self._spawn(conversation_id, self.table.delete(conversation_id))
-        if removing is not None:
-            await asyncio.wait([removing], timeout=_CREATION_SECONDS)
+        await self._wait(self._spawn(conversation_id, self.table.delete(conversation_id)))
 
     async def set_title(self, conversation: Json, owner: str, title: str) -> None:
         """Set a thread's title; raises `StoreAwayError`."""
@@ -105,6 +102,11 @@ class ThreadDirectory:
         self._pending[task], self._last[conversation_id] = owner, task
         task.add_done_callback(lambda _: self._forget(conversation_id, task))
         return task
+
+    async def _wait(self, task: "asyncio.Task[None] | None") -> None:
+        """Wait, bounded, for a write unless the store is away."""
+        if task is not None and not self.table.database.is_away:
+            await asyncio.wait([task], timeout=_WAIT_SECONDS)
 
     def _forget(self, conversation_id: str, task: "asyncio.Task[None]") -> None:
         del self._pending[task]
