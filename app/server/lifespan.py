@@ -57,7 +57,8 @@ def lifespan_of(
                 upstream = kept.upstream
             run_metrics = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
             redis = await stack.enter_async_context(opened_redis(settings))
-            client = OpenAIClient(upstream, assistant, settings, run_metrics, background, redis)
+            directory = kept.directory if kept else None
+            client = OpenAIClient(upstream, assistant, settings, run_metrics, background, redis, directory)
             registry = app.state.registry = _open_registry(stack, settings, client)
             await stack.enter_async_context(client.held_runs.listening())
             idempotency = Idempotency(settings, redis)
@@ -72,6 +73,11 @@ def lifespan_of(
             metrics.watch(registry, health)
             for watching in (metrics.watch_event_loop(), health.watch(), idempotency.watch()):
                 stack.push_async_callback(stop_task, asyncio.create_task(watching))
+            if directory is not None:
+                from app.core.services.retention import Retention
+
+                retention = Retention(directory, client.threads, settings.thread_retention_days)
+                stack.push_async_callback(stop_task, asyncio.create_task(retention.run()))
             warn_of_open_doors(settings)
             _log.info("started", version=VERSION, upstream=health.describe(), assistant=assistant.id)
             yield State(

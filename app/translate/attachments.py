@@ -95,16 +95,31 @@ def read_attachments(item: Json, ids: IdCodec) -> tuple[list[Json], list[Json], 
     return attachments, left, names
 
 
+def is_file_list(part: Json) -> bool:
+    """Return whether a content part is the text that lists a message's files."""
+    text = part.get("text")
+    return part.get("type") == "input_text" and isinstance(text, str) and text.startswith(_HEAD + "\n")
+
+
+def message_file_ids(item: Json, ids: IdCodec) -> set[str]:
+    """Return the upstream ids of the files that came with a user's message, for tools or for the model."""
+    if item.get("role") != "user":
+        return set()
+    parts: list[Json] = [part for part in item.get("content") or [] if isinstance(part, dict)]
+    noted = _noted(parts[-1], ids) if parts else []
+    seen = {str(part["file_id"]) for part in parts if part.get("file_id")}
+    return seen | {file.file_id for file in noted}
+
+
 def _attachment(file_id: str, tools: Iterable[str]) -> Json:
     return {"file_id": file_id, "tools": [{"type": tool} for tool in tools]}
 
 
 def _noted(part: Json, ids: IdCodec) -> list[Attached]:
-    text = part.get("text")
-    if part.get("type") != "input_text" or not isinstance(text, str) or not text.startswith(_HEAD + "\n"):
+    if not is_file_list(part):
         return []
     found = []
-    for line in text.split("\n")[1:]:
+    for line in part["text"].split("\n")[1:]:
         match = _LINE.match(line)
         try:
             file_id, container_id = ids.upstream_file(match.group(1)) if match else ("", None)

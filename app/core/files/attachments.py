@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -15,7 +16,7 @@ from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.routes import NoFilesError, NoToolError
 from app.core.files.service import Files
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.errors import UpstreamError
+from app.core.upstream.errors import UpstreamError, UpstreamMissingError
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed, read
 from app.models.messages import MessageCreate
@@ -31,11 +32,12 @@ from app.translate.attachments import (
     thread_resources,
 )
 from app.translate.events import Json
-from app.translate.upstream_types import checked_store, checked_store_file
+from app.translate.upstream_types import checked_store, checked_store_file, checked_store_files
 
 _log = structlog.get_logger(__name__)
 # A run may follow at once and should find the file, but a slow one must not hold the request for long.
 _READY_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0)
+_STORE_PAGE = 100
 _STORE_NAME = "Attachments of a Soloist thread"
 
 
@@ -153,6 +155,28 @@ class Attachments:
             if tools:
                 raise NoToolError(tools[0], param.replace("file_id", "tools")) from exc
             raise
+
+    async def stored_files(self, resources: Json) -> set[str]:
+        """Return the ids of the files in a thread's own stores. Upstream: GET vector_stores/{v}/files."""
+        found: set[str] = set()
+        for store_id in filter(self._is_own, store_ids_of(resources)):
+            # The store may have expired.
+            with suppress(UpstreamMissingError):
+                found |= await self._files_in(store_id)
+        return found
+
+    async def _files_in(self, store_id: str) -> set[str]:
+        found: set[str] = set()
+        query: dict[str, str | int] = {"limit": _STORE_PAGE}
+        while True:
+            files = await read(
+                self._upstream, f"/vector_stores/{store_id}/files", query, check=checked_store_files
+            )
+            new = [str(file["id"]) for file in files["data"]]
+            if found.issuperset(new):
+                return found
+            found.update(new)
+            query["after"] = new[-1]
 
     def _is_own(self, store_id: str) -> bool:
         return store_id not in self._knowledge.store_ids

@@ -1,7 +1,7 @@
 """Files: uploads, reads and downloads; a file belongs to the caller whose signature its id carries."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -164,6 +164,12 @@ class Files:
         for file in files:
             if file.file_id:
                 self._background.spawn(self._forget(file.file_id))
+
+    async def erase(self, upstream_ids: Iterable[str]) -> None:
+        """Delete files now, but for the assistant's own. Upstream: DELETE files/{f}."""
+        for upstream_id in upstream_ids:
+            if not await self._knowledge.holds(upstream_id):
+                await self._forget(upstream_id)
 
     async def _forget(self, upstream_id: str) -> None:
         with suppress(UpstreamMissingError):

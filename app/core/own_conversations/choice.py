@@ -3,8 +3,7 @@
 import asyncio
 
 import structlog
-from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select
 
 from app.core.config import ConversationsSetting
 from app.core.store.database import Database
@@ -112,11 +111,7 @@ class ConversationChoice:
     async def _keep(self, **facts: bool) -> None:
         if not (self._database.is_open or self.is_own):
             return
-        url = self.url
-
-        async def work(connection: AsyncConnection) -> None:
-            change = update(UPSTREAMS).where(UPSTREAMS.c.url == url).values(**facts)
-            if (await connection.execute(change)).rowcount == 0:
-                await connection.execute(insert(UPSTREAMS), {"url": url, **facts})
-
-        await self._database.run(work)
+        # First turns that end together find it out together.
+        new = self._database.insert(UPSTREAMS).values(url=self.url, **facts)
+        known = new.on_conflict_do_update(index_elements=["url"], set_=facts)
+        await self._database.run(lambda connection: connection.execute(known))

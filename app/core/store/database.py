@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import ColumnElement, Double, cast, event, extract, func, literal, make_url
+from sqlalchemy import ColumnElement, Double, Table, cast, event, extract, func, literal, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -136,6 +137,10 @@ class Database:
         if self.is_sqlite:
             return literal(time.time())
         return cast(extract("epoch", func.clock_timestamp()), Double)
+
+    def insert(self, table: Table) -> Any:
+        """Return an insert that knows `ON CONFLICT`, which only the dialects' own have."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     async def _opened(self) -> AsyncEngine:
         """Open the database for a request, which is not told what its operator has to mend."""
