@@ -85,6 +85,15 @@ class ThreadDirectory:
         if tasks := [task for task, noted_for in self._pending.items() if noted_for == owner]:
             await asyncio.wait(tasks, timeout=_READ_SECONDS)
 
+    async def drain(self) -> None:
+        """Wait, bounded, for all writes; call it at shutdown, when nothing more is noted."""
+        # The last work of other tasks is noted after the background tasks were waited for.
+        if self._pending:
+            _, late = await asyncio.wait(list(self._pending), timeout=_READ_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
     def _note(self, conversation_id: str, **facts: Any) -> "asyncio.Task[None] | None":
         owner = current_owner.get()
         # Only a request has an owner; what the service does by itself is no activity.

@@ -61,31 +61,38 @@ async def opened_conversations(
         await choice.recall()
         await _decide(choice, upstream)
         if choice.is_own is False:
-            yield _listed(settings, upstream, choice, database, background)
+            async with _listed(settings, upstream, choice, database, background) as kept:
+                yield kept
             return
         renewing = asyncio.create_task(leases.renew())
         try:
-            yield _listed(settings, layer, choice, database, background)
+            async with _listed(settings, layer, choice, database, background) as kept:
+                yield kept
         finally:
             await stop_task(renewing)
     finally:
         await database.aclose()
 
 
-def _listed(
+@asynccontextmanager
+async def _listed(
     settings: Settings,
     upstream: Upstream,
     choice: ConversationChoice,
     database: Database,
     background: BackgroundTasks,
-) -> Kept:
+) -> AsyncIterator[Kept]:
     """Put the directory of threads before the upstream, unless it is known that nothing will be stored."""
     has_store = settings.store_url is not None
     if not has_store and choice.is_own is False:
-        return Kept(upstream, choice, database, None)
+        yield Kept(upstream, choice, database, None)
+        return
     table = ThreadTable(database)
     directory = ThreadDirectory(table, background, lambda: has_store or bool(choice.is_own))
-    return Kept(RecordedUpstream(upstream, directory), choice, database, directory)
+    try:
+        yield Kept(RecordedUpstream(upstream, directory), choice, database, directory)
+    finally:
+        await directory.drain()
 
 
 async def _decide(choice: ConversationChoice, upstream: Upstream) -> None:
