@@ -80,8 +80,15 @@ async def create_thread(request: Request, body: ThreadCreate | None = None) -> R
     response_model=ThreadPage,
     responses=errors(403, 501, 503),
 )
-async def list_threads(client: ClientDep, scope: ScopeDep, cursor: CursorDep) -> Response:
-    return answer(scope, await client.thread_list.list_page(scope, cursor))
+async def list_threads(
+    client: ClientDep,
+    scope: ScopeDep,
+    cursor: CursorDep,
+    query: Annotated[
+        str | None, Query(max_length=200, description="Words that the title has in it, in any case.")
+    ] = None,
+) -> Response:
+    return answer(scope, await client.thread_list.list_page(scope, cursor, query))
 
 
 @router.get("/{thread_id}", summary="Read a thread", response_model=Thread, responses=errors(404))

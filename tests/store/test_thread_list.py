@@ -174,3 +174,15 @@ class TestPages:
             "last_id": None,
             "has_more": False,
         }
+
+
+class TestSearch:
+    async def test_titles_are_searched_in_any_case(self, live):
+        for text in ("Weather in Busan", "weather 100%", "Trains"):
+            await chat(live, text)
+        assert await titles(live, query="WEATHER") == ["weather 100%", "Weather in Busan"]
+        assert await titles(live, query="100%") == ["weather 100%"]
+        assert await titles(live, query="%") == ["weather 100%"]
+        assert await titles(live, query="nothing") == []
+        assert len(await titles(live, query="")) == 3
+        error_of(await live.get("threads", params={"query": "x" * 201}), 400)

@@ -42,4 +42,5 @@ class EntryPage:
     after: str | None = None
     before: str | None = None
     only: str | None = None
+    words: str | None = None
     """Lists no other thread than this one."""

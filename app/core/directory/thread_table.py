@@ -69,6 +69,8 @@ class ThreadTable:
             query = select(THREADS).where(THREADS.c.owner == page.owner)
             if page.only is not None:
                 query = query.where(THREADS.c.conversation_id == page.only)
+            if page.words:
+                query = query.where(THREADS.c.title.icontains(page.words, autoescape=True))
             if page.after is not None:
                 place = await _place(connection, page.owner, page.after, "after")
                 query = query.where(_beyond(place, descends=page.is_descending))

@@ -21,8 +21,8 @@ class ThreadList:
 
     directory: "ThreadDirectory | None"
 
-    async def list_page(self, scope: RequestScope, cursor: Cursor) -> Json:
-        """List the caller's threads by their last activity.
+    async def list_page(self, scope: RequestScope, cursor: Cursor, words: str | None = None) -> Json:
+        """List the caller's threads by their last activity; with `words`, those whose title has them.
 
         Raises `ForbiddenError` if callers cannot be told apart, and `BadRequestError` for an unknown cursor.
         """
@@ -38,13 +38,13 @@ class ThreadList:
         # A client finds what it has just done.
         await self.directory.written(caller.owner)
         try:
-            entries, has_more = await self.directory.table.page(_wanted(scope, cursor))
+            entries, has_more = await self.directory.table.page(_wanted(scope, cursor, words))
         except UnknownCursorError as exc:
             raise _bad_cursor(exc.name) from exc
         return page([_object(scope, entry) for entry in entries], has_more=has_more)
 
 
-def _wanted(scope: RequestScope, cursor: Cursor) -> EntryPage:
+def _wanted(scope: RequestScope, cursor: Cursor, words: str | None) -> EntryPage:
     bound_to = scope.caller.thread_id
     return EntryPage(
         scope.caller.owner,
@@ -53,6 +53,7 @@ def _wanted(scope: RequestScope, cursor: Cursor) -> EntryPage:
         after=_conversation(scope, cursor.after, "after"),
         before=_conversation(scope, cursor.before, "before"),
         only=None if bound_to is None else scope.conversation(bound_to),
+        words=words,
     )
 
 
