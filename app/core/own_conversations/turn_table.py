@@ -187,7 +187,6 @@ class TurnTable:
 
     async def response(self, response_id: str) -> StoredResponse | None:
         """Return a response; one that is live though its process died is ended first."""
-
         query = select(RESPONSES).where(RESPONSES.c.id == response_id)
 
         async def work(connection: AsyncConnection) -> StoredResponse | None:
