@@ -27,6 +27,7 @@ from app.api import (
     runs,
     sessions,
     threads,
+    users,
     vector_stores,
 )
 from app.api.errors import add_exception_handlers
@@ -55,6 +56,7 @@ _ROUTERS = (
     files.router,
     vector_stores.router,
     sessions.router,
+    users.router,
 )
 
 

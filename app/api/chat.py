@@ -36,7 +36,6 @@ from app.translate.protocols.ai_sdk import AiSdkEncoder
 from app.translate.protocols.chat_sse import ChatEncoder, chat_answer
 from app.translate.protocols.encoder import Encoder
 from app.translate.protocols.plain_text import TextEncoder
-from app.utils.filenames import is_image
 
 router = APIRouter(tags=["chat"], route_class=JsonRoute)
 _MESSAGE = "message"
@@ -81,7 +80,7 @@ async def chat_with_files(request: Request) -> Response:
         return await _answered(run, _chat_request(form, has_files=bool(files)), files)
     except BaseException:
         # No message holds the files, so nothing else would ever delete them.
-        service.forget([file.file_id for file in files])
+        service.forget(files)
         raise
 
 
@@ -190,11 +189,9 @@ async def _uploaded(form: FormReader, service: Files, max_files: int) -> list[At
                 raise BadRequestError(
                     f"At most {max_files} files a message.", param=file.field, code="too_many_files"
                 )
-            purpose = "vision" if is_image(file.filename) else "user_data"
-            made = await service.uploads.add(form, file, purpose)
-            found.append(Attached(str(made["id"]), file.filename))
+            found.append(await service.add(form, file, found))
     except ServiceError:
-        service.forget([file.file_id for file in found])
+        service.forget(found)
         raise
     return found
 

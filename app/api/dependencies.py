@@ -97,7 +97,9 @@ def is_json_type(content_type: str) -> bool:
 
 async def _cursor(
     limit: Annotated[int, Query(ge=1, le=100, description="Objects a page.")] = 20,
-    order: Annotated[Literal["asc", "desc"], Query(description="By creation.")] = "desc",
+    order: Annotated[
+        Literal["asc", "desc"], Query(description="Newest or oldest first; threads by activity.")
+    ] = "desc",
     after: Annotated[str | None, Query(description="Id of the last object of the page before.")] = None,
     before: Annotated[str | None, Query(description="Id of the first object of the page after.")] = None,
 ) -> Cursor:

@@ -24,6 +24,7 @@ TAGS = [
     {"name": "vector stores", "description": "The assistant's own knowledge, for an admin panel."},
     {"name": "transcripts", "description": "Threads out as documents, and old Assistants threads in."},
     {"name": "sessions", "description": "Short-lived tokens that a backend mints for its pages."},
+    {"name": "users", "description": "Erasure of one user, where a store keeps the list of threads."},
     {"name": "health", "description": "Whether the process lives and can do its work."},
 ]
 CHAT_STREAM = (

@@ -43,7 +43,8 @@ _DESCRIPTIONS = {
     416: "The file has no such range.",
     422: "The idempotency key was used with another body.",
     429: "Over a limit, ours or the upstream's; see `Retry-After`.",
+    501: "It needs a store (`STORE_URL`), and this service has none.",
     502: "The upstream failed or cannot be reached.",
-    503: "Overloaded, or shutting down.",
+    503: "Overloaded, shutting down, or the store is away.",
     504: "The upstream did not answer in time.",
 }

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from app.api.dependencies import ClientDep, ScopeDep, SettingsDep, current_scope
+from app.api.dependencies import ClientDep, CursorDep, ScopeDep, SettingsDep, current_scope
 from app.api.idempotency import TAKES_KEY, Once
 from app.api.json_body import readable
 from app.api.json_route import ApiRoute, JsonRoute
@@ -16,7 +16,7 @@ from app.core.errors import BadRequestError
 from app.core.files.service import file_url
 from app.models.common import Deleted
 from app.models.messages import Message
-from app.models.threads import Thread, ThreadCreate, ThreadUpdate
+from app.models.threads import Thread, ThreadCreate, ThreadPage, ThreadUpdate
 
 router = APIRouter(prefix="/threads", tags=["threads"], route_class=JsonRoute, responses=errors(502, 504))
 # Goes before `router`, whose `/threads/{thread_id}` would take `/threads/import`.
@@ -74,12 +74,29 @@ async def create_thread(request: Request, body: ThreadCreate | None = None) -> R
     return await Once.of(request, scope).answer(lambda: threads.create(scope, body or ThreadCreate()))
 
 
+@router.get(
+    "",
+    summary="List the caller's threads, last active first",
+    response_model=ThreadPage,
+    responses=errors(403, 501, 503),
+)
+async def list_threads(
+    client: ClientDep,
+    scope: ScopeDep,
+    cursor: CursorDep,
+    query: Annotated[
+        str | None, Query(max_length=200, description="Words that the title has in it, in any case.")
+    ] = None,
+) -> Response:
+    return answer(scope, await client.thread_list.list_page(scope, cursor, query))
+
+
 @router.get("/{thread_id}", summary="Read a thread", response_model=Thread, responses=errors(404))
 async def get_thread(thread_id: str, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.threads.get(scope, thread_id))
 
 
-@router.post("/{thread_id}", summary="Change a thread", response_model=Thread, responses=errors(404))
+@router.post("/{thread_id}", summary="Change a thread", response_model=Thread, responses=errors(404, 501))
 async def update_thread(thread_id: str, body: ThreadUpdate, client: ClientDep, scope: ScopeDep) -> Response:
     return answer(scope, await client.threads.update(scope, thread_id, body))
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -11,6 +12,9 @@ from app.utils.ids import BadIdError, IdCodec, is_own
 _HEADER_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}\Z")
 _MOST_NAMED = 20
 T = TypeVar("T")
+
+current_owner: ContextVar[str | None] = ContextVar("current_owner", default=None)
+"""The `Caller.owner` of the request that this code runs for; None outside of requests."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,7 @@ class Settings(EnvironmentSettings):
 
     # Upstream: OpenAI, Azure, another server that speaks its wire; with none of these set, the embedded one
     openai_api_key: HeaderKey | None = setting(None, "Brings the real assistant.")
-    openai_base_url: BaseUrl | None = setting(None, "Another server speaking Responses and Conversations.")
+    openai_base_url: BaseUrl | None = setting(None, "Another server speaking Responses.")
     openai_organization: HeaderText | None = setting(None, "OpenAI organisation id.")
     openai_project: HeaderText | None = setting(None, "OpenAI project id.")
     azure_openai_endpoint: BaseUrl | None = setting(None, "https://NAME.openai.azure.com")
@@ -184,6 +184,9 @@ class Settings(EnvironmentSettings):
     )
     store_url: StoreUrl | None = setting(
         None, "sqlite:///file or postgresql://…; default, where one is needed: soloist.db beside EMBEDDED_DB."
+    )
+    thread_retention_days: int | None = setting(
+        None, "Threads without activity for so many days are deleted; unset: none.", ge=1, le=36_500
     )
 
     # Embedded upstream
@@ -301,6 +304,8 @@ class Settings(EnvironmentSettings):
         yield from check_upstream(
             self.openai_api_key, self.openai_base_url, self.azure_openai_key, self.azure_openai_endpoint
         )
+        if self.thread_retention_days and self.conversations == "upstream" and not self.store_url:
+            yield "THREAD_RETENTION_DAYS needs STORE_URL: the store knows which threads there are"
         yield from check_callers(self.auth_mode, self.secret_keys, self.api_keys)
         if self.auth_mode == "none":
             yield from check_anonymous(self.host, is_allowed=self.allow_anonymous)

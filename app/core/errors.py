@@ -183,6 +183,20 @@ class IdentityProviderError(ServiceError):
         super().__init__("Tokens cannot be verified right now. Retry shortly.", headers={"retry-after": "5"})
 
 
+class NoStoreError(ServiceError):
+    """The request needs the directory of threads, and this service keeps none."""
+
+    status_code = 501
+    code = "store_not_configured"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This service keeps no list of threads. Its operator can set STORE_URL, for example to "
+            "sqlite:///data/soloist.db.",
+            headers={"x-should-retry": "false"},
+        )
+
+
 class ClientGoneError(ServiceError):
     """The client has disconnected; nginx uses the same status in its logs."""
 

@@ -1,5 +1,7 @@
 """The object that the routers call for everything that happens upstream."""
 
+from typing import TYPE_CHECKING
+
 from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
 from app.core.config import Settings
@@ -26,8 +28,10 @@ from app.core.runs.tool_outputs import ToolRounds
 from app.core.services.chat import Chat
 from app.core.services.messages import Messages
 from app.core.services.runs import Runs
+from app.core.services.thread_list import ThreadList
 from app.core.services.threads import Threads
 from app.core.services.transcripts import Transcripts
+from app.core.services.users import Users
 from app.core.tools.toolbox import Toolbox
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.background_mode import BackgroundMode
@@ -36,6 +40,9 @@ from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.port import Upstream
 from app.core.upstream.responses import Responses
+
+if TYPE_CHECKING:
+    from app.core.directory.thread_directory import ThreadDirectory
 
 
 class OpenAIClient:
@@ -54,6 +61,7 @@ class OpenAIClient:
         toolbox: Toolbox,
         redis: SharedRedis | None = None,
         shared_leases: SharedLeases | None = None,
+        directory: "ThreadDirectory | None" = None,
     ) -> None:
         deadline = settings.run_expires_seconds
         self.background = background
@@ -106,8 +114,10 @@ class OpenAIClient:
         )
         live_runs = LiveRuns(responses, self.held_runs, message_runs)
         self.threads = Threads(
-            conversations, self._metadata, self.messages, live_runs, attachments, unsupported
+            conversations, self._metadata, self.messages, live_runs, attachments, unsupported, directory
         )
+        self.thread_list = ThreadList(directory)
+        self.users = Users(directory, conversations, self.threads, attachments, self.files)
         self.runs = Runs(
             conversations,
             responses,

@@ -61,9 +61,11 @@ def lifespan_of(
                 upstream = kept.upstream
             run_metrics = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
             redis = await stack.enter_async_context(opened_redis(settings))
-            leases: SharedLeases | None = RedisLeases(redis) if redis else kept.leases if kept else None
+            directory = kept.directory if kept else None
+            stored = kept.leases if kept and kept.database.is_open else None
+            leases: SharedLeases | None = RedisLeases(redis) if redis else stored
             client = OpenAIClient(
-                upstream, assistant, settings, run_metrics, background, toolbox, redis, leases
+                upstream, assistant, settings, run_metrics, background, toolbox, redis, leases, directory
             )
             registry = app.state.registry = _open_registry(stack, settings, client)
             await stack.enter_async_context(client.held_runs.listening())
@@ -81,6 +83,11 @@ def lifespan_of(
             watches += [client.tool_leases.renew()] if toolbox.names else []
             for watching in watches:
                 stack.push_async_callback(stop_task, asyncio.create_task(watching))
+            if directory is not None:
+                from app.core.services.retention import Retention
+
+                retention = Retention(directory, client.threads, settings.thread_retention_days)
+                stack.push_async_callback(stop_task, asyncio.create_task(retention.run()))
             warn_of_open_doors(settings)
             _log.info("started", version=VERSION, upstream=health.describe(), assistant=assistant.id)
             yield State(

@@ -22,6 +22,7 @@ from app.translate.objects import LIVE
 from app.utils.sse import SSEDecoder
 
 _QUESTION = "Count from one to twenty, in words."
+_ASKED = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": _QUESTION}]}
 _MAX_OUTPUT_TOKENS = 300
 _POLL_SECONDS = 0.5
 _SETTLE_SECONDS = 3.0
@@ -39,13 +40,21 @@ class LiveCheck:
 
     Args:
         price: of the model's tokens; None if it is not known.
+        stores_responses: tells whether responses that have begun can be followed; None while that is unknown.
 
     """
 
-    def __init__(self, upstream: Upstream, model: str, price: Price | None) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        model: str,
+        price: Price | None,
+        stores_responses: Callable[[], bool | None] = lambda: True,
+    ) -> None:
         self._upstream = upstream
         self._model = model
         self._price = price
+        self._stores_responses = stores_responses
         self._read = self._written = 0
 
     async def findings(self) -> list[Finding]:
@@ -93,9 +102,7 @@ class LiveCheck:
         return "works, but sends no pieces" if first is None else f"works, first text after {first:.1f} s"
 
     async def _empty_input(self, path: str) -> str:
-        text = {"type": "input_text", "text": _QUESTION}
-        item = {"type": "message", "role": "user", "content": [text]}
-        await self._upstream.request("POST", f"{path}/items", body={"items": [item]})
+        await self._upstream.request("POST", f"{path}/items", body={"items": [_ASKED]})
         body = self._body(path) | {"input": []}
         self._ended(parsed(await self._upstream.request("POST", "/responses", body=body)))
         return "works"
@@ -126,6 +133,8 @@ class LiveCheck:
         return await self._stream(path, background=True)
 
     async def _reopened(self, path: str) -> str:
+        if not self._stores_responses():
+            return "left out, as the upstream stores no responses; such runs are polled"
         async with aclosing(self._events(self._body(path, stream=True, background=True))) as events:
             first = await anext(events)
         query: dict[str, str | int] = {"stream": "true", "starting_after": first.get("sequence_number", 0)}
@@ -155,7 +164,7 @@ class LiveCheck:
     def _body(self, path: str, **options: bool) -> Json:
         conversation = path.rpartition("/")[2]
         limits = {"max_output_tokens": _MAX_OUTPUT_TOKENS, "store": True}
-        return {"model": self._model, "conversation": conversation, "input": _QUESTION, **limits, **options}
+        return {"model": self._model, "conversation": conversation, "input": [_ASKED], **limits, **options}
 
     async def _events(
         self, body: Json | None = None, path: str = "/responses", query: dict[str, str | int] | None = None

@@ -1,5 +1,6 @@
 """Report settings that cannot work, and exit."""
 
+import asyncio
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -62,6 +63,16 @@ def check_database(settings: Settings) -> None:
         raise ValueError(
             f"EMBEDDED_DB: {path} cannot be used: {exc}. Delete it, or name another file."
         ) from exc
+
+
+def check_store(settings: Settings) -> None:
+    """Raise `ValueError`, in one line, for an SQLite file of STORE_URL that cannot be used."""
+    if settings.store_url is None or not settings.store_location.startswith("sqlite"):
+        return
+    # Imported here: a service that stores nothing need not load SQLAlchemy.
+    from app.core.store.database import Database
+
+    asyncio.run(Database(settings.store_location).version())
 
 
 class ProcessCount(EnvironmentSettings):

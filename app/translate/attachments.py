@@ -7,10 +7,11 @@ ids are public ids, signed for their owner, so that nobody can attach a foreign 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.translate.events import Json
+from app.translate.inline_files import inline_parts
 from app.utils.filenames import is_image
 from app.utils.ids import BadIdError, IdCodec
 
@@ -28,11 +29,15 @@ _SHORT = "file-"
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """An uploaded file that is attached to a message; `file_id` is the upstream id."""
+    """A file that is attached to a message; `file_id` is the upstream id.
+
+    A file that the upstream has no place for has its `content` here, and no id.
+    """
 
     file_id: str
     filename: str
     tools: tuple[str, ...] = ()
+    content: bytes | None = field(default=None, repr=False)
 
     @property
     def is_seen(self) -> bool:
@@ -52,9 +57,11 @@ def _file_part(attached: Attached) -> Json:
 
 def attachment_parts(files: Sequence[Attached], ids: IdCodec) -> list[Json]:
     """Return the content parts for the attachments of a message."""
+    passed = [part for file in files if file.content for part in inline_parts(file.filename, file.content)]
+    files = [file for file in files if not file.content]
     if not files:
-        return []
-    parts = [_file_part(file) for file in files if file.is_seen]
+        return passed
+    parts = [*passed, *(_file_part(file) for file in files if file.is_seen)]
     lines = [
         # A line break in a filename would end its line.
         f"- {ids.file(file.file_id)} ({', '.join(file.tools) or _NO_TOOL}): {' '.join(file.filename.split())}"
@@ -88,16 +95,31 @@ def read_attachments(item: Json, ids: IdCodec) -> tuple[list[Json], list[Json], 
     return attachments, left, names
 
 
+def is_file_list(part: Json) -> bool:
+    """Return whether a content part is the text that lists a message's files."""
+    text = part.get("text")
+    return part.get("type") == "input_text" and isinstance(text, str) and text.startswith(_HEAD + "\n")
+
+
+def message_file_ids(item: Json, ids: IdCodec) -> set[str]:
+    """Return the upstream ids of the files that came with a user's message, for tools or for the model."""
+    if item.get("role") != "user":
+        return set()
+    parts: list[Json] = [part for part in item.get("content") or [] if isinstance(part, dict)]
+    noted = _noted(parts[-1], ids) if parts else []
+    seen = {str(part["file_id"]) for part in parts if part.get("file_id")}
+    return seen | {file.file_id for file in noted}
+
+
 def _attachment(file_id: str, tools: Iterable[str]) -> Json:
     return {"file_id": file_id, "tools": [{"type": tool} for tool in tools]}
 
 
 def _noted(part: Json, ids: IdCodec) -> list[Attached]:
-    text = part.get("text")
-    if part.get("type") != "input_text" or not isinstance(text, str) or not text.startswith(_HEAD + "\n"):
+    if not is_file_list(part):
         return []
     found = []
-    for line in text.split("\n")[1:]:
+    for line in part["text"].split("\n")[1:]:
         match = _LINE.match(line)
         try:
             file_id, container_id = ids.upstream_file(match.group(1)) if match else ("", None)

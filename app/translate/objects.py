@@ -39,12 +39,15 @@ def thread_object(conversation: Json, thread_id: str, tool_resources: Json | Non
     return {
         "id": thread_id,
         "object": "thread",
-        "created_at": moment_of(conversation.get("created_at"))
-        or created_at_of(str(conversation.get("id")))
-        or 0,
+        "created_at": conversation_time(conversation) or 0,
         "metadata": public_metadata(conversation.get("metadata")),
         "tool_resources": tool_resources or {},
     }
+
+
+def conversation_time(conversation: Json) -> int | None:
+    """Return the unix time, in seconds, at which an upstream conversation began, if it tells."""
+    return moment_of(conversation.get("created_at")) or created_at_of(str(conversation.get("id")))
 
 
 def run_status(response: Json) -> str:

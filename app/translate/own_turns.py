@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from app.translate.events import Json
+from app.translate.inline_files import without_files
 from app.utils.ids import created_at_of, new_id
 
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
@@ -28,6 +29,11 @@ _REDACTED = "<redacted>"
 def stored_input(items: object) -> list[Json]:
     """Return input items as a conversation holds them: with ids, a type and content parts."""
     return [_stored(item) for item in items] if isinstance(items, list) else []
+
+
+def kept_input(items: object) -> list[Json]:
+    """Return input items as the store keeps them: without the files in them."""
+    return [without_files(item) for item in stored_input(items)]
 
 
 def kept_items(response: Json, done: Sequence[Json]) -> list[Json]:

@@ -86,8 +86,9 @@ async def test_a_404_of_the_route_is_no_missing_thread(start, body):
             await client.get(f"threads/{THREAD}/runs/run_1"),
             await client.post(f"threads/{THREAD}/runs", json=RUN),
             await client.post("chat", json={"message": "hi"}),
-            await client.get("files/file-1"),
         ]
+        file = await client.get("files/file-1")
+    assert error_of(file, 400)["code"] == "upstream_has_no_files"
     for answer in answers:
         error = error_of(answer, 502)
         assert error["code"] == "upstream_route_not_found"
@@ -172,7 +173,9 @@ async def test_each_kind_of_object_is_known_by_its_name(start, path, message, co
     openai = FakeOpenAI()
 
     async def handle(request: Request, connection: Connection) -> None:
-        if "/items/" in request.path or not request.path.startswith("/v1/conversations"):
+        if request.path == "/v1/files":
+            await connection.answer(200, {"object": "list", "data": [], "has_more": False})
+        elif "/items/" in request.path or not request.path.startswith("/v1/conversations"):
             await connection.answer(404, {"error": {"message": message}})
         else:
             await openai.handle(request, connection)

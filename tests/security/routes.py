@@ -44,6 +44,9 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "/api/v1/chat/{chat_id}/stream"): Route(204),
     ("POST", "/api/v1/ag-ui"): Route(body=AG_UI, **CREATES),
     ("POST", "/api/v1/sessions"): Route(session=403, body={"user": "u1"}),
+    # Without a store; tests/store has those with one.
+    ("GET", "/api/v1/threads"): Route(501),
+    ("DELETE", "/api/v1/users/{user}"): Route(501, session=403, bound=403),
     ("POST", "/api/v1/threads"): Route(body={}, **CREATES),
     ("POST", "/api/v1/threads/runs"): Route(body=NEW_RUN, **CREATES),
     ("POST", "/api/v1/threads/import"): Route(body={"data": [MESSAGE]}, **CREATES),

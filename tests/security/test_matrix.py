@@ -70,6 +70,7 @@ class World:
             "vector_store_id": self.store_id,
             "assistant_id": ASSISTANT,
             "chat_id": "c",
+            "user": "u9",
         }
 
     async def names_for(self, method: str, path: str, shared: Json) -> Json:

@@ -33,7 +33,7 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The service over a socket, in a loop of its own: Schemathesis calls it without one."""
     found: list[str] = []
     is_up, is_over = threading.Event(), asyncio.Event()
@@ -43,7 +43,8 @@ def address() -> Iterator[str]:
         async with AsyncExitStack() as stack:
             upstream = await stack.enter_async_context(embedded_upstream())
             changes = {"openai_base_url": upstream, "openai_api_key": "key", "rate_limit_enabled": False}
-            service = await stack.enter_async_context(served(make_settings(**changes, **GUARDED)))
+            store = {"store_url": f"sqlite:///{tmp_path_factory.mktemp('store') / 'soloist.db'}"}
+            service = await stack.enter_async_context(served(make_settings(**changes, **store, **GUARDED)))
             found.append(service.base_url.removesuffix("/api/v1/"))
             is_up.set()
             await is_over.wait()

@@ -1,11 +1,15 @@
 """A real PostgreSQL for the tests of the store."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.conftest import Start
 from tests.store.postgres_server import PostgresServer, fresh_database, postgres_server
+from tests.support import Service, embedded_upstream
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +33,28 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'soloist.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+Begin = Callable[..., AbstractAsyncContextManager[Service]]
+
+
+@pytest.fixture(params=["upstream", "own"])
+async def keeper(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, str]]:
+    """Who keeps the conversations, and the upstream's URL."""
+    kind = {} if request.param == "upstream" else {"kind": "nothing"}
+    async with embedded_upstream(**kind) as url:
+        yield request.param, url
+
+
+@pytest.fixture
+def begin(start: Start, keeper: tuple[str, str], store_url: str) -> Begin:
+    """Start the service with a store; the rest are settings."""
+    kept_by, url = keeper
+
+    @asynccontextmanager
+    async def begun(**settings: Any) -> AsyncIterator[Service]:
+        defaults = {"url": url, "is_served": True, "conversations": kept_by, "store_url": store_url}
+        async with start(**(defaults | settings)) as service:
+            yield service
+
+    return begun

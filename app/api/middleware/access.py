@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.middleware.errors import send_error
-from app.core.caller import Caller, RequestScope
+from app.core.caller import Caller, RequestScope, current_owner
 from app.core.errors import BadRequestError, ServiceError
 from app.core.security.authenticator import Authenticator
 from app.core.security.credentials import CredentialReader
@@ -95,6 +95,7 @@ async def admit(scope: Scope, caller: Caller) -> RequestScope:
     """
     state = scope["state"]
     state["caller"] = caller
+    current_owner.set(caller.owner)
     state["limit_headers"] = await state["rate_limits"].admit(scope, caller)
     authenticator: Authenticator = state["authenticator"]
     found = state["request_scope"] = authenticator.scope_of(caller)

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -12,9 +13,10 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, OverrideForbiddenError, not_found
 from app.core.files.knowledge_store import KnowledgeStore
+from app.core.files.routes import NoFilesError, NoToolError
 from app.core.files.service import Files
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.errors import UpstreamError
+from app.core.upstream.errors import UpstreamError, UpstreamMissingError
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed, read
 from app.models.messages import MessageCreate
@@ -30,11 +32,12 @@ from app.translate.attachments import (
     thread_resources,
 )
 from app.translate.events import Json
-from app.translate.upstream_types import checked_store, checked_store_file
+from app.translate.upstream_types import checked_store, checked_store_file, checked_store_files
 
 _log = structlog.get_logger(__name__)
 # A run may follow at once and should find the file, but a slow one must not hold the request for long.
 _READY_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0, 6.0)
+_STORE_PAGE = 100
 _STORE_NAME = "Attachments of a Soloist thread"
 
 
@@ -53,6 +56,7 @@ class Attachments:
     ) -> None:
         self._upstream = upstream
         self._files = files
+        self.routes = files.routes
         self._knowledge = knowledge
         self._metadata = metadata
         self._background = background
@@ -75,7 +79,7 @@ class Attachments:
             if sum(each[0] == number for each in wanted) > self._max_files:
                 param = f"{name}{'attachments' if message.attachments else 'file_ids'}"
                 raise BadRequestError(f"At most {self._max_files} files a message.", param=param)
-        known = await asyncio.gather(*(self._files.find(scope, file_id, at) for _, file_id, at, _ in wanted))
+        known = await asyncio.gather(*(self._known(scope, *each[1:]) for each in wanted))
         found: list[list[Attached]] = [[] for _ in messages]
         for (number, _, _, tools), file in zip(wanted, known, strict=True):
             found[number].append(Attached(str(file["id"]), str(file.get("filename") or "file"), tools))
@@ -144,6 +148,36 @@ class Attachments:
             if self._is_own(store_id) and store_id not in keep:
                 self._background.spawn(self._delete_store(store_id))
 
+    async def _known(self, scope: RequestScope, file_id: str, param: str, tools: Sequence[str]) -> Json:
+        try:
+            return await self._files.find(scope, file_id, param)
+        except NoFilesError as exc:
+            if tools:
+                raise NoToolError(tools[0], param.replace("file_id", "tools")) from exc
+            raise
+
+    async def stored_files(self, resources: Json) -> set[str]:
+        """Return the ids of the files in a thread's own stores. Upstream: GET vector_stores/{v}/files."""
+        found: set[str] = set()
+        for store_id in filter(self._is_own, store_ids_of(resources)):
+            # The store may have expired.
+            with suppress(UpstreamMissingError):
+                found |= await self._files_in(store_id)
+        return found
+
+    async def _files_in(self, store_id: str) -> set[str]:
+        found: set[str] = set()
+        query: dict[str, str | int] = {"limit": _STORE_PAGE}
+        while True:
+            files = await read(
+                self._upstream, f"/vector_stores/{store_id}/files", query, check=checked_store_files
+            )
+            new = [str(file["id"]) for file in files["data"]]
+            if found.issuperset(new):
+                return found
+            found.update(new)
+            query["after"] = new[-1]
+
     def _is_own(self, store_id: str) -> bool:
         return store_id not in self._knowledge.store_ids
 
@@ -151,7 +185,8 @@ class Attachments:
         # A thread that is deleted elsewhere leaves its store behind.
         expiry = {"anchor": "last_active_at", "days": self._store_days}
         body = {"name": _STORE_NAME, "expires_after": expiry}
-        made = await self._upstream.request("POST", "/vector_stores", body=body)
+        async with self.routes.needed_for(FILE_SEARCH, "attachments"):
+            made = await self._upstream.request("POST", "/vector_stores", body=body)
         return str(parsed(made, checked_store)["id"])
 
     async def _fill(self, store_id: str, file_ids: list[str], *, is_new: bool) -> None:

@@ -1,7 +1,7 @@
 """Files: uploads, reads and downloads; a file belongs to the caller whose signature its id carries."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,16 +19,18 @@ from app.core.errors import (
     not_found,
 )
 from app.core.files.knowledge_store import KnowledgeStore
-from app.core.files.multipart_reader import FormReader
+from app.core.files.multipart_reader import FormReader, IncomingFile
 from app.core.files.pictures import HeldBytes, Pictures
-from app.core.files.upload import Uploads
+from app.core.files.routes import FileRoutes
+from app.core.files.upload import MAX_INLINE_BYTES, Uploads
 from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError, not_found_as
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import read
+from app.translate.attachments import Attached
 from app.translate.events import Json
 from app.translate.objects import page
 from app.translate.upstream_types import checked_file, checked_files
-from app.utils.filenames import download_headers
+from app.utils.filenames import download_headers, is_image
 from app.utils.hosts import with_path
 
 # RFC 9110 lets a server ignore ranges, so malformed ones are not sent on.
@@ -61,11 +63,26 @@ class Files:
         self._pictures = pictures
         self._knowledge = knowledge
         self._background = background
+        self.routes = FileRoutes(upstream)
         self.uploads = Uploads(upstream, settings)
 
     async def create(self, scope: RequestScope, form: FormReader, heed: Callable[[list[str]], None]) -> Json:
         """Upload the one file of a form as it arrives; see `Uploads.only`. Upstream: POST files."""
+        await self.routes.check_files()
         return file_object(await self.uploads.only(form, heed), scope)
+
+    async def add(self, form: FormReader, file: IncomingFile, before: Sequence[Attached]) -> Attached:
+        """Take the present file of a message's form; `before` are the files that came earlier.
+
+        Upstream: POST files. Where there is no such route, the file is held for its message.
+        """
+        if not await self.routes.take_files():
+            room = MAX_INLINE_BYTES - sum(len(each.content or b"") for each in before)
+            content = await self.uploads.held(form, file, room)
+            return Attached("", file.filename, content=content)
+        purpose = "vision" if is_image(file.filename) else "user_data"
+        made = await self.uploads.add(form, file, purpose)
+        return Attached(str(made["id"]), file.filename)
 
     async def get(self, scope: RequestScope, file_id: str) -> Json:
         """Read a file's object. Upstream: GET files/{f}, or GET containers/{c}/files/{f}.
@@ -86,7 +103,8 @@ class Files:
             )
         upstream_id, _ = scope.file(file_id, param)
         with not_found_as("file", param=param):
-            return await read(self._upstream, f"/files/{upstream_id}", check=checked_file)
+            async with self.routes.needed(param):
+                return await read(self._upstream, f"/files/{upstream_id}", check=checked_file)
 
     async def list_page(self, scope: RequestScope, query: Mapping[str, str | int]) -> Json:
         """List the upstream's files, which are the operator's. Upstream: GET files."""
@@ -98,7 +116,8 @@ class Files:
                 sent["after"], _ = scope.file(str(sent["after"]), "after")
             except NotFoundError as exc:
                 raise BadRequestError("'after' names no file.", param="after", code="invalid_cursor") from exc
-        found = await read(self._upstream, "/files", sent, check=checked_files)
+        async with self.routes.needed():
+            found = await read(self._upstream, "/files", sent, check=checked_files)
         objects = [file_object(each, scope) for each in found["data"]]
         return page(objects, has_more=bool(found.get("has_more")))
 
@@ -113,7 +132,8 @@ class Files:
         upstream_id, container_id = scope.file(file_id)
         await self._check_knowledge(scope, upstream_id, reads=False)
         with not_found_as("file"):
-            await self._upstream.request("DELETE", _path(upstream_id, container_id))
+            async with self.routes.needed():
+                await self._upstream.request("DELETE", _path(upstream_id, container_id))
         return {"id": file_id, "object": "file", "deleted": True}
 
     async def download(self, scope: RequestScope, file_id: str, range_header: str | None) -> Download:
@@ -139,10 +159,17 @@ class Files:
         passed = {name: stream.headers[name] for name in _PASSED_HEADERS if name in stream.headers}
         return Download(stream.status, passed | download_headers(_name_of(found)), stream)
 
-    def forget(self, upstream_ids: list[str]) -> None:
+    def forget(self, files: Sequence[Attached]) -> None:
         """Delete files that are not needed after all, in the background."""
+        for file in files:
+            if file.file_id:
+                self._background.spawn(self._forget(file.file_id))
+
+    async def erase(self, upstream_ids: Iterable[str]) -> None:
+        """Delete files now, but for the assistant's own. Upstream: DELETE files/{f}."""
         for upstream_id in upstream_ids:
-            self._background.spawn(self._forget(upstream_id))
+            if not await self._knowledge.holds(upstream_id):
+                await self._forget(upstream_id)
 
     async def _forget(self, upstream_id: str) -> None:
         with suppress(UpstreamMissingError):
@@ -150,7 +177,8 @@ class Files:
 
     async def _found(self, upstream_id: str, container_id: str | None) -> Json:
         try:
-            return await read(self._upstream, _path(upstream_id, container_id), check=checked_file)
+            async with self.routes.needed():
+                return await read(self._upstream, _path(upstream_id, container_id), check=checked_file)
         except (UpstreamMissingError, UpstreamRefusedError) as exc:
             if container_id is not None:
                 raise _expired() from exc

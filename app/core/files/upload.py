@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from app.core.config import MAX_CHAR_BYTES, Settings
-from app.core.errors import BadRequestError, ServiceError
+from app.core.errors import BadRequestError, ServiceError, TooLargeError
 from app.core.files.multipart_reader import FormLimits, FormReader, IncomingFile
 from app.core.upstream.errors import UpstreamError
 from app.core.upstream.port import Upstream
@@ -17,6 +17,9 @@ PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 _EXPIRY_ANCHOR = "expires_after[anchor]"
 _EXPIRY_SECONDS = "expires_after[seconds]"
 _MIN_EXPIRY_SECONDS, _MAX_EXPIRY_SECONDS = 3_600, 2_592_000
+MAX_INLINE_BYTES = 10 * 1024 * 1024
+"""How much the files of one message may have together where they are sent inside it."""
+
 _FILE_FIELD = "file"
 _FIELDS = {"purpose", _EXPIRY_ANCHOR, _EXPIRY_SECONDS}
 _LEAST_FIELD_BYTES = 64 * 1024
@@ -73,6 +76,24 @@ class Uploads:
         upload = await self._begun(form, file)
         upload.fields["purpose"] = purpose
         return await self._sent(upload, self._rest_of_file(upload))
+
+    async def held(self, form: FormReader, file: IncomingFile, room: int) -> bytes:
+        """Return the present file of a form, for an upstream that has no place for it.
+
+        Raises `TooLargeError` for more than `room` bytes.
+        """
+        upload = await self._begun(form, file)
+        found = bytearray()
+        async for chunk in self._rest_of_file(upload):
+            found += chunk
+            if len(found) > room:
+                raise TooLargeError(
+                    f"The assistant's upstream takes no uploads, so the files of a message may have "
+                    f"{MAX_INLINE_BYTES} bytes together. Send smaller or fewer files.",
+                    param=file.field,
+                    code="file_too_large",
+                )
+        return bytes(found)
 
     async def _begun(self, form: FormReader, file: IncomingFile) -> _Upload:
         """Check the file's type and wait for its first bytes, before anything is opened upstream."""

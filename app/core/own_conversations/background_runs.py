@@ -153,7 +153,7 @@ class BackgroundRun(Recorder):
         shown = self._turns.shown(self._turn, response) | {"background": True}
         if not self._created.done():
             turn = self._turn
-            await self._turns.table.started(turn.lease, shown, turn.asked, turn.origin, stored_until=None)
+            await self._turns.table.started(turn.lease, shown, turn.kept, turn.origin, stored_until=None)
             self._runs[str(shown["id"])] = self
             self._created.set_result(shown)
         return shown
@@ -179,7 +179,7 @@ class BackgroundRun(Recorder):
         self._turns.leases.discard(turn.lease)
         try:
             await self._turns.table.end(
-                turn.lease, TurnEnd(response, turn.asked, said, turn.origin, is_stored=False)
+                turn.lease, TurnEnd(response, turn.kept, said, turn.origin, is_stored=False)
             )
         except UpstreamError as exc:
             _log.warning("run_not_stored", code=exc.code)

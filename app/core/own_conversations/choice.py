@@ -3,22 +3,18 @@
 import asyncio
 
 import structlog
-from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select
 
 from app.core.config import ConversationsSetting
 from app.core.store.database import Database
 from app.core.store.tables import UPSTREAMS
-from app.core.upstream.errors import UpstreamError, UpstreamMissingError
+from app.core.upstream.errors import NO_ROUTE, UpstreamError, UpstreamMalformedError, UpstreamMissingError
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.core.upstream.target import UpstreamTarget
-from app.translate.upstream_types import checked_conversation
+from app.translate.upstream_types import checked_conversation, checked_response
 
 _log = structlog.get_logger(__name__)
-
-NO_ROUTE = frozenset({404, 405, 501})
-"""The statuses of an upstream that lacks a route."""
 
 _PROBE_SECONDS = 5.0
 
@@ -84,9 +80,12 @@ class ConversationChoice:
         if self.stores_responses is not None:
             return
         try:
-            await upstream.request("GET", f"/responses/{response_id}", timeout=_PROBE_SECONDS)
+            found = await upstream.request("GET", f"/responses/{response_id}", timeout=_PROBE_SECONDS)
+            parsed(found, checked_response)
         except UpstreamError as exc:
-            if exc.upstream_status not in NO_ROUTE and not isinstance(exc, UpstreamMissingError):
+            # Some servers answer 200 to everything.
+            is_missing = isinstance(exc, UpstreamMissingError | UpstreamMalformedError)
+            if exc.upstream_status not in NO_ROUTE and not is_missing:
                 return
             self.stores_responses = False
         else:
@@ -112,11 +111,7 @@ class ConversationChoice:
     async def _keep(self, **facts: bool) -> None:
         if not (self._database.is_open or self.is_own):
             return
-        url = self.url
-
-        async def work(connection: AsyncConnection) -> None:
-            change = update(UPSTREAMS).where(UPSTREAMS.c.url == url).values(**facts)
-            if (await connection.execute(change)).rowcount == 0:
-                await connection.execute(insert(UPSTREAMS), {"url": url, **facts})
-
-        await self._database.run(work)
+        # First turns that end together find it out together.
+        new = self._database.insert(UPSTREAMS).values(url=self.url, **facts)
+        known = new.on_conflict_do_update(index_elements=["url"], set_=facts)
+        await self._database.run(lambda connection: connection.execute(known))

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from app.core.background import BackgroundTasks, stop_task
 from app.core.config import Settings
+from app.core.directory.recording import RecordedUpstream
+from app.core.directory.thread_directory import ThreadDirectory
+from app.core.directory.thread_table import ThreadTable
 from app.core.errors import ServiceError
 from app.core.own_conversations.background_runs import BackgroundRuns
 from app.core.own_conversations.choice import ConversationChoice
@@ -28,11 +31,12 @@ _DECIDE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The upstream with conversations, who keeps them, and the store."""
+    """The upstream with conversations, who keeps them, the store, and the directory of threads."""
 
     upstream: Upstream
     choice: ConversationChoice
     database: Database
+    directory: ThreadDirectory | None
 
     @property
     def leases(self) -> StoredLeases:
@@ -63,15 +67,38 @@ async def opened_conversations(
         await choice.recall()
         await _decide(choice, upstream)
         if choice.is_own is False:
-            yield Kept(upstream, choice, database)
+            async with _listed(settings, upstream, choice, database, background) as kept:
+                yield kept
             return
         renewing = asyncio.create_task(leases.renew())
         try:
-            yield Kept(layer, choice, database)
+            async with _listed(settings, layer, choice, database, background) as kept:
+                yield kept
         finally:
             await stop_task(renewing)
     finally:
         await database.aclose()
+
+
+@asynccontextmanager
+async def _listed(
+    settings: Settings,
+    upstream: Upstream,
+    choice: ConversationChoice,
+    database: Database,
+    background: BackgroundTasks,
+) -> AsyncIterator[Kept]:
+    """Put the directory of threads before the upstream, unless it is known that nothing will be stored."""
+    has_store = settings.store_url is not None
+    if not has_store and choice.is_own is False:
+        yield Kept(upstream, choice, database, None)
+        return
+    table = ThreadTable(database)
+    directory = ThreadDirectory(table, background, lambda: has_store or bool(choice.is_own))
+    try:
+        yield Kept(RecordedUpstream(upstream, directory), choice, database, directory)
+    finally:
+        await directory.drain()
 
 
 async def _decide(choice: ConversationChoice, upstream: Upstream) -> None:

@@ -9,16 +9,16 @@ import structlog
 
 from app.core.background import BackgroundTasks
 from app.core.own_conversations.background_runs import BackgroundRuns
-from app.core.own_conversations.choice import NO_ROUTE, ConversationChoice
+from app.core.own_conversations.choice import ConversationChoice
 from app.core.own_conversations.conversation_table import ConversationTable, Page
 from app.core.own_conversations.turn_table import StoredResponse
 from app.core.own_conversations.turns import Turns
-from app.core.upstream.errors import UpstreamError, UpstreamMissingError, UpstreamRefusedError
+from app.core.upstream.errors import NO_ROUTE, UpstreamError, UpstreamMissingError, UpstreamRefusedError
 from app.core.upstream.port import CallOptions, FileForm, Query, Upstream, UpstreamStream
 from app.core.upstream.retries import parsed
 from app.translate.events import Json
-from app.translate.own_turns import stored_input
-from app.translate.upstream_types import checked_response
+from app.translate.own_turns import kept_input
+from app.translate.upstream_types import checked_conversation, checked_response
 from app.utils.ids import is_own
 
 _log = structlog.get_logger(__name__)
@@ -94,10 +94,12 @@ class OwnConversations:
                     raise
                 await self._choice.learn(is_own=True)
             else:
+                # Some servers answer 200 to everything.
+                parsed(made, checked_conversation)
                 await self._choice.learn(is_own=False)
                 return made
         made_here = await self._conversations.create(
-            body.get("metadata") or {}, stored_input(body.get("items"))
+            body.get("metadata") or {}, kept_input(body.get("items"))
         )
         return orjson.dumps(made_here)
 
@@ -114,7 +116,7 @@ class OwnConversations:
                 self._background.spawn(self._delete_upstream(forgotten))
                 return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
             case "POST", True, None:
-                added = stored_input(body.get("items"))
+                added = kept_input(body.get("items"))
                 await table.append(conversation_id, added)
                 return _listed(added, has_more=False)
             case "GET", True, None:

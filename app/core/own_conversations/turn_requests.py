@@ -11,6 +11,7 @@ from app.core.own_conversations.turn_table import Lease
 from app.core.upstream.errors import ToolOutputMissingError, UpstreamMissingError, UpstreamRefusedError
 from app.translate.events import Json
 from app.translate.failures import code_of, failure_for
+from app.translate.inline_files import without_files
 from app.translate.replay import (
     StoredItem,
     estimated_tokens,
@@ -23,7 +24,7 @@ from app.translate.replay import (
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
-Optional = Literal["compaction", "reasoning"]
+Optional = Literal["compaction", "reasoning", "store"]
 """What the service adds to a request, and not every upstream takes."""
 
 _ENCRYPTED = "reasoning.encrypted_content"
@@ -60,6 +61,11 @@ class Turn:
     """How many more of the oldest items the model is not shown."""
 
     left_out: set[Optional] = field(default_factory=set)
+
+    @property
+    def kept(self) -> list[Json]:
+        """What the store keeps of what the request added."""
+        return [without_files(item) for item in self.asked]
 
     @property
     def replayed_from(self) -> int | None:
@@ -125,7 +131,7 @@ class TurnRequests:
                 if isinstance(exc, UpstreamRefusedError) and exc.code == _TOO_LONG:
                     if not turn.drop_oldest():
                         raise
-                elif (name := _to_leave_out(request, exc)) is None:
+                elif (name := _to_leave_out(request, exc, is_stored=turn.is_stored)) is None:
                     raise
                 else:
                     turn.left_out.add(name)
@@ -147,7 +153,7 @@ class TurnRequests:
         body = {key: value for key, value in turn.body.items() if key != "conversation"}
         how = {"has_reasoning": has_reasoning, "keeps_ids": turn.is_stored}
         body["input"] = replayed(turn.history, turn.asked, origin=turn.origin, **how)
-        if self.choice.stores_responses is False:
+        if self.choice.stores_responses is False or "store" in left_out:
             body["store"] = False
         if not turn.is_stored and has_reasoning and body.get("reasoning"):
             body["include"] = [*body.get("include", []), _ENCRYPTED]
@@ -169,7 +175,9 @@ class TurnRequests:
             _log.warning("upstream_refuses", what=sorted(refused))
 
 
-def _to_leave_out(request: Json, exc: UpstreamRefusedError | UpstreamMissingError) -> Optional | None:
+def _to_leave_out(
+    request: Json, exc: UpstreamRefusedError | UpstreamMissingError, *, is_stored: bool
+) -> Optional | None:
     """Return what may be the cause of a refusal, and was not the client's wish."""
     has_reasoning = _ENCRYPTED in request.get("include", ()) or any(
         item.get("type") == "reasoning" for item in request["input"]
@@ -181,4 +189,7 @@ def _to_leave_out(request: Json, exc: UpstreamRefusedError | UpstreamMissingErro
         return None
     if "context_management" in request and exc.upstream_code != _NOT_READABLE:
         return "compaction"
-    return "reasoning" if has_reasoning else None
+    if has_reasoning:
+        return "reasoning"
+    # OpenRouter, for one, refuses to be asked to store.
+    return "store" if request.get("store") and not is_stored else None

@@ -187,9 +187,10 @@ class TurnTable:
 
     async def response(self, response_id: str) -> StoredResponse | None:
         """Return a response; one that is live though its process died is ended first."""
+        query = select(RESPONSES).where(RESPONSES.c.id == response_id)
 
         async def work(connection: AsyncConnection) -> StoredResponse | None:
-            row = (await connection.execute(select(RESPONSES).where(RESPONSES.c.id == response_id))).first()
+            row = (await connection.execute(query)).first()
             if row is None:
                 return None
             found = _stored(row)
@@ -204,6 +205,10 @@ class TurnTable:
             )
             if (await connection.execute(alive)).first() is not None:
                 return found
+            # Its turn may have ended since the first look, which gave the lease back.
+            row = (await connection.execute(query)).first()
+            if row is None or not row.is_live:
+                return None if row is None else _stored(row)
             await connection.execute(_held(found.lease).values(owner=None, expires_at=0))
             return _stored(await _expire(connection, found))
 

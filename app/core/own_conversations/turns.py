@@ -109,7 +109,7 @@ class Turns:
         """Store a response that has begun, and return it as clients get it."""
         shown = self.shown(turn, response)
         until = time.time() + self.deadline_seconds if turn.is_stored else None
-        await self.table.started(turn.lease, shown, turn.asked, turn.origin, stored_until=until)
+        await self.table.started(turn.lease, shown, turn.kept, turn.origin, stored_until=until)
         if until is not None and shown.get("background"):
             # From now on the upstream works on it, and holds the lease.
             self.leases.discard(turn.lease)
@@ -125,7 +125,7 @@ class Turns:
         if self.requests.is_too_long(response) and turn.drop_oldest():
             # Too late for this turn, whose stream has begun.
             _log.warning("history_too_long", dropped=turn.dropped)
-        end = _turn_end(response, turn.asked, turn.origin, turn.replayed_from, is_stored=turn.is_stored)
+        end = _turn_end(response, turn.kept, turn.origin, turn.replayed_from, is_stored=turn.is_stored)
         await self.table.end(turn.lease, end)
         self.leases.discard(turn.lease)
         await self.choice.learn_stores(self.upstream, upstream_id)

@@ -3,21 +3,26 @@
 import asyncio
 import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
 from app.core.caller import RequestScope
+from app.core.errors import NoStoreError
 from app.core.files.attachments import Attachments
 from app.core.runs.live_runs import LiveRuns
 from app.core.services.messages import Messages
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
-from app.core.upstream.errors import UpstreamError, not_found_as
+from app.core.upstream.errors import UpstreamError, UpstreamMissingError, not_found_as
 from app.models.threads import ThreadCreate, ThreadUpdate
 from app.translate.attachments import public_resources, resources_metadata, resources_of
 from app.translate.events import Json
 from app.translate.objects import thread_object
+
+if TYPE_CHECKING:
+    from app.core.directory.thread_directory import ThreadDirectory
 
 _log = structlog.get_logger(__name__)
 _DELETES_AT_ONCE = 8
@@ -33,6 +38,7 @@ class Threads:
     live_runs: LiveRuns
     attachments: Attachments
     unsupported: UnsupportedParams
+    directory: "ThreadDirectory | None" = None
 
     async def create(self, scope: RequestScope, body: ThreadCreate, prefix: str = "") -> Json:
         """Create a thread with its messages. Upstream: POST conversations, twenty items per call."""
@@ -59,9 +65,14 @@ class Threads:
         return self._object(scope, conversation, thread_id)
 
     async def update(self, scope: RequestScope, thread_id: str, body: ThreadUpdate) -> Json:
-        """Replace a thread's metadata but for our own keys. Upstream: POST conversations/{c}."""
+        """Replace a thread's metadata but for our own keys, and set its title in the directory.
+
+        Upstream: POST conversations/{c}. Raises `NoStoreError` for a title without a directory.
+        """
         conversation_id = scope.conversation(thread_id)
         self.unsupported.check(body, scope)
+        if body.title is not None:
+            await self._set_title(scope, conversation_id, body.title)
         with not_found_as("thread"):
             if body.metadata is None and body.tool_resources is None:
                 return await self.get(scope, thread_id)
@@ -81,12 +92,29 @@ class Threads:
         """
         conversation_id = scope.conversation(thread_id)
         with not_found_as("thread"):
-            conversation, history = await self.metadata.read(conversation_id)
-            await self.live_runs.cancel(conversation_id, history)
-            await self._delete_items(conversation_id)
-            await self.conversations.delete(conversation_id)
-        self.attachments.discard(resources_of(conversation.get("metadata")))
+            await self.delete_conversation(conversation_id)
         return {"id": thread_id, "object": "thread.deleted", "deleted": True}
+
+    async def delete_conversation(self, conversation_id: str) -> None:
+        """Do what `delete` does, whoever owns the thread; raises `UpstreamMissingError` if there is none."""
+        try:
+            conversation, history = await self.metadata.read(conversation_id)
+        except UpstreamMissingError as exc:
+            if self.directory is not None and "conversation" in exc.kinds:
+                # Somebody has deleted it elsewhere.
+                await self.directory.removed(conversation_id)
+            raise
+        await self.live_runs.cancel(conversation_id, history)
+        await self._delete_items(conversation_id)
+        await self.conversations.delete(conversation_id)
+        self.attachments.discard(resources_of(conversation.get("metadata")))
+
+    async def _set_title(self, scope: RequestScope, conversation_id: str, title: str) -> None:
+        if self.directory is None or not self.directory.is_used:
+            raise NoStoreError
+        with not_found_as("thread"):
+            conversation = await self.conversations.get(conversation_id)
+        await self.directory.set_title(conversation, scope.caller.owner, title)
 
     async def _delete_items(self, conversation_id: str) -> None:
         ids = [str(item.get("id")) async for item in self.conversations.items(conversation_id)]

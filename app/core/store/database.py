@@ -1,6 +1,7 @@
 """Access to the store: one transaction at a time for each call, again after a lost connection."""
 
 import asyncio
+import os
 import random
 import sqlite3
 import time
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import ColumnElement, Double, cast, event, extract, func, literal, make_url
+from sqlalchemy import ColumnElement, Double, Table, cast, event, extract, func, literal, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.core.store.schema import upgrade
+from app.core.store.schema import upgrade, version_of
 from app.core.upstream.errors import UpstreamError
 
 _log = structlog.get_logger(__name__)
@@ -75,6 +77,24 @@ class Database:
         """Return whether an SQLite file is there."""
         return self.is_sqlite and Path(self.url.database or "").is_file()
 
+    async def version(self) -> str | None:
+        """Return the newest migration that the database has, None for a new one; nothing is changed.
+
+        Raises `ValueError`, in one line, if the database cannot be read.
+        """
+        if self.is_sqlite and not self.exists():
+            _check_creatable(Path(self.url.database or ""))
+            return None
+        engine = _engine(self)
+        try:
+            async with asyncio.timeout(_ATTEMPT_SECONDS):
+                return await version_of(engine)
+        except (DBAPIError, TimeoutError, OSError) as exc:
+            cause = str(getattr(exc, "orig", None) or exc) or type(exc).__name__
+            raise ValueError(f"STORE_URL: the database cannot be read: {cause.splitlines()[0]}") from exc
+        finally:
+            await engine.dispose()
+
     async def open(self) -> None:
         """Bring the tables up to date; raises `ValueError` or `StoreAwayError`."""
         async with self._opening:
@@ -117,6 +137,10 @@ class Database:
         if self.is_sqlite:
             return literal(time.time())
         return cast(extract("epoch", func.clock_timestamp()), Double)
+
+    def insert(self, table: Table) -> Any:
+        """Return an insert that knows `ON CONFLICT`, which only the dialects' own have."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     async def _opened(self) -> AsyncEngine:
         """Open the database for a request, which is not told what its operator has to mend."""
@@ -190,6 +214,13 @@ def _engine(database: Database) -> AsyncEngine:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "busy_timeout = 5000"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _check_creatable(path: Path) -> None:
+    """Raise `ValueError` for an SQLite file that cannot be made."""
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"STORE_URL: {path} cannot be used: {folder} cannot be written to.")
 
 
 async def _locked(path: str) -> sqlite3.Connection | None:

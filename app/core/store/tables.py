@@ -82,6 +82,7 @@ THREADS = Table(
     # Microseconds, so that threads with activity in the same second keep their order.
     Column("active_at", BigInteger, nullable=False),
     Index("threads_by_activity", "owner", "active_at", "conversation_id"),
+    Index("threads_by_age", "active_at", "conversation_id"),
 )
 
 UPSTREAMS = Table(

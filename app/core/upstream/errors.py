@@ -17,6 +17,10 @@ _KINDS = {
 """The upstream's kinds of objects whose absence means that one of ours is unknown."""
 
 
+NO_ROUTE = frozenset({404, 405, 501})
+"""The statuses of an upstream that lacks a route."""
+
+
 class UpstreamError(ServiceError):
     """The upstream failed; subclasses say how. Clients see the message, the log also has the cause."""
 
@@ -148,6 +152,18 @@ class ToolOutputMissingError(UpstreamRefusedError):
     """A function call of an earlier turn has no output, so no new turn can start."""
 
     code = "tool_output_missing"
+
+
+class ToolRefusedError(UpstreamRefusedError):
+    """The upstream has no server for a tool."""
+
+    code = "tool_not_supported"
+
+
+class FileRefusedError(UpstreamRefusedError):
+    """The model takes no files, or no pictures."""
+
+    code = "file_not_supported"
 
 
 class BackgroundRefusedError(UpstreamRefusedError):

@@ -17,7 +17,9 @@ from app.core.upstream.errors import (
     NO_RETRY,
     BackgroundRefusedError,
     ConversationLockedError,
+    FileRefusedError,
     ToolOutputMissingError,
+    ToolRefusedError,
     UpstreamAuthError,
     UpstreamBusyError,
     UpstreamError,
@@ -85,6 +87,12 @@ _BACKGROUND = re.compile(
     r"|['\"`]background['\"`]|\b(parameter|param|argument|field|option):? background\b"
     r"|\bbackground ?[=:] ?true\b"
 )
+_FILE_TOOL = re.compile(r"\b(file_search|code_interpreter)\b")
+_FILE_PART = re.compile(r"\b(input_file|input_image|image input|image_url|file_data)\b")
+_NOT_SUPPORTED = re.compile(
+    r"unsupported|n't support|\bnot (be |yet )?(support|available|implemented|enabled)"
+)
+_NOT_TAKEN = re.compile(rf"{_NOT_SUPPORTED.pattern}|unknown|unrecognized|invalid (value|tool|type)|input tag")
 _NO_INPUT = re.compile(
     r"\b(missing|required) (required )?(parameter|param|field|argument)s?:? ?['\"`]?input\b(?![.\[])"
     r"|\binput['\"`]?( or [^.]{1,120})? (must|should|can|may|is) ?(not )?(be )?"
@@ -129,6 +137,8 @@ def _classify(status: int, detail: Json, headers: Mapping[str, str], url: str) -
         error = error_for(known, {"retry-after": "2"} if known.is_passing else NO_RETRY)
         error.param = _clean(_PARAM, detail.get("param"))
         return error
+    if _is_file_refused(detail):
+        return FileRefusedError("The assistant's model takes no such files or pictures. Send text instead.")
     if status < 500:
         return _refusal(detail)
     return UpstreamServerError("The upstream failed.", headers={"retry-after": "2"})
@@ -165,12 +175,29 @@ def _refusal(detail: Json) -> UpstreamError:
         return BackgroundRefusedError("The upstream has no background mode.", param=param)
     if "no tool output found" in text or "do not have an approval" in text:
         return ToolOutputMissingError("A tool call of an earlier turn was never answered.")
+    is_about_tools = param is None or param.startswith("tools")
+    if is_about_tools and (tool := _FILE_TOOL.search(text)) and _NOT_TAKEN.search(text):
+        return _tool_refused(tool[1])
     if _is_unknown_conversation(param, text):
         return UpstreamMissingError(frozenset({"conversation"}))
     if param is None and _NO_INPUT.search(text):
         param = "input"
     what = f"parameter '{param}'" if param else "request"
     return UpstreamRefusedError(f"The upstream refused the {what}.", param=param, code=code)
+
+
+def _is_file_refused(detail: Json) -> bool:
+    """Return whether a refusal is about a file in the input; llama.cpp answers 500 to pictures."""
+    text = str(detail.get("message", "")).lower()
+    return bool(_FILE_PART.search(text) and _NOT_SUPPORTED.search(text))
+
+
+def _tool_refused(tool: str) -> ToolRefusedError:
+    return ToolRefusedError(
+        f"The assistant's upstream cannot carry out {tool}. Leave the tool out of 'tools' (for all runs its "
+        "operator does, in ASSISTANT_TOOLS), or let the operator choose an upstream that has it.",
+        param="tools",
+    )
 
 
 def _is_unknown_conversation(param: str | None, text: str) -> bool:

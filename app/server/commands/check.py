@@ -10,7 +10,7 @@ import redis.asyncio
 from fastapi import FastAPI
 from redis.exceptions import RedisError
 
-from app.core.assistant import load_assistant
+from app.core.assistant import Assistant, load_assistant
 from app.core.config import Settings
 from app.core.errors import ServiceError
 from app.core.observability.health import ModelWatch
@@ -25,12 +25,9 @@ from app.core.upstream.errors import (
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.models import read_model
 from app.core.upstream.port import Upstream
-from app.core.upstream.retries import parsed
 from app.server.findings import Finding
 from app.server.hints import hints_of
-from app.server.live_check import LiveCheck
 from app.server.startup import ProcessCount, check_usable, settings_errors_told
-from app.translate.upstream_types import checked_conversation
 
 _SECONDS = 10.0
 _KEY_NAMES = {"azure": "AZURE_OPENAI_KEY"}
@@ -75,7 +72,7 @@ async def check_service(settings: Settings, *, is_live: bool = False) -> list[Fi
     price = price_of(prices, model)
     if prices and price is None:
         findings.append(Finding("warning", f"PRICES_FILE has no price for {model}: its cost is not counted."))
-    findings += await _check_upstream(settings, model, price, is_live=is_live)
+    findings += await _check_upstream(settings, assistant, price, is_live=is_live)
     findings += await _check_redis(settings)
     return findings
 
@@ -95,8 +92,12 @@ def _doors(settings: Settings) -> list[Finding]:
 
 
 async def _check_upstream(
-    settings: Settings, model: str, price: Price | None, *, is_live: bool
+    settings: Settings, assistant: Assistant, price: Price | None, *, is_live: bool
 ) -> list[Finding]:
+    # Imported here: a service that stores nothing need not load SQLAlchemy.
+    from app.server.store_check import check_conversations, check_live, check_tools
+
+    model = model_name(settings, assistant.model)
     async with AsyncExitStack() as stack:
         target = await stack.enter_async_context(opened_target(settings))
         upstream = open_upstream(target, settings)
@@ -104,9 +105,12 @@ async def _check_upstream(
         findings: list[Finding] = []
         try:
             findings += await _check_model(upstream, model, settings.model_shutdown_warn_days)
-            findings.append(await _check_conversations(upstream))
+            kept = await check_conversations(settings, target, upstream)
+            findings += kept.findings
+            findings += await check_tools(assistant, upstream)
             if is_live:
-                findings += await LiveCheck(upstream, model, price).findings()
+                turns = (model, price)
+                findings += await check_live(settings, target, upstream, turns, is_own=bool(kept.is_own))
         except ServiceError as exc:
             return [Finding("error", f"The upstream ({target.kind}) {_failure(exc, target.kind)}")]
         return findings
@@ -132,18 +136,6 @@ async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[F
     watch.note(found.get("shutdown_date"))
     findings = [Finding("ok", f"The upstream answers and knows the model {model}.")]
     return [*findings, Finding("warning", watch.warning)] if watch.warning else findings
-
-
-async def _check_conversations(upstream: Upstream) -> Finding:
-    """Create a conversation and delete it, as some servers have Responses but no Conversations."""
-    try:
-        made = parsed(
-            await upstream.request("POST", "/conversations", body={}, timeout=_SECONDS), checked_conversation
-        )
-        await upstream.request("DELETE", f"/conversations/{made.get('id')}", timeout=_SECONDS)
-    except UpstreamNotFoundError:
-        return Finding("error", "The upstream has no Conversations API, so threads cannot live there.")
-    return Finding("ok", "The upstream keeps conversations.")
 
 
 async def _check_redis(settings: Settings) -> list[Finding]:

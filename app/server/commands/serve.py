@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from app.core.config import Settings
 from app.server.address import check_address
 from app.server.hints import hints_of
-from app.server.startup import ProcessCount, check_database, check_usable, settings_errors_told
+from app.server.startup import ProcessCount, check_database, check_store, check_usable, settings_errors_told
 from app.server.uvicorn_server import serve
 
 _log = structlog.get_logger("soloist")
@@ -31,7 +31,7 @@ def start(create_app: Callable[[Settings], FastAPI], **changes: Any) -> int:
     with settings_errors_told():
         ProcessCount()
         settings = Settings(**changes)
-        check_usable(settings, check_database, check_address)
+        check_usable(settings, check_database, check_store, check_address)
         app = create_app(settings)
         for hint in hints_of(settings):
             _log.warning("setting_hint", hint=hint)

@@ -60,6 +60,7 @@ def upgrade() -> None:
         sa.Column("active_at", sa.BigInteger, nullable=False),
     )
     op.create_index("threads_by_activity", "threads", ["owner", "active_at", "conversation_id"])
+    op.create_index("threads_by_age", "threads", ["active_at", "conversation_id"])
     op.create_table(
         "upstreams",
         sa.Column("url", sa.Text, primary_key=True),
