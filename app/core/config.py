@@ -37,6 +37,7 @@ from app.core.setting_types import (
     StoreUrl,
     TextList,
     Tools,
+    WebhookSecret,
 )
 from app.models.common import RateLimit
 
@@ -131,6 +132,23 @@ class Settings(EnvironmentSettings):
     max_output_tokens: int | None = setting(None, "Cap on the output tokens of any run.", ge=16)
     unsupported_params: Literal["lenient", "strict"] = setting(
         "lenient", "lenient: name them in x-ignored-params; strict: answer 400."
+    )
+
+    # Tools that the service runs itself
+    tools_module: str | None = setting(None, "Your Python file, or module, with functions marked @tool.")
+    tools_file: ExistingFile | None = setting(None, "JSON or YAML file of tools behind webhooks.")
+    tools_webhook_secret: WebhookSecret | None = setting(
+        None, "Signs the calls of webhooks: whsec_ and base64, as Standard Webhooks has it."
+    )
+    tool_timeout_seconds: Seconds = setting(30, "Longest call of a tool that names no time of its own.")
+    tool_threads: int = setting(8, "Threads for tools that are plain functions.", ge=1, le=1_000)
+    tools_max_parallel: int = setting(8, "Calls of one run that are carried out at a time.", ge=1, le=128)
+    tools_max_rounds: int = setting(8, "Rounds of calls in a run; then comes the answer.", ge=1, le=100)
+    tool_max_output_bytes: int = setting(
+        100_000, "Largest output of a tool; a larger one is an error.", ge=100
+    )
+    tools_visible: Literal["names", "full", "none"] = setting(
+        "names", "What browsers see of such calls: names, full (arguments and outputs too), none."
     )
 
     # Upstream: OpenAI, Azure, another server that speaks its wire; with none of these set, the embedded one

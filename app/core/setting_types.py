@@ -3,6 +3,7 @@
 Validators raise `ValueError` with what to write instead; `app/core/setting_errors.py` adds name and value.
 """
 
+import base64
 import ipaddress
 import json
 import re
@@ -130,6 +131,18 @@ def _long(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _webhook_secret(secret: SecretStr) -> SecretStr:
+    try:
+        key = base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not 24 <= len(key) <= 64:  # the bounds of the specification
+        raise ValueError(
+            'is no base64 of 24 to 64 bytes; make one with: echo "whsec_$(openssl rand -base64 32)"'
+        )
+    return secret
+
+
 def _url(text: str) -> str:
     if re.search(r"\s", text) or not is_http_url(text):
         raise ValueError("must be a whole http(s) URL; write one such as https://example.com")
@@ -226,6 +239,7 @@ KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 _ApiKeys = Annotated[list[Annotated[HeaderKey, AfterValidator(_api_key)]], Field(min_length=1)]
 ApiKeys = Annotated[dict[KeyName, _ApiKeys], BeforeValidator(_read_keys)]
 LongSecret = Annotated[SecretStr, AfterValidator(_long)]
+WebhookSecret = Annotated[HeaderKey, AfterValidator(_webhook_secret)]
 
 HttpUrl = Annotated[str, AfterValidator(_url)]
 BaseUrl = Annotated[HttpUrl, AfterValidator(_base_url)]

@@ -98,6 +98,30 @@ class Tracing:
         )
 
 
+class ToolTracing:
+    """Opens a span for each call of a tool; none without an endpoint."""
+
+    def __init__(self) -> None:
+        self._tracer: Tracer | None = trace.get_tracer("soloist", VERSION) if is_wanted() else None
+
+    def call(self, name: str, call_id: str) -> AbstractContextManager[Span | None]:
+        """Open the span of one call."""
+        if self._tracer is None:
+            return nullcontext()
+        attributes = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": name,
+            "gen_ai.tool.call.id": call_id,
+            "gen_ai.tool.type": "function",
+        }
+        return self._tracer.start_as_current_span(
+            f"execute_tool {name}",
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+
 def inside(span: Span) -> AbstractContextManager[Span]:
     """Make a span the parent of spans opened in the block; the block does not end it."""
     return trace.use_span(span, end_on_exit=False, record_exception=False, set_status_on_exception=False)

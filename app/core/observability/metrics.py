@@ -6,6 +6,7 @@ Label values come from closed sets or are bounded, because each new value takes 
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -21,6 +22,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _MOST_VALUES = 200
 _LAG_SAMPLE_SECONDS = 0.5
 _OTHER = "other"
+_TOOL_GAUGES = {
+    "busy_threads": "Threads that tools hold; TOOL_THREADS is their number.",
+    "hung_calls": "Calls of tools that run on after their time, or after their run.",
+}
 
 
 class StreamCounts(Protocol):
@@ -39,6 +44,18 @@ class StreamCounts(Protocol):
     @property
     def max_streams(self) -> int:
         """Largest number of streams and runs at a time."""
+
+
+class ToolCounts(Protocol):
+    """The counts that the toolbox keeps."""
+
+    @property
+    def busy_threads(self) -> int:
+        """Number of threads that a tool holds."""
+
+    @property
+    def hung_calls(self) -> int:
+        """Number of calls that run on though nobody waits for them."""
 
 
 class Metrics:
@@ -75,6 +92,8 @@ class Metrics:
         self._dropped = counter(
             "dropped_items", "Oldest items of threads that a model was not shown, for want of room."
         )
+        self._tool_calls = counter("tool_calls", "Calls of the service's own tools.", "tool", "outcome")
+        self._tool_seconds = histogram("tool_seconds", "Time to the output of a tool.", "tool")
         self._lag = histogram(
             "event_loop_lag_seconds", "How late the event loop runs what is due.", buckets=_LAG_SECONDS
         )
@@ -133,6 +152,17 @@ class Metrics:
     def items_dropped(self, count: int) -> None:
         """Count items of a thread that the model was not shown."""
         self._dropped.inc(count)
+
+    def tool_ended(self, name: str, outcome: str, seconds: float) -> None:
+        """Count a call of a tool; `name` is that of a tool which there is."""
+        self._tool_calls.labels(name, outcome).inc()
+        self._tool_seconds.labels(name).observe(seconds)
+
+    def watch_tools(self, tools: ToolCounts) -> None:
+        """Read these counts at each scrape."""
+        for name, documentation in _TOOL_GAUGES.items():
+            gauge = Gauge(f"soloist_tool_{name}", documentation, registry=self.registry)
+            gauge.set_function(partial(getattr, tools, name))
 
     async def watch_event_loop(self) -> None:
         """Record how late the event loop runs, twice a second until cancelled."""
