@@ -39,7 +39,7 @@ from app.core.config import VERSION, Settings
 from app.core.logging import configure_logging
 from app.core.observability.metrics import Metrics
 from app.core.telemetry import fastapi_telemetry
-from app.server.commands import check, embedded, knowledge, local, openapi, serve
+from app.server.commands import check, embedded, knowledge, local, openapi, serve, tools
 from app.server.lifespan import lifespan_of
 
 _INTERRUPTED = 130  # what shells report for a program that Ctrl+C ended
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     check.add_options(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (serve, local, check, openapi, knowledge, embedded):
+    for command in (serve, local, check, openapi, knowledge, tools, embedded):
         command.add_to(commands.add_parser)
     given = parser.parse_args(arguments)
     if given.live and given.run is not check.run:

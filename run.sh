@@ -24,6 +24,8 @@ usage: ./run.sh [command]
   check-service    try the configuration, the upstream and Redis, and say what is wrong
   knowledge DIR    bring a folder of files into the assistant's vector store, so that it can answer from them;
                    --dry-run only says what would be done
+  tools [args]     list the functions that the service runs for the assistant, with their schemas;
+                   tools call NAME '{"city":"Busan"}' calls one by hand
   openapi          print the OpenAPI document
   embedded [args]  serve the upstream that answers without a key, alone
   test [args]      run the tests on all cores; --quick leaves out the slow ones, all other args go to pytest
@@ -213,7 +215,7 @@ case $command in
         if [ "${1:-}" != sync ]; then set -- sync "$@"; fi
         run_command knowledge "$@"
         ;;
-    openapi | embedded) run_command "$command" "$@" ;;
+    openapi | tools | embedded) run_command "$command" "$@" ;;
     test) run_tests "$@" ;;
     compat)
         set_up dev

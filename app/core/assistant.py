@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.config import Settings
-from app.translate.client_calls import is_run_by_client
+from app.translate.client_calls import APPROVAL_NAME, is_run_by_client
 from app.translate.events import Json
 from app.translate.tools import current_tool, to_responses_choice, to_responses_tools, to_text_format
 from app.utils.text_files import read_text
@@ -22,6 +22,27 @@ DEFAULT_INSTRUCTIONS = (
 )
 # 2026-01-01: clients expect a date, and a configuration has none.
 _CREATED_AT = 1_767_225_600
+# Names that a function must not have: ASSISTANT_TOOLS or a client would take it for something else.
+_TAKEN = frozenset(
+    {
+        APPROVAL_NAME,
+        "function",
+        "custom",
+        "mcp",
+        "file_search",
+        "retrieval",
+        "code_interpreter",
+        "web_search",
+        "web_search_preview",
+        "image_generation",
+        "shell",
+        "local_shell",
+        "apply_patch",
+        "computer",
+        "computer_use_preview",
+        "tool_search",
+    }
+)
 # Run fields that override the assistant, and the response parameters that they become.
 OVERRIDES = {
     "model": "model",
@@ -143,8 +164,12 @@ def _translated(name: str, value: Any, resources: Json) -> Any:
     return value
 
 
-def load_assistant(settings: Settings) -> Assistant:
-    """Build the assistant; settings win over the file. Raises `ValueError`, in one line, for a bad file."""
+def load_assistant(settings: Settings, own_tools: Sequence[Json] = ()) -> Assistant:
+    """Build the assistant; settings win over the file. Raises `ValueError`, in one line, for a bad file.
+
+    `own_tools` are the functions that the service runs. The assistant has all of them, unless ASSISTANT_TOOLS
+    names some.
+    """
     read = _read_file(settings.assistant_file) if settings.assistant_file else AssistantFile()
     return Assistant(
         id=settings.assistant_id or read.id or DEFAULT_ID,
@@ -153,7 +178,7 @@ def load_assistant(settings: Settings) -> Assistant:
         created_at=read.created_at or _CREATED_AT,
         model=settings.assistant_model or read.model or DEFAULT_MODEL,
         instructions=_first(settings.assistant_instructions, read.instructions, DEFAULT_INSTRUCTIONS),
-        tools=_tools(settings, read),
+        tools=_with_own_tools(_tools(settings, read), own_tools),
         tool_resources=_resources(settings, read),
         temperature=_first(settings.assistant_temperature, read.temperature),
         top_p=_first(settings.assistant_top_p, read.top_p),
@@ -173,6 +198,19 @@ def _tools(settings: Settings, read: AssistantFile) -> list[Json]:
         )
     is_missing = not any(tool.get("type") == "file_search" for tool in tools)
     return [*tools, {"type": "file_search"}] if settings.assistant_vector_stores and is_missing else tools
+
+
+def _with_own_tools(tools: list[Json], own_tools: Sequence[Json]) -> list[Json]:
+    own = {tool["function"]["name"]: tool for tool in own_tools}
+    functions = [tool["function"] for tool in tools if isinstance(tool.get("function"), dict)]
+    for name in [str(function.get("name")) for function in functions] + sorted(_TAKEN):
+        if name in own:
+            raise ValueError(
+                f"TOOLS_MODULE, TOOLS_FILE: the assistant has a tool {name!r} already; remove or rename one"
+            )
+    named = [tool["type"] for tool in tools if tool.get("type") in own]
+    others = [tool for tool in tools if tool.get("type") not in own]
+    return [*others, *(own[name] for name in dict.fromkeys(named or own))]
 
 
 def _resources(settings: Settings, read: AssistantFile) -> Json:

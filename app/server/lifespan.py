@@ -23,6 +23,7 @@ from app.core.observability.upstream_metrics import MeasuredUpstream
 from app.core.openai_client import OpenAIClient
 from app.core.security.authenticator import Authenticator, warn_of_open_doors
 from app.core.telemetry import Tracing
+from app.core.tools.toolbox import Toolbox
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
 from app.core.upstream.target import may_need_store
@@ -36,13 +37,15 @@ _log = structlog.get_logger("soloist")
 def lifespan_of(
     settings: Settings, metrics: Metrics
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
-    """Return the app's lifespan; raises `ValueError` if the assistant or the prices cannot be read."""
-    assistant, prices = load_assistant(settings), load_prices(settings.prices_file)
+    """Return the app's lifespan; raises `ValueError` for an assistant, tools or prices it cannot read."""
+    toolbox = Toolbox.load(settings, metrics)
+    assistant, prices = load_assistant(settings, toolbox.specs), load_prices(settings.prices_file)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         # Everything closes in reverse order, so what others need is opened before them.
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(toolbox.aclose)
             target = await stack.enter_async_context(opened_target(settings))
             tracing = Tracing(target.kind, target.base_url)
             upstream: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)

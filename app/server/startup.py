@@ -36,7 +36,11 @@ def settings_errors_told() -> Iterator[None]:
 def check_usable(settings: Settings, *checks: Callable[[Settings], object]) -> None:
     """Try the files that settings name, and `checks`; raises a `ValueError` with a line for each failure."""
     problems = []
-    for check in (configure_logging, load_assistant, lambda found: load_prices(found.prices_file), *checks):
+    files: list[Callable[[Settings], object]] = [
+        load_assistant,
+        lambda found: load_prices(found.prices_file),
+    ]
+    for check in (configure_logging, *files, *checks):
         try:
             check(settings)
         except ValueError as exc:

@@ -77,7 +77,7 @@ class Arguments:
 def parsed(text: str) -> Json:
     """Return the object that a model wrote; nothing at all is an empty one. Raises `BadArgumentsError`."""
     try:
-        found = pydantic_core.from_json(text.strip() or "{}", allow_inf_nan=False)
+        found = pydantic_core.from_json(text.strip().encode() or b"{}", allow_inf_nan=False)
     except ValueError:
         raise BadArgumentsError("The arguments are not valid JSON.") from None
     if not isinstance(found, dict):

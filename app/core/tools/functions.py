@@ -19,6 +19,9 @@ from app.core.tools.threads import ToolThreads
 from app.tools import Options, marked
 from app.translate.events import Json
 
+# Places in these files say nothing about a mistake in the operator's.
+_OURS = {__file__, sys.modules[Options.__module__].__file__}
+
 
 class FunctionTool:
     """A function as a tool; raises `ValueError` for one that no model can call."""
@@ -117,6 +120,6 @@ def _cause(exc: BaseException) -> str:
     if isinstance(exc, SyntaxError):
         return f"SyntaxError: {exc.msg} (line {exc.lineno})"
     frames = traceback.extract_tb(exc.__traceback__)
-    places = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
+    places = [frame for frame in frames if "importlib" not in frame.filename and frame.filename not in _OURS]
     place = f" (line {places[-1].lineno} of {Path(places[-1].filename).name})" if places else ""
     return f"{type(exc).__name__}: {' '.join(str(exc).split())[:200]}{place}"

@@ -18,6 +18,7 @@ from app.core.tools.functions import load_functions
 from app.core.tools.output import text_of
 from app.core.tools.port import BadArgumentsError, BusyError, Outcome, Tool, ToolCall, ToolResult
 from app.core.tools.threads import ToolThreads
+from app.core.tools.webhooks import load_webhooks
 from app.tools import ToolError
 from app.translate.events import Json
 
@@ -61,7 +62,7 @@ class Toolbox:
         Raises `ValueError`, in one line, for files that cannot be read and tools that cannot be called.
         """
         threads = ToolThreads(settings.tool_threads)
-        tools: list[Tool] = [*load_functions(settings, threads)]
+        tools: list[Tool] = [*load_functions(settings, threads), *load_webhooks(settings)]
         names = [tool.name for tool in tools]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"TOOLS_MODULE, TOOLS_FILE: two tools have the name {twice!r}; rename one")
