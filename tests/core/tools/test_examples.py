@@ -21,6 +21,13 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 HAS_NODE = shutil.which("node") and (EXAMPLES / "webhook/node_modules/standardwebhooks").is_dir()
 
 
+@pytest.mark.parametrize(
+    "name", ["signage_tools.py", "refund_tools.py", "webhook/receiver.mjs", "webhook/tools.yaml"]
+)
+def test_the_document_shows_the_whole_example(name):
+    assert f"\n{(EXAMPLES / name).read_text()}```" in (ROOT / "docs/tools.md").read_text()
+
+
 @pytest.fixture
 def signage(tmp_path, monkeypatch):
     path = tmp_path / "signage.db"

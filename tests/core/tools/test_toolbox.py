@@ -6,6 +6,9 @@ import threading
 
 import pytest
 import structlog
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from app.core.observability.metrics import Metrics
 from app.core.tools.port import ToolCall
@@ -304,3 +307,26 @@ async def test_calls_are_counted_by_tool_and_outcome(tmp_path):
     assert 'soloist_tool_seconds_count{tool="f"} 3.0' in lines
     assert "soloist_tool_busy_threads 0.0" in lines
     assert "soloist_tool_hung_calls 0.0" in lines
+
+
+async def test_each_call_is_a_span_without_content(tmp_path):
+    box = toolbox(tmp_path, HOSTILE)
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    box._tracing._tracer = provider.get_tracer("test")
+    await called(box, "noisy")
+    await called(box, "fails", '{"kind": "value"}')
+    fine, failed = exporter.get_finished_spans()
+    assert (fine.name, dict(fine.attributes or {})) == (
+        "execute_tool noisy",
+        {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": "noisy",
+            "gen_ai.tool.call.id": "call_noisy",
+            "gen_ai.tool.type": "function",
+        },
+    )
+    assert (failed.attributes or {})["error.type"] == "error"
+    assert not failed.events
+    provider.shutdown()
