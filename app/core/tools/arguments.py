@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, Validation
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import DataclassSchema
 
 from app.core.tools.port import BadArgumentsError
 from app.tools import Caller
@@ -38,6 +39,12 @@ class _Schema(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
         """Leave titles out."""
         return False
+
+    def dataclass_schema(self, schema: DataclassSchema) -> Json:
+        """Refuse a `Caller` inside another type: the model would fill it."""
+        if schema["cls"] is Caller:
+            raise PydanticInvalidForJsonSchema("a Caller has to be a parameter of its own")
+        return super().dataclass_schema(schema)
 
 
 class Arguments:

@@ -151,6 +151,10 @@ def test_nothing_is_configured():
         ("@tool\ndef f(a: 'Nowhere'): ...", None),
         ("class A: ...\n@tool\ndef f(a: A): ...", None),
         ("from typing import Callable\n@tool\ndef f(a: Callable[[], int]): ...", None),
+        (
+            "from pydantic import BaseModel\nclass A(BaseModel):\n    who: Caller\n@tool\ndef f(a: A): ...",
+            "the tool 'f': a Caller has to be a parameter of its own",
+        ),
         ("@tool\ndef f(): yield", "the tool 'f': it yields, and a tool returns"),
         ("@tool(name='a b')\ndef f(): ...", "the tool 'a b': a name has 1 to 64 letters, digits, _ or -"),
     ],
