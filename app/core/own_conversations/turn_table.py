@@ -111,15 +111,19 @@ class TurnTable:
         A turn whose process died is ended first. Raises `UnsettledError`, `ConversationLockedError` while
         another turn holds the conversation, and `UpstreamMissingError` if there is none.
         """
+        # The fence of an attempt before, whose commit may have happened: then the lease is this call's.
+        taken: int | None = None
 
         async def work(connection: AsyncConnection) -> Begun:
+            nonlocal taken
             now = self.database.now()
+            is_taken = (LEASES.c.owner == self.owner) & (LEASES.c.fence == taken)
             fence = (
                 await connection.execute(
                     update(LEASES)
                     .where(
                         LEASES.c.name == conversation_id,
-                        LEASES.c.owner.is_(None) | (LEASES.c.expires_at < now),
+                        LEASES.c.owner.is_(None) | (LEASES.c.expires_at < now) | is_taken,
                     )
                     .values(owner=self.owner, expires_at=now + LEASE_SECONDS, fence=LEASES.c.fence + 1)
                     .returning(LEASES.c.fence)
@@ -127,6 +131,7 @@ class TurnTable:
             ).scalar()
             if fence is None:
                 await _raise_why(connection, conversation_id)
+            taken = fence
             for response in await _live(connection, conversation_id):
                 if response.is_stored:
                     raise UnsettledError
