@@ -55,8 +55,9 @@ def texts_after(kind, way, point):
     if kind == "nothing":
         return {question}
     if way == "stream" and point in WHILE_STREAMING:
-        # The upstream cancels what nobody reads; who looks before it notices keeps the question.
-        return {nothing, question}
+        # The upstream may have the answer by now. Else it cancels what nobody reads, and whoever looks
+        # before it notices that keeps the question.
+        return {nothing, question, whole}
     # The upstream has the answer, and whoever comes next stores it.
     return {whole}
 
