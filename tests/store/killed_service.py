@@ -175,7 +175,6 @@ class _Fault:
 
     def _arm_writes(self) -> None:
         end, insert_items = turn_table.TurnTable.end, conversation_table.insert_items
-        upsert = turn_table._upsert_response
 
         async def end_dying(*arguments):
             self._is_ending = True
@@ -192,13 +191,8 @@ class _Fault:
             if self._is_ending:
                 self._die_at("output-written")
 
-        async def upsert_dying(*arguments):
-            await upsert(*arguments)
-            self._die_at("response-written")
-
         _replace(turn_table.TurnTable, "end", end_dying)
         _replace(turn_table, "insert_items", insert_dying)
-        _replace(turn_table, "_upsert_response", upsert_dying)
 
     def _arm_engines(self) -> None:
         def die_if_ending(point):
@@ -208,6 +202,8 @@ class _Fault:
         def executed(_connection, _cursor, statement, *_rest):
             if statement.startswith("UPDATE leases"):
                 die_if_ending("lease-checked")
+            if statement.startswith("INSERT INTO responses"):
+                die_if_ending("response-written")
 
         event.listen(Engine, "begin", lambda _: die_if_ending("transaction-begun"))
         event.listen(Engine, "commit", lambda _: die_if_ending("before-commit"))
