@@ -96,7 +96,8 @@ async def _measure(options: argparse.Namespace, folder: Path) -> None:
             found: dict[str, list[float]] = {}
             for _ in range(options.rounds):
                 for variant in tested:
-                    cost = await _round(variant, upstream, items, options.turns)
+                    turns = max(2 * _CLIENTS, options.turns * min(options.items) // items)
+                    cost = await _round(variant, upstream, items, turns)
                     found.setdefault(variant.title, []).append(cost)
             _tell(items, found)
     finally:
@@ -118,7 +119,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.own_conversations", description=__doc__)
     parser.add_argument("--postgres", help="an empty database, as STORE_URL names it")
     parser.add_argument("--items", type=int, nargs="+", default=[20, 1_000], help="sizes of threads")
-    parser.add_argument("--turns", type=int, default=300, help="turns a round")
+    parser.add_argument("--turns", type=int, default=300, help="turns a round on the shortest threads")
     parser.add_argument("--rounds", type=int, default=5, help="how often the stores take turns")
     options = parser.parse_args()
     pin(LOAD_CORE)
