@@ -118,7 +118,7 @@ class RunTranslator:
             return []
         try:
             event = decode(data)
-            if event.output_index < 0:
+            if event.output_index < 0 and event.response is None:
                 event.output_index = self._index_of(event)
             events = self._translate(kind, event)
         except ErrorEventError:

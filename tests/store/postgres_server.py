@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pwd
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,7 +22,7 @@ _OPTIONS = "-F -c full_page_writes=off -c shared_buffers=16MB -c listen_addresse
 
 
 class PostgresServer:
-    """One server on a loopback port and a Unix socket, which a test may `stop`, `kill` and `start`."""
+    """One server on a loopback port and a Unix socket, which a test may stop, kill, start and pause."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -55,9 +56,23 @@ class PostgresServer:
         """Stop as a crash does: no checkpoint, no goodbye; the next start recovers."""
         await self._pg_ctl("stop", "--wait", "--mode", "immediate")
 
+    def pause(self) -> None:
+        """Let it hang: connections stay open, and nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._signal(signal.SIGCONT)
+
     async def restart(self) -> None:
         await self.stop()
         await self.start()
+
+    def _signal(self, number: signal.Signals) -> None:
+        main = int((self._data / "postmaster.pid").read_text().split("\n", 1)[0])
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        for process in (main, *map(int, children)):
+            os.kill(process, number)
 
     async def _pg_ctl(self, *arguments: str) -> None:
         await asyncio.to_thread(self._run, "pg_ctl", "--pgdata", str(self._data), "--silent", *arguments)

@@ -71,18 +71,21 @@ class ConversationTable:
         stored = select(RESPONSES.c.id).where(
             RESPONSES.c.conversation_id == conversation_id, RESPONSES.c.is_stored
         )
+        # Kept over attempts: the commit of one before may have happened.
+        found: Sequence[str] | None = None
 
-        async def work(connection: AsyncConnection) -> Sequence[str] | None:
+        async def work(connection: AsyncConnection) -> None:
+            nonlocal found
             known = (await connection.execute(stored)).scalars().all()
             gone = delete(CONVERSATIONS).where(CONVERSATIONS.c.id == conversation_id)
             if not (await connection.execute(gone)).rowcount:
-                return None
+                return
             await connection.execute(delete(LEASES).where(LEASES.c.name == conversation_id))
             for table in (ITEMS, RESPONSES):
                 await connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
-            return known
+            found = known
 
-        found = await self.database.run(work)
+        await self.database.run(work)
         if found is None:
             raise no_conversation()
         return list(found)
@@ -132,7 +135,14 @@ class ConversationTable:
     async def delete_item(self, conversation_id: str, item_id: str) -> None:
         """Delete one item."""
         gone = delete(ITEMS).where(ITEMS.c.conversation_id == conversation_id, ITEMS.c.id == item_id)
-        if not (await self.database.run(lambda connection: connection.execute(gone))).rowcount:
+        was_there = False
+
+        async def work(connection: AsyncConnection) -> None:
+            nonlocal was_there
+            was_there = bool((await connection.execute(gone)).rowcount) or was_there
+
+        await self.database.run(work)
+        if not was_there:
             raise no_item()
 
     async def _once(self, work: Any) -> None:

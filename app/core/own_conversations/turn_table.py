@@ -7,10 +7,11 @@ that nobody has taken the lease over since.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, Text, bindparam, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.own_conversations.conversation_table import (
@@ -32,6 +33,35 @@ LEASE_SECONDS = 15.0
 
 _UPSTREAM_OWNER = "upstream"
 """Owns the lease of a turn that the upstream works on in its background."""
+
+
+# Statements of every turn are made once: that takes longer than to carry them out.
+_CONVERSATION = bindparam("conversation", type_=Text)
+_GIVE_BACK = (
+    update(LEASES)
+    .where(LEASES.c.name == _CONVERSATION, LEASES.c.fence == bindparam("held"), LEASES.c.owner.is_not(None))
+    .values(owner=None, expires_at=0)
+)
+_HISTORY = (
+    select(ITEMS.c.position, ITEMS.c.body, ITEMS.c.origin, ITEMS.c.response)
+    .where(
+        ITEMS.c.conversation_id == _CONVERSATION,
+        ITEMS.c.position
+        >= select(CONVERSATIONS.c.replayed_from).where(CONVERSATIONS.c.id == _CONVERSATION).scalar_subquery(),
+    )
+    .order_by(ITEMS.c.position)
+)
+_LAST_AND_IDS = select(ITEMS.c.position, ITEMS.c.id).where(
+    ITEMS.c.conversation_id == _CONVERSATION,
+    ITEMS.c.id.in_(bindparam("ids", expanding=True))
+    | (
+        ITEMS.c.position
+        == select(func.max(ITEMS.c.position))
+        .where(ITEMS.c.conversation_id == _CONVERSATION)
+        .scalar_subquery()
+    ),
+)
+"""The last item of a conversation, and those with these ids."""
 
 
 class UnsettledError(Exception):
@@ -111,29 +141,50 @@ class TurnTable:
         A turn whose process died is ended first. Raises `UnsettledError`, `ConversationLockedError` while
         another turn holds the conversation, and `UpstreamMissingError` if there is none.
         """
+        # The fence of an attempt before, whose commit may have happened: then the lease is this call's.
+        taken: int | None = None
 
         async def work(connection: AsyncConnection) -> Begun:
-            now = self.database.now()
-            fence = (
-                await connection.execute(
-                    update(LEASES)
-                    .where(
-                        LEASES.c.name == conversation_id,
-                        LEASES.c.owner.is_(None) | (LEASES.c.expires_at < now),
-                    )
-                    .values(owner=self.owner, expires_at=now + LEASE_SECONDS, fence=LEASES.c.fence + 1)
-                    .returning(LEASES.c.fence)
-                )
-            ).scalar()
-            if fence is None:
-                await _raise_why(connection, conversation_id)
-            for response in await _live(connection, conversation_id):
+            nonlocal taken
+            values = {"conversation": conversation_id, "taken": taken}
+            lease = (await connection.execute(self._take, values)).first()
+            if lease is None:
+                raise await _reason(connection, conversation_id)
+            taken = lease.fence
+            for response in await _live(connection, conversation_id) if lease.has_live else ():
                 if response.is_stored:
                     raise UnsettledError
                 await _expire(connection, response)
-            return Begun(Lease(conversation_id, int(fence)), *await _history(connection, conversation_id))
+            history = await _history(connection, conversation_id)
+            return Begun(Lease(conversation_id, lease.fence), *history)
 
         return await self.database.run(work)
+
+    @cached_property
+    def _take(self) -> Any:
+        """Takes the lease of `conversation` if it is free, or if `taken` is its fence and it is ours."""
+        now, fence = self.database.now(), LEASES.c.fence
+        is_ours = (LEASES.c.owner == self.owner) & (fence == bindparam("taken"))
+        is_free = LEASES.c.owner.is_(None) | (LEASES.c.expires_at < now) | is_ours
+        has_live = exists().where(RESPONSES.c.conversation_id == _CONVERSATION, RESPONSES.c.is_live)
+        return (
+            update(LEASES)
+            .where(LEASES.c.name == _CONVERSATION, is_free)
+            .values(owner=self.owner, expires_at=now + LEASE_SECONDS, fence=fence + 1)
+            .returning(fence, has_live.label("has_live"))
+        )
+
+    @cached_property
+    def _put_begun(self) -> Any:
+        """Inserts a response unless an attempt before has."""
+        return self.database.insert(RESPONSES).on_conflict_do_nothing()
+
+    @cached_property
+    def _put_ended(self) -> Any:
+        """Inserts a response, or ends the one that is there."""
+        new = self.database.insert(RESPONSES)
+        changes = {name: new.excluded[name] for name in ("is_live", "body", "input")}
+        return new.on_conflict_do_update(index_elements=["id"], set_=changes)
 
     async def started(
         self, lease: Lease, response: Json, asked: Sequence[Json], origin: str, *, stored_until: float | None
@@ -148,9 +199,7 @@ class TurnTable:
         row |= {"deadline": stored_until or 0.0, "input": _text(asked)}
 
         async def work(connection: AsyncConnection) -> None:
-            known = select(RESPONSES.c.id).where(RESPONSES.c.id == row["id"])
-            if (await connection.execute(known)).first() is None:
-                await connection.execute(insert(RESPONSES), row)
+            await connection.execute(self._put_begun, row)
             if is_stored and response.get("background"):
                 await connection.execute(_held(lease).values(owner=_UPSTREAM_OWNER, expires_at=stored_until))
 
@@ -160,11 +209,13 @@ class TurnTable:
         """Store a turn and give the lease back; raises `TurnLostError` if another one has begun since."""
 
         async def work(connection: AsyncConnection) -> None:
-            if (await connection.execute(_held(lease).values(owner=None, expires_at=0))).rowcount == 0:
+            held = {"conversation": lease.conversation_id, "held": lease.fence}
+            if (await connection.execute(_GIVE_BACK, held)).rowcount == 0:
                 await _check_ended(connection, str(end.response["id"]))
                 return
             await _insert_turn(connection, lease.conversation_id, end)
-            await _upsert_response(connection, lease, end)
+            row = _response_row(lease, end.response, end.origin, is_live=False, is_stored=end.is_stored)
+            await connection.execute(self._put_ended, row)
             if end.replayed_from is not None:
                 await connection.execute(
                     update(CONVERSATIONS)
@@ -257,12 +308,13 @@ def _held(lease: Lease) -> Any:
     )
 
 
-async def _raise_why(connection: AsyncConnection, conversation_id: str) -> None:
+async def _reason(connection: AsyncConnection, conversation_id: str) -> Exception:
+    """Return why a lease cannot be taken."""
     query = select(LEASES.c.owner).where(LEASES.c.name == conversation_id)
     lease = (await connection.execute(query)).first()
     if lease is None:
-        raise no_conversation()
-    raise UnsettledError if lease.owner == _UPSTREAM_OWNER else locked()
+        return no_conversation()
+    return UnsettledError() if lease.owner == _UPSTREAM_OWNER else locked()
 
 
 async def _live(connection: AsyncConnection, conversation_id: str) -> list[StoredResponse]:
@@ -272,26 +324,19 @@ async def _live(connection: AsyncConnection, conversation_id: str) -> list[Store
 
 async def _history(connection: AsyncConnection, conversation_id: str) -> tuple[list[StoredItem], int]:
     """Return the items that fit into the model's window, as far as is known, and how many come before."""
-    start = select(CONVERSATIONS.c.replayed_from).where(CONVERSATIONS.c.id == conversation_id)
-    of_conversation = ITEMS.c.conversation_id == conversation_id
-    query = (
-        select(ITEMS.c.position, ITEMS.c.body, ITEMS.c.origin, ITEMS.c.response)
-        .where(of_conversation, ITEMS.c.position >= start.scalar_subquery())
-        .order_by(ITEMS.c.position)
-    )
-    rows = (await connection.execute(query)).all()
+    rows = (await connection.execute(_HISTORY, {"conversation": conversation_id})).all()
     found = [StoredItem(row.position, orjson.loads(row.body), row.origin, row.response) for row in rows]
     if not found or found[0].position == 0:
         return found, 0
-    before = select(func.count()).where(of_conversation, ITEMS.c.position < found[0].position)
+    before = select(func.count()).where(
+        ITEMS.c.conversation_id == conversation_id, ITEMS.c.position < found[0].position
+    )
     return found, (await connection.execute(before)).scalar_one()
 
 
 async def _insert_turn(connection: AsyncConnection, conversation_id: str, end: TurnEnd) -> None:
     response_id = str(end.response["id"])
-    ids = [item["id"] for item in end.answered]
-    taken = select(ITEMS.c.id).where(ITEMS.c.conversation_id == conversation_id, ITEMS.c.id.in_(ids))
-    used = set((await connection.execute(taken)).scalars()) if ids else set()
+    position, used = await _next_place(connection, conversation_id, [item["id"] for item in end.answered])
     # Not every upstream's ids are unique, and cursors need ids that are.
     answered = [
         item | {"id": new_id("msg" if item.get("type") == "message" else "item")}
@@ -301,15 +346,15 @@ async def _insert_turn(connection: AsyncConnection, conversation_id: str, end: T
     ]
     rows = item_rows(response_id, end.asked, start=-len(end.asked))
     rows += item_rows(response_id, answered, origin=end.origin)
-    await insert_items(connection, conversation_id, rows)
+    await insert_items(connection, conversation_id, rows, position=position)
 
 
-async def _upsert_response(connection: AsyncConnection, lease: Lease, end: TurnEnd) -> None:
-    row = _response_row(lease, end.response, end.origin, is_live=False, is_stored=end.is_stored)
-    ended = {"is_live": False, "body": row["body"], "input": "[]"}
-    changed = update(RESPONSES).where(RESPONSES.c.id == row["id"]).values(ended)
-    if (await connection.execute(changed)).rowcount == 0:
-        await connection.execute(insert(RESPONSES), row)
+async def _next_place(
+    connection: AsyncConnection, conversation_id: str, ids: Sequence[str]
+) -> tuple[int, set[str]]:
+    """Return the position after the last item of a conversation, and which of these ids its items have."""
+    rows = (await connection.execute(_LAST_AND_IDS, {"conversation": conversation_id, "ids": ids})).all()
+    return max((row.position + 1 for row in rows), default=0), {row.id for row in rows} & set(ids)
 
 
 async def _check_ended(connection: AsyncConnection, response_id: str) -> None:

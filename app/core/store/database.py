@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import ColumnElement, Double, Table, cast, event, extract, func, literal, make_url
+from sqlalchemy import ColumnElement, Double, Table, bindparam, cast, event, extract, func, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -135,7 +135,8 @@ class Database:
     def now(self) -> ColumnElement[float]:
         """Return the database's clock, in unix seconds: the clocks of replicas may differ."""
         if self.is_sqlite:
-            return literal(time.time())
+            # Read when a statement is carried out, which may have been made long before.
+            return bindparam(None, callable_=time.time, type_=Double)
         return cast(extract("epoch", func.clock_timestamp()), Double)
 
     def insert(self, table: Table) -> Any:
