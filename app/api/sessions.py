@@ -41,6 +41,7 @@ async def create_session(
         origins=tuple(body.origins or ()),
         thread_id=body.thread_id,
         chat_limit=body.rate_limit,
+        claims=body.claims or {},
     )
     token = authenticator.sessions.mint(session)
     return answer(scope, {"client_secret": token, "expires_at": session.expires_at})

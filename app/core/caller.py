@@ -34,7 +34,7 @@ class Caller:
     counted_as: str | None = None  # callers with the same value share limits; None has no limits
     chat_limit: str | None = None  # a session's own limit for chats and runs, such as 30/minute
     safety_identifier: str | None = None  # a keyed hash of the owner, for the upstream
-    claims: Mapping[str, Any] = field(default_factory=dict)  # what the session or token says of the user
+    claims: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of the session or token, for tools
 
     @property
     def stream_holder(self) -> str | None:

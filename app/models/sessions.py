@@ -1,14 +1,17 @@
 """Browser sessions."""
 
-from typing import Annotated
+import json
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from app.models.common import RateLimit
 from app.utils.hosts import browser_origin
 
 # Lets secret scanners find leaked tokens.
 SESSION_PREFIX = "ss_"
+# They travel in the token, with every request.
+MAX_CLAIMS_CHARS = 1_000
 Origin = Annotated[str, AfterValidator(browser_origin), Field(max_length=200)]
 
 
@@ -36,6 +39,19 @@ class SessionCreate(BaseModel):
         description="In place of RATE_LIMIT_CHAT, counted for this session alone.",
         examples=["30/minute"],
     )
+    claims: dict[Annotated[str, Field(max_length=64)], str | int | float | bool | None] | None = Field(
+        None,
+        max_length=20,
+        description="What the assistant's own tools are told of the user, such as a tenant; never the model.",
+        examples=[{"tenant": "north"}],
+    )
+
+    @field_validator("claims")
+    @classmethod
+    def _short(cls, claims: dict[str, Any] | None) -> dict[str, Any] | None:
+        if claims and len(json.dumps(claims)) > MAX_CLAIMS_CHARS:
+            raise ValueError(f"is longer than {MAX_CLAIMS_CHARS} characters as JSON; shorten it")
+        return claims
 
 
 class SessionRead(BaseModel):

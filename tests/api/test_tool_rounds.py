@@ -271,3 +271,34 @@ async def test_the_assistant_lists_the_tools(before):
     async with fake_upstream(ScriptedOpenAI().handle) as upstream, before(upstream) as service:
         found = (await service.client.get(f"assistants/{ASSISTANT}")).json()["tools"]
         assert {tool["function"]["name"] for tool in found} == {"theirs", "ours", "slow", "guarded"}
+
+
+async def test_tools_are_told_whom_they_are_called_for(start, tmp_path):
+    path = tmp_path / "who_tools.py"
+    path.write_text(
+        "from app.tools import tool, Caller\n\n"
+        "@tool\n"
+        "def who(caller: Caller) -> str:\n"
+        "    'Who.'\n"
+        "    return f'{caller.user_id} of {caller.claims[\"tenant\"]} in {caller.thread_id} for {caller.run_id}'\n"
+    )
+    model = ScriptedOpenAI([call("who", 1)], [message("done")])
+    keys = {
+        "auth_mode": "api_key",
+        "api_keys": {"a": ["a-key-of-many-characters"]},
+        "secret_keys": ["s" * 32],
+    }
+    model.outputs = iter([[call("who", 1) | {"arguments": "{}"}], [message("done")]])
+    async with (
+        fake_upstream(model.handle) as upstream,
+        start(
+            url=upstream.url, is_served=True, assistant_tools=[], tools_module=str(path), **keys
+        ) as service,
+    ):
+        trusted = {"authorization": "Bearer a-key-of-many-characters"}
+        asked = {"user": "u-1", "claims": {"tenant": "north"}}
+        minted = (await service.client.post("sessions", json=asked, headers=trusted)).json()
+        session = {"authorization": f"Bearer {minted['client_secret']}"}
+        answer = (await service.client.post("chat", json={"message": "hi"}, headers=session)).json()
+    said = model.sent[1]["input"][0]["output"]
+    assert said == f"u-1 of north in {answer['thread_id']} for {answer['run_id']}"

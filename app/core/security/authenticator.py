@@ -118,8 +118,9 @@ class Authenticator:
             return _Verified(self._owned(f"key:{name}", Caller("api_key", key_name=name)))
         if self._jwt is None:
             raise UnauthorizedError("The API key is not valid. Check it for a typing error.")
-        subject, expires_at = await self._jwt.verify(token)
-        caller = self._owned(f"jwt:{subject}", Caller("user", is_trusted=False, user=subject))
+        subject, expires_at, claims = await self._jwt.verify(token)
+        user = Caller("user", is_trusted=False, user=subject, claims=claims)
+        caller = self._owned(f"jwt:{subject}", user)
         return _Verified(caller, min(expires_at, time.time() + _USER_TOKEN_SECONDS))
 
     def _key_name(self, token_digest: bytes) -> str | None:
@@ -143,6 +144,7 @@ class Authenticator:
             key_name=session.key_name,
             user=session.user,
             chat_limit=session.chat_limit,
+            claims=session.claims,
         )
         owned = self._of_user(session.key_name, session.user, caller)
         if session.chat_limit is not None:

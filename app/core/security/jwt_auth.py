@@ -104,8 +104,8 @@ class JwtVerifier:
         self._audience = settings.jwt_audience or ""
         self._leeway = settings.jwt_leeway_seconds
 
-    async def verify(self, token: str) -> tuple[str, float]:
-        """Return a token's subject and its expiry in unix seconds; raises `UnauthorizedError`."""
+    async def verify(self, token: str) -> tuple[str, float, dict[str, Any]]:
+        """Return a token's subject, its expiry in unix seconds and its claims; raises `UnauthorizedError`."""
         try:
             header = jwt.get_unverified_header(token)
             # Checked first, so that a token with another algorithm makes nobody fetch keys.
@@ -130,7 +130,7 @@ class JwtVerifier:
         subject = claims["sub"]
         if not subject:
             raise _refused()
-        return f"{self._issuer}/{subject}", float(claims["exp"]) + self._leeway
+        return f"{self._issuer}/{subject}", float(claims["exp"]) + self._leeway, claims
 
     async def aclose(self) -> None:
         """Stop fetching keys."""

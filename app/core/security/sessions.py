@@ -8,8 +8,8 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
@@ -32,6 +32,7 @@ class Session:
     origins: tuple[str, ...] = ()
     thread_id: str | None = None
     chat_limit: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
 
 class SessionTokens:
@@ -52,6 +53,7 @@ class SessionTokens:
             "origins": list(session.origins),
             "thread": session.thread_id,
             "limit": session.chat_limit,
+            "claims": dict(session.claims),
         }
         return SESSION_PREFIX + jwt.encode(claims, self._keys[0], _ALGORITHM, headers={"typ": _TYPE})
 
@@ -86,4 +88,6 @@ def _session(claims: dict[str, Any]) -> Session:
         origins=tuple(claims["origins"]),
         thread_id=claims["thread"],
         chat_limit=claims["limit"],
+        # Tokens from before have none.
+        claims=claims.get("claims") or {},
     )
