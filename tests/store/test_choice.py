@@ -76,9 +76,12 @@ async def test_a_file_that_nothing_is_kept_in_is_not_locked(start, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     async with embedded_upstream(kind="nothing") as url, start(url=url, conversations="auto"):
         pass
-    async with embedded_upstream() as url:
-        async with start(url=url, conversations="auto"), start(url=url, conversations="auto") as second:
-            assert await _kept_by(second.client) == "upstream"
+    async with (
+        embedded_upstream() as url,
+        start(url=url, conversations="auto"),
+        start(url=url, conversations="auto") as second,
+    ):
+        assert await _kept_by(second.client) == "upstream"
 
 
 async def test_a_kept_answer_opens_the_file_at_the_start(start, tmp_path, monkeypatch):
