@@ -72,6 +72,27 @@ async def test_without_a_store_url_the_default_file_is_made_only_where_it_is_nee
         assert (tmp_path / "data" / "soloist.db").is_file()
 
 
+async def test_a_file_that_nothing_is_kept_in_is_not_locked(start, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    async with embedded_upstream(kind="nothing") as url, start(url=url, conversations="auto"):
+        pass
+    async with (
+        embedded_upstream() as url,
+        start(url=url, conversations="auto"),
+        start(url=url, conversations="auto") as second,
+    ):
+        assert await _kept_by(second.client) == "upstream"
+
+
+async def test_a_kept_answer_opens_the_file_at_the_start(start, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    async with embedded_upstream(kind="nothing") as url:
+        for asked in (1, 1):
+            async with start(url=url, conversations="auto") as service:
+                assert (await service.client.get("ready")).json()["store"]["reachable"] is True
+                assert await _calls(url, "POST /v1/conversations") <= asked
+
+
 @pytest.mark.parametrize("status", [401, 429, 500, 502])
 async def test_an_answer_that_does_not_tell_leaves_it_undecided(start, tmp_path, status):
     store = f"sqlite:///{tmp_path / 'soloist.db'}"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -33,22 +34,15 @@ class ThreadTable:
         metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Note activity on a thread, and add it if it is not there; `title` counts if it has none."""
-        new = self._new(conversation_id, owner, created_at, title, metadata or {})
-        later = (THREADS.c.active_at < new.excluded.active_at, new.excluded.active_at)
-        changes = {
-            "active_at": case(later, else_=THREADS.c.active_at),
-            "title": func.coalesce(THREADS.c.title, new.excluded.title),
-        }
-        if metadata is not None:
-            changes["metadata"] = new.excluded.metadata
-        await self._execute(new.on_conflict_do_update(index_elements=["conversation_id"], set_=changes))
+        row = _row(conversation_id, owner, created_at, title, metadata or {})
+        touch = self._touch if metadata is None else self._touch_with_metadata
+        await self.database.run(lambda connection: connection.execute(touch, row))
 
     async def set_title(self, conversation_id: str, owner: str, created_at: int | None, title: str) -> None:
         """Set a thread's title, and add the thread if it is not there."""
-        new = self._new(conversation_id, owner, created_at, title, {})
-        await self._execute(
-            new.on_conflict_do_update(index_elements=["conversation_id"], set_={"title": title})
-        )
+        row, new = _row(conversation_id, owner, created_at, title, {}), self._new
+        change = new.on_conflict_do_update(index_elements=["conversation_id"], set_={"title": title})
+        await self.database.run(lambda connection: connection.execute(change, row))
 
     async def set_metadata(self, conversation_id: str, metadata: Mapping[str, str]) -> None:
         """Set the metadata of a thread that is there."""
@@ -98,23 +92,29 @@ class ThreadTable:
         mine = THREADS.c.conversation_id == conversation_id
         return bool(await self._all(select(THREADS).where(mine, THREADS.c.active_at < since)))
 
-    def _new(
-        self,
-        conversation_id: str,
-        owner: str,
-        created_at: int | None,
-        title: str | None,
-        metadata: Mapping[str, str],
-    ) -> Any:
-        """Return the insert of a thread that is active now."""
-        return self.database.insert(THREADS).values(
-            conversation_id=conversation_id,
-            owner=owner,
-            title=title,
-            metadata=_text(metadata),
-            created_at=created_at or int(time.time()),
-            active_at=self._now(),
-        )
+    @property
+    def _new(self) -> Any:
+        """The insert of a `_row` that is active now."""
+        return self.database.insert(THREADS).values(active_at=self._now())
+
+    # Every turn touches its thread, and takes longer to make the statement than to carry it out.
+    @cached_property
+    def _touch(self) -> Any:
+        return self._touching()
+
+    @cached_property
+    def _touch_with_metadata(self) -> Any:
+        return self._touching("metadata")
+
+    def _touching(self, *more: str) -> Any:
+        new = self._new
+        later = (THREADS.c.active_at < new.excluded.active_at, new.excluded.active_at)
+        changes = {
+            "active_at": case(later, else_=THREADS.c.active_at),
+            "title": func.coalesce(THREADS.c.title, new.excluded.title),
+            **{name: new.excluded[name] for name in more},
+        }
+        return new.on_conflict_do_update(index_elements=["conversation_id"], set_=changes)
 
     def _now(self) -> ColumnElement[int]:
         return cast(self.database.now() * MICROSECONDS, BigInteger)
@@ -144,6 +144,18 @@ def _beyond(place: tuple[int, str], *, descends: bool) -> ColumnElement[bool]:
 
 def _entry(row: Row[Any]) -> Entry:
     return Entry(row.conversation_id, row.title, orjson.loads(row.metadata), row.created_at, row.active_at)
+
+
+def _row(
+    conversation_id: str, owner: str, created_at: int | None, title: str | None, metadata: Mapping[str, str]
+) -> dict[str, object]:
+    return {
+        "conversation_id": conversation_id,
+        "owner": owner,
+        "title": title,
+        "metadata": _text(metadata),
+        "created_at": created_at or int(time.time()),
+    }
 
 
 def _text(metadata: Mapping[str, str]) -> str:

@@ -1,9 +1,11 @@
 """Who keeps the conversations: the upstream, or the service in its store."""
 
 import asyncio
+from typing import Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.config import ConversationsSetting
 from app.core.store.database import Database
@@ -44,11 +46,13 @@ class ConversationChoice:
         return "undecided" if self.is_own is None else "own" if self.is_own else "upstream"
 
     async def recall(self) -> None:
-        """Read what the upstream answered earlier."""
-        if not self._database.is_open:
-            return
+        """Read what the upstream answered earlier, also where the store is not open yet."""
         query = select(UPSTREAMS).where(UPSTREAMS.c.url == self.url)
-        row = (await self._database.run(lambda connection: connection.execute(query))).first()
+
+        async def work(connection: AsyncConnection) -> Row[Any] | None:
+            return (await connection.execute(query)).first()
+
+        row = await (self._database.run if self._database.is_open else self._database.peek)(work)
         if row is None:
             return
         if self.is_own is None and row.has_conversations is not None:

@@ -62,9 +62,10 @@ async def opened_conversations(
     runs = BackgroundRuns(turns, background)
     layer = OwnConversations(upstream, choice, ConversationTable(database), turns, runs, background)
     try:
-        if settings.store_url is not None or choice.is_own or database.exists():
-            await database.open()
         await choice.recall()
+        # Only then: a file that nothing is kept in must not be locked, as other replicas may start beside it.
+        if settings.store_url is not None or choice.is_own:
+            await database.open()
         await _decide(choice, upstream)
         if choice.is_own is False:
             async with _listed(settings, upstream, choice, database, background) as kept:

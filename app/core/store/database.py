@@ -95,6 +95,19 @@ class Database:
         finally:
             await engine.dispose()
 
+    async def peek(self, work: Work[T]) -> T | None:
+        """Run `work`, which only reads, beside whoever has an SQLite file; None if that cannot be read."""
+        if self.is_sqlite and not self.exists():
+            return None
+        engine = _engine(self)
+        try:
+            async with asyncio.timeout(_ATTEMPT_SECONDS), engine.connect() as connection:
+                return await work(connection)
+        except (DBAPIError, TimeoutError, OSError):
+            return None
+        finally:
+            await engine.dispose()
+
     async def open(self) -> None:
         """Bring the tables up to date; raises `ValueError` or `StoreAwayError`."""
         async with self._opening:

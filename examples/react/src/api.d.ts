@@ -234,7 +234,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** List the caller's threads, last active first */
+        get: operations["list_threads"];
         put?: never;
         /** Create a thread */
         post: operations["create_thread"];
@@ -489,6 +490,23 @@ export interface paths {
         /** Mint a token that a browser may hold; for API keys only */
         post: operations["create_session"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/users/{user}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Delete a user's threads with their files; for API keys only */
+        delete: operations["delete_user"];
         options?: never;
         head?: never;
         patch?: never;
@@ -988,6 +1006,35 @@ export interface components {
             image_url: components["schemas"]["ImageUrl"];
         };
         /**
+         * ListedThread
+         * @description A thread in the list of a caller's threads.
+         */
+        ListedThread: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @constant
+             */
+            object: "thread";
+            /** Created At */
+            created_at: number;
+            /**
+             * Updated At
+             * @description When something was last said, in unix seconds.
+             */
+            updated_at: number;
+            /**
+             * Title
+             * @description The first question, shortened, or what was set.
+             */
+            title: string | null;
+            /** Metadata */
+            metadata: {
+                [key: string]: string;
+            };
+        };
+        /**
          * Message
          * @description A message as the Assistants API showed it.
          */
@@ -1127,6 +1174,10 @@ export interface components {
             };
             /** Redis */
             redis: {
+                [key: string]: unknown;
+            } | null;
+            /** Store */
+            store: {
                 [key: string]: unknown;
             } | null;
         };
@@ -1648,6 +1699,25 @@ export interface components {
             skipped: number;
         };
         /**
+         * ThreadPage
+         * @description A page of a caller's threads.
+         */
+        ThreadPage: {
+            /**
+             * Object
+             * @constant
+             */
+            object: "list";
+            /** First Id */
+            first_id: string | null;
+            /** Last Id */
+            last_id: string | null;
+            /** Has More */
+            has_more: boolean;
+            /** Data */
+            data: components["schemas"]["ListedThread"][];
+        };
+        /**
          * ThreadRunCreate
          * @description A new thread and a run on it.
          * @example {
@@ -1718,6 +1788,11 @@ export interface components {
             metadata?: {
                 [key: string]: string;
             } | null;
+            /**
+             * Title
+             * @description The thread's title in the list of threads, on one line.
+             */
+            title?: string | null;
             /** Tool Resources */
             tool_resources?: {
                 [key: string]: unknown;
@@ -1800,6 +1875,29 @@ export interface components {
             completion_tokens: number;
             /** Total Tokens */
             total_tokens: number;
+        };
+        /**
+         * UserDeleted
+         * @description The answer to the erasure of a user.
+         */
+        UserDeleted: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @constant
+             */
+            object: "user.deleted";
+            /**
+             * Deleted
+             * @constant
+             */
+            deleted: true;
+            /**
+             * Threads
+             * @description Threads that were deleted.
+             */
+            threads: number;
         };
         /** ValidationError */
         ValidationError: {
@@ -1982,7 +2080,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2080,7 +2178,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2211,7 +2309,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2345,7 +2443,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2370,7 +2468,7 @@ export interface operations {
             query?: {
                 /** @description Objects a page. */
                 limit?: number;
-                /** @description By creation. */
+                /** @description Newest or oldest first; threads by activity. */
                 order?: "asc" | "desc";
                 /** @description Id of the last object of the page before. */
                 after?: string | null;
@@ -2472,7 +2570,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2608,7 +2706,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2727,7 +2825,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2850,7 +2948,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2969,7 +3067,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3106,7 +3204,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3131,7 +3229,7 @@ export interface operations {
             query?: {
                 /** @description Objects a page. */
                 limit?: number;
-                /** @description By creation. */
+                /** @description Newest or oldest first; threads by activity. */
                 order?: "asc" | "desc";
                 /** @description Id of the last object of the page before. */
                 after?: string | null;
@@ -3235,7 +3333,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3357,7 +3455,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3481,7 +3579,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3603,7 +3701,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3716,7 +3814,134 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The upstream did not answer in time. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    list_threads: {
+        parameters: {
+            query?: {
+                /** @description Words that the title has in it, in any case. */
+                query?: string | null;
+                /** @description Objects a page. */
+                limit?: number;
+                /** @description Newest or oldest first; threads by activity. */
+                order?: "asc" | "desc";
+                /** @description Id of the last object of the page before. */
+                after?: string | null;
+                /** @description Id of the first object of the page after. */
+                before?: string | null;
+            };
+            header?: {
+                /** @description For API keys: act for this user of yours. Other callers' is ignored. */
+                "x-user-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description Requests in a window. */
+                    "ratelimit-limit"?: number;
+                    /** @description Requests left in this window. */
+                    "ratelimit-remaining"?: number;
+                    /** @description Seconds until the window ends. */
+                    "ratelimit-reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ThreadPage"];
+                };
+            };
+            /** @description The request is wrong; `param` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The credential does not reach this far. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Over a limit, ours or the upstream's; see `Retry-After`. */
+            429: {
+                headers: {
+                    /** @description Requests in a window. */
+                    "ratelimit-limit"?: number;
+                    /** @description Requests left in this window. */
+                    "ratelimit-remaining"?: number;
+                    /** @description Seconds until the window ends. */
+                    "ratelimit-reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It needs a store (`STORE_URL`), and this service has none. */
+            501: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The upstream failed or cannot be reached. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3847,7 +4072,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3965,7 +4190,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4078,6 +4303,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
+            /** @description It needs a store (`STORE_URL`), and this service has none. */
+            501: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
             /** @description The upstream failed or cannot be reached. */
             502: {
                 headers: {
@@ -4087,7 +4321,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4205,7 +4439,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4232,7 +4466,7 @@ export interface operations {
                 run_id?: string | null;
                 /** @description Objects a page. */
                 limit?: number;
-                /** @description By creation. */
+                /** @description Newest or oldest first; threads by activity. */
                 order?: "asc" | "desc";
                 /** @description Id of the last object of the page before. */
                 after?: string | null;
@@ -4334,7 +4568,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4467,7 +4701,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4586,7 +4820,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4709,7 +4943,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4828,7 +5062,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4902,7 +5136,7 @@ export interface operations {
             query?: {
                 /** @description Objects a page. */
                 limit?: number;
-                /** @description By creation. */
+                /** @description Newest or oldest first; threads by activity. */
                 order?: "asc" | "desc";
                 /** @description Id of the last object of the page before. */
                 after?: string | null;
@@ -4984,7 +5218,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5073,7 +5307,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5173,7 +5407,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5277,7 +5511,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5368,7 +5602,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5475,7 +5709,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5594,7 +5828,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5721,7 +5955,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5839,7 +6073,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5992,7 +6226,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6110,7 +6344,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6137,7 +6371,7 @@ export interface operations {
                 filter?: ("in_progress" | "completed" | "failed" | "cancelled") | null;
                 /** @description Objects a page. */
                 limit?: number;
-                /** @description By creation. */
+                /** @description Newest or oldest first; threads by activity. */
                 order?: "asc" | "desc";
                 /** @description Id of the last object of the page before. */
                 after?: string | null;
@@ -6239,7 +6473,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6361,7 +6595,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6480,7 +6714,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6599,7 +6833,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6710,8 +6944,126 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorBody"];
                 };
             };
-            /** @description Overloaded, or shutting down. */
+            /** @description Overloaded, shutting down, or the store is away. */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    delete_user: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description For API keys: act for this user of yours. Other callers' is ignored. */
+                "x-user-id"?: string;
+            };
+            path: {
+                user: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description Requests in a window. */
+                    "ratelimit-limit"?: number;
+                    /** @description Requests left in this window. */
+                    "ratelimit-remaining"?: number;
+                    /** @description Seconds until the window ends. */
+                    "ratelimit-reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserDeleted"];
+                };
+            };
+            /** @description The request is wrong; `param` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The credential does not reach this far. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Over a limit, ours or the upstream's; see `Retry-After`. */
+            429: {
+                headers: {
+                    /** @description Requests in a window. */
+                    "ratelimit-limit"?: number;
+                    /** @description Requests left in this window. */
+                    "ratelimit-remaining"?: number;
+                    /** @description Seconds until the window ends. */
+                    "ratelimit-reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It needs a store (`STORE_URL`), and this service has none. */
+            501: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The upstream failed or cannot be reached. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Overloaded, shutting down, or the store is away. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The upstream did not answer in time. */
+            504: {
                 headers: {
                     [name: string]: unknown;
                 };
