@@ -1,7 +1,7 @@
 """Calls of functions that the service runs itself: which they are, and what clients see of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
@@ -14,14 +14,17 @@ DENIED = "The user did not allow this call."
 TOO_MANY = "The call was not carried out: this run has made too many rounds of calls."
 _ANSWERS = {"approve": True, "approved": True, "deny": False, "denied": False}
 
+Shown = Literal["full", "names", "none"]
+"""All of a call, only which function it was, or nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwnTools:
     """The functions that the service runs, by name, with whether each call has to be approved."""
 
     approvals: Mapping[str, bool]
-    shows: Literal["full", "names", "none"] = "full"
-    """What a caller is told of a call: all of it, only which function it was, or nothing."""
+    shown: Mapping[str, Shown] = field(default_factory=dict)
+    """What the caller is told of the calls of a function; all, if it is not named."""
 
     def runs(self, call: Json) -> bool:
         """Return whether the service answers a function call without asking anybody."""
@@ -32,8 +35,15 @@ class OwnTools:
         return bool(self.approvals.get(str(call.get("name"))))
 
     def hides(self, item: Json) -> bool:
-        """Return whether the caller does not see what a call was given and what it answered."""
-        return self.shows != "full" and self.has(item)
+        """Return whether the caller does not see what a call was given and what it answered.
+
+        Who has to approve a call sees all of it.
+        """
+        return self.has(item) and self.runs(item) and self.shows(item) != "full"
+
+    def shows(self, call: Json) -> Shown:
+        """Return what the caller is told of a call."""
+        return self.shown.get(str(call.get("name")), "full")
 
     def has(self, item: Json) -> bool:
         """Return whether an output item is a call of one of the functions."""
@@ -61,9 +71,10 @@ def call_ended(item: Json, output: str, *, is_failed: bool, tools: OwnTools) -> 
 
 
 def _told(event: HostedCall, tools: OwnTools) -> list[HostedCall]:
-    if tools.shows == "none":
+    shown = tools.shown.get(event.name, "full")
+    if shown == "none":
         return []
-    if tools.shows == "names":
+    if shown == "names":
         event.input, event.output = {}, {}
     return [event]
 

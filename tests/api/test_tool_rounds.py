@@ -280,7 +280,8 @@ async def test_tools_are_told_whom_they_are_called_for(start, tmp_path):
         "@tool\n"
         "def who(caller: Caller) -> str:\n"
         "    'Who.'\n"
-        "    return f'{caller.user_id} of {caller.claims[\"tenant\"]} in {caller.thread_id} for {caller.run_id}'\n"
+        "    tenant = caller.claims['tenant']\n"
+        "    return f'{caller.user_id} of {tenant} in {caller.thread_id} for {caller.run_id}'\n"
     )
     model = ScriptedOpenAI([call("who", 1)], [message("done")])
     keys = {

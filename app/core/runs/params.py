@@ -30,9 +30,10 @@ class RunParams:
 
     def __init__(self, assistant: Assistant, settings: Settings, toolbox: Toolbox) -> None:
         self._assistant = assistant
-        approvals = {name: toolbox.needs_approval(name) for name in toolbox.names}
+        approvals = {tool.name: tool.needs_approval for tool in toolbox.tools}
         self._own_tools = OwnTools(approvals)
-        self._shown_tools = OwnTools(approvals, settings.tools_visible)
+        shown = {tool.name: tool.visible or settings.tools_visible for tool in toolbox.tools}
+        self._shown_tools = OwnTools(approvals, shown)
         # Computed once: it is the same for every chat turn without files.
         self._plain = with_include(assistant.response_params({}, {}))
         self._chat_metadata = RunRounds.start(answerable_kinds(self._plain.get("tools") or []))

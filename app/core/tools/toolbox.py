@@ -82,9 +82,10 @@ class Toolbox:
         """Return the tool of a name, if there is one."""
         return self._tools.get(name)
 
-    def needs_approval(self, name: str) -> bool:
-        """Return whether each call of a tool has to be approved."""
-        return self._tools[name].needs_approval
+    @property
+    def tools(self) -> list[Tool]:
+        """All tools."""
+        return list(self._tools.values())
 
     async def execute(self, call: ToolCall) -> ToolResult:
         """Carry a call out; whatever happens becomes a result, except `CancelledError`.

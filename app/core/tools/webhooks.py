@@ -65,6 +65,13 @@ class _File(BaseModel):
     tools: list[WebhookEntry]
 
 
+class _BrokenOffError(ToolError):
+    """The tool may have run."""
+
+    def __init__(self) -> None:
+        super().__init__("The connection to the tool broke off.")
+
+
 class WebhookTool:
     """A tool that a POST to one URL carries out. Raises `ValueError` for headers that cannot be sent."""
 
@@ -84,8 +91,19 @@ class WebhookTool:
         environment_proxy(self._url)  # a proxy that cannot be used is told at start
 
     async def run(self, arguments: Json, call: ToolCall) -> object:
-        """Send the call and return the text of a 2xx answer; raises `ToolError` for others."""
+        """Send the call and return the text of a 2xx answer; raises `ToolError` for others.
+
+        Where the connection breaks off before the answer, an idempotent call is sent once more.
+        """
         body = json.dumps({"tool": self.name, "arguments": arguments, **_context(call)})
+        try:
+            return await self._sent(body, call)
+        except _BrokenOffError:
+            if not self.is_idempotent:
+                raise
+        return await self._sent(body, call)
+
+    async def _sent(self, body: str, call: ToolCall) -> str:
         if self._session is None:
             self._session = open_session(self._url, self._headers, self._settings)
         try:
@@ -96,7 +114,7 @@ class WebhookTool:
         except UpstreamUnreachableError as exc:
             raise ToolError("The tool cannot be reached.") from exc
         except (UpstreamError, aiohttp.ClientError, OSError) as exc:
-            raise ToolError("The connection to the tool broke off.") from exc
+            raise _BrokenOffError from exc
 
     async def aclose(self) -> None:
         """Close the connections."""

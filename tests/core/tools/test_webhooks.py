@@ -143,6 +143,23 @@ async def test_a_receiver_that_resets(tmp_path):
     assert len(requests) == 1
 
 
+async def test_an_idempotent_call_is_sent_once_more(tmp_path):
+    answers = iter([None, answering()])
+
+    async def handler(request, connection):
+        answer = next(answers)
+        if answer is None:
+            connection.reset()
+        else:
+            await answer(request, connection)
+
+    async with receiver(tmp_path, handler, idempotent=True) as (box, requests):
+        found = await called(box, "stock")
+    assert found.outcome == "ok"
+    assert len(requests) == 2
+    assert len({request.headers["webhook-id"] for request in requests}) == 1
+
+
 async def test_a_receiver_that_is_not_there(tmp_path):
     box = loaded(tools_file(tmp_path, entry("http://127.0.0.1:9/")))
     assert outcome(await called(box, "stock")) == ("error", "The tool cannot be reached.")
