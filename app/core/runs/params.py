@@ -74,12 +74,6 @@ class RunParams:
         marks = {*overrides, *answerable_kinds(params.get("tools") or [])}
         return params | self._common(scope, (body.metadata or {}) | RunRounds.start(marks))
 
-    def brought_file_tools(self, body: RunOverrides) -> list[str]:
-        """Return the tools that read files which a run has and the assistant does not."""
-        own = {tool.get("type") for tool in self._assistant.tools}
-        brought = (tool.type for tool in body.tools or [])
-        return [kind for kind in brought if kind in FILE_TOOLS and kind not in own]
-
     def for_chat(self, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters of a chat turn, which overrides nothing."""
         own = with_include(self._assistant.response_params({}, resources)) if resources else self._plain
