@@ -101,6 +101,10 @@ class RunLookup:
             steps += run_steps(response, run if is_last else earlier, view.context, outputs)
         return steps
 
+    async def round_number(self, view: RunView) -> int:
+        """Return how many rounds of a run came before its current one."""
+        return len(await self._rounds(view)) - 1
+
     async def _rounds(self, view: RunView) -> list[Json]:
         """Return the responses of a run, oldest first."""
         last_id = view.response["id"]

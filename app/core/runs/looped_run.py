@@ -15,6 +15,9 @@ from app.translate.events import DomainEvent, Json, RunEnded, RunInProgress, Run
 from app.translate.objects import run_object
 from app.translate.own_calls import call_ended
 
+ROUND_NUMBERS = 1_000_000
+"""The numbers of a round's events begin at its place among the rounds, times this."""
+
 Stepped = tuple[NextStep, dict[str, ToolResult]]
 
 
@@ -91,12 +94,19 @@ class LoopedRun:
         if self._said:
             # The run has never left `in_progress`.
             events = [event for event in events if not isinstance(event, RunResumed | RunInProgress)]
+            self._renumber(events)
         if not events or not isinstance(last := events[-1], RunEnded):
             return events
         if self.response is not None and self.loop.calls(self.response):
             self._asked = last
             return events[:-1]
         return [*events[:-1], self._joined(last)]
+
+    def _renumber(self, events: list[DomainEvent]) -> None:
+        """Number the events of a later round on, so that a client that follows again can say where it was."""
+        for event in events:
+            if event.sequence is not None:
+                event.sequence += len(self._said) * ROUND_NUMBERS
 
     async def _stepped(self, asked: RunEnded) -> list[DomainEvent]:
         """Carry out the calls of a round that has ended, and return what that tells."""
