@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -113,11 +113,12 @@ class RunCreator:
         finally:
             await stream.aclose()
 
-    async def carried_out(
+    @asynccontextmanager
+    async def answering(
         self, scope: RequestScope, view: RunView, outputs: Mapping[str, str]
-    ) -> Mapping[str, str]:
-        """Return the outputs by call id; none of them is a decision about a call of the service's own."""
-        return outputs
+    ) -> AsyncIterator[Mapping[str, str]]:
+        """Yield the outputs by call id; none of them is a decision about a call of the service's own."""
+        yield outputs
 
     def leave_soon(self, stream: FollowedRun, on_disconnect: OnDisconnect) -> None:
         """Call `leave` in a background task."""

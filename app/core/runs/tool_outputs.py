@@ -44,6 +44,12 @@ class ToolRounds:
         items = [closing_item(item, CANCELLED) for item in _waiting(view).values()]
         await self.conversations.add_items(view.conversation_id, items)
 
+    async def close(self, conversation_id: str, sentence: str) -> None:
+        """Close all open calls of a conversation with a sentence."""
+        open_calls = await self._open_calls(conversation_id)
+        items = [closing_item(item, sentence) for item in open_calls.values()]
+        await self.conversations.add_items(conversation_id, items)
+
     async def repair(self, conversation_id: str, sent: list[Json]) -> list[str]:
         """Close the open calls of a conversation, of whatever kind, that the input items `sent` leave open.
 
@@ -92,9 +98,7 @@ class ToolRounds:
 def checked_outputs(view: RunView, outputs: list[ToolOutput]) -> dict[str, str]:
     """Return submitted outputs by call id; raises 400 unless they are what the run needs."""
     if view.status != "requires_action":
-        raise BadRequestError(
-            f"The run is {view.status} and waits for no tool outputs.", param="run_id", code="run_not_waiting"
-        )
+        raise run_not_waiting(view.status)
     waiting = _waiting(view)
     given = [output.tool_call_id for output in outputs]
     _refuse([each for each in given if each not in waiting], "are not waited for", "unknown_tool_call")
@@ -104,6 +108,12 @@ def checked_outputs(view: RunView, outputs: list[ToolOutput]) -> dict[str, str]:
     # Before anything is carried out, as it may refuse one of them.
     output_items(view, found := {output.tool_call_id: output.output for output in outputs})
     return found
+
+
+def run_not_waiting(status: str) -> BadRequestError:
+    """Return the error for outputs that a run does not wait for."""
+    message = f"The run is {status} and waits for no tool outputs."
+    return BadRequestError(message, param="run_id", code="run_not_waiting")
 
 
 def output_items(view: RunView, outputs: Mapping[str, str]) -> list[Json]:
