@@ -28,6 +28,13 @@ def guarded(x: int) -> str:
     """Guarded."""
     gate["calls"] = gate.get("calls", 0) + 1
     return f"guarded {x}"
+
+@tool(approval="always")
+async def guarded_slow(x: int = 0, seconds: float = 3600) -> str:
+    """Guarded and slow."""
+    gate["calls"] = gate.get("calls", 0) + 1
+    await asyncio.sleep(seconds)
+    return "guarded at last"
 '''
 THEIRS: Json = {"type": "function", "function": {"name": "theirs", "parameters": {"type": "object"}}}
 

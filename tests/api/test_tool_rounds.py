@@ -205,7 +205,13 @@ async def test_one_thousand_calls_leave_no_task(before, counted):
 async def test_the_assistant_lists_the_tools(before):
     async with fake_upstream(ScriptedOpenAI().handle) as upstream, before(upstream) as service:
         found = (await service.client.get(f"assistants/{ASSISTANT}")).json()["tools"]
-        assert {tool["function"]["name"] for tool in found} == {"theirs", "ours", "slow", "guarded"}
+        assert {tool["function"]["name"] for tool in found} == {
+            "theirs",
+            "ours",
+            "slow",
+            "guarded",
+            "guarded_slow",
+        }
 
 
 async def test_tools_are_told_whom_they_are_called_for(start, tmp_path):

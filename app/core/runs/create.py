@@ -35,6 +35,7 @@ from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded
 from app.translate.objects import run_object
+from app.translate.run_metadata import RunRounds
 from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
@@ -254,7 +255,10 @@ class RunCreator:
                 raise
         except ToolOutputMissingError:
             # Without this, the thread of a client that left in the middle of a round could never go on.
-            answered = await self.rounds.repair(params["conversation"], params["input"])
+            is_new_run = RunRounds.read(params).previous is None
+            answered = await self.rounds.repair(
+                params["conversation"], params["input"], is_new_run=is_new_run
+            )
             if not answered:
                 raise
         except UpstreamRefusedError as exc:
