@@ -259,14 +259,16 @@ class RunCreator:
             answered = await self.rounds.repair(
                 params["conversation"], params["input"], is_new_run=is_new_run
             )
-            if not answered:
+            # Whoever carried them out may just have answered them.
+            if not answered and not is_new_run:
                 raise
         except UpstreamRefusedError as exc:
             if exc.is_plain and exc.param in {None, "input"} and not params["input"]:
                 await self.rounds.check_not_empty(params["conversation"])
             raise
-        with not_found_as("thread"):
+        if answered:
             scope.headers[UNANSWERED_HEADER] = ", ".join(answered)[:_MOST_HEADER_CHARS]
+        with not_found_as("thread"):
             return await call()
 
     async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:
