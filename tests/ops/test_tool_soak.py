@@ -115,7 +115,8 @@ class Visitor:
     async def _sent(self, path: str, body: dict[str, object]) -> dict[str, str]:
         response = await self.client.post(path, json=body)
         assert response.status_code == 200, response.text
-        return response.json()
+        found: dict[str, str] = response.json()
+        return found
 
     async def _events(self, path, body, run_ids):
         text = ""

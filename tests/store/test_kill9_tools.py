@@ -45,9 +45,16 @@ KEEPERS = [
 
 
 @pytest.fixture(params=KEEPERS)
-async def keeper(request, tmp_path):
-    """Settings: who keeps the conversations, and where leases are; else only the process has these."""
-    kept_by, *others = request.param.split()
+def kept(request):
+    """Who keeps the conversations, where leases are, and a PostgreSQL server where one is named."""
+    words = request.param.split()
+    return words, request.getfixturevalue("postgres") if "postgresql" in words else None
+
+
+@pytest.fixture
+async def keeper(kept, tmp_path):
+    """Settings; without a store or Redis, only the process has leases."""
+    (kept_by, *others), postgres = kept
     settings = {"CONVERSATIONS": kept_by}
     async with AsyncExitStack() as stack:
         kind = {"kind": "nothing"} if kept_by == "own" else {}
@@ -55,7 +62,7 @@ async def keeper(request, tmp_path):
         if "sqlite" in others:
             settings["STORE_URL"] = f"sqlite:///{tmp_path / 'soloist.db'}"
         if "postgresql" in others:
-            database = fresh_database(request.getfixturevalue("postgres"))
+            database = fresh_database(postgres)
             settings["STORE_URL"] = await stack.enter_async_context(database)
         if "redis" in others:
             settings["RATE_LIMIT_STORAGE"] = (await stack.enter_async_context(redis_server(tmp_path))).url

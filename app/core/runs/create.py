@@ -296,14 +296,16 @@ class RunCreator:
             scope.headers[DROPPED_HEADER] = str(dropped)
         note(thread_id=context.thread_id, run_id=context.ids.run(_run_id(context, response)))
         if (first_id := context.first_response_id) is not None:
-            await self.metadata.note(
-                conversation_id, lambda history: history.set_round(first_id, response_id)
-            )
+            await self._note_round(conversation_id, first_id, response_id)
             return
         if "metadata" in params:
             await self.overrides.keep(response_id, params)
         if is_listed:
             self.metadata.note_run(conversation_id, response_id)
+
+    async def _note_round(self, conversation_id: str, first_id: str, response_id: str) -> None:
+        """Note the response of a run's new round."""
+        await self.metadata.note(conversation_id, lambda history: history.set_round(first_id, response_id))
 
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
         """Note in the background that a run expired; the upstream only knows that it was cancelled."""

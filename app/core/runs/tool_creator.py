@@ -132,6 +132,13 @@ class ToolRunCreator(RunCreator):
             # Without the note, the calls could be made twice.
             raise ConversationLockedError("The approval could not be noted. Retry shortly.")
 
+    async def _note_round(self, conversation_id: str, first_id: str, response_id: str) -> None:
+        """Note a new round; within the loop nobody needs it before the lease is given back."""
+        if self.tools.leases.holds(conversation_id):
+            self.metadata.note_soon(conversation_id, lambda history: history.set_round(first_id, response_id))
+        else:
+            await super()._note_round(conversation_id, first_id, response_id)
+
     def _loop(self, scope: RequestScope, context: RunContext, params: Json) -> ToolLoop:
         ends_at = asyncio.get_running_loop().time() + self.deadline_seconds
         return ToolLoop(self.tools, scope, context, params, ends_at)

@@ -110,6 +110,10 @@ class ToolLeases:
                 return await self._shared.take(conversation_id, LEASE_SECONDS)
         return True
 
+    def holds(self, conversation_id: str) -> bool:
+        """Return whether this process holds a conversation's lease."""
+        return conversation_id in self._held
+
     async def is_held(self, conversation_id: str) -> bool:
         """Return whether somebody carries out calls of a conversation."""
         if conversation_id in self._held or self._shared is None:

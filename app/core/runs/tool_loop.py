@@ -181,6 +181,8 @@ class ToolLoop:
     async def aclose(self) -> None:
         """Let others answer the run's calls."""
         if self._lease is not None:
+            # Without the lease, others go by what the history says of the run.
+            await self.services.metadata.settle(self.conversation_id)
             await self._lease.aclose()
 
     async def hold(self) -> None:
