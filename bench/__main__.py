@@ -30,7 +30,7 @@ _RATES: dict[str, tuple[str, measures.Measure]] = {
 _OTHER_FILES = 200
 _ONLY_SOLOIST = {"list", "run"}
 _QUICK_ROWS = ["json", "stream", "paced", "first"]
-_ALL_ROWS = [*_RATES, "paced", "first", "latency", "memory", "many"]
+_ALL_ROWS = [*_RATES, "paced", "first", "latency", "tools", "memory", "many"]
 
 
 class Bench:
@@ -72,6 +72,8 @@ class Bench:
             await self._alternate(name, title, "added_ms", measures.first_token)
         elif name == "latency":
             await self._latency()
+        elif name == "tools":
+            await self._tools()
         elif name == "memory":
             await self._memory()
         else:
@@ -105,6 +107,27 @@ class Bench:
                 server = self._upstream_server
                 row.add(variant, await measures.latencies(variant, server, self._load, saturated=saturated))
         self._keep(row)
+
+    async def _tools(self) -> None:
+        """Measure a service of its own, as tools would be offered to the model in the other rows too."""
+        variant = variants.soloist(TOOLS_MODULE="bench/tools.py")
+        try:
+            await self._start(variant)
+            for title, stream in (("JSON", False), ("streamed", True)):
+                row = Row(
+                    "tools",
+                    f"round of tool calls, {title}, added to the upstream's and the tool's time",
+                    "added_ms",
+                )
+                for _ in range(self._rounds):
+                    row.add(
+                        variant,
+                        await measures.tool_rounds(variant, self._upstream, self._load, stream=stream),
+                    )
+                self._keep(row)
+        finally:
+            if variant.server is not None:
+                variant.server.stop()
 
     async def _memory(self) -> None:
         for streams in (min(wanted, self._most_streams) for wanted in self._load.open_streams):

@@ -96,7 +96,7 @@ class OpenAIClient:
         if toolbox.names:
             tools = ToolServices(
                 toolbox,
-                conversations,
+                rounds,
                 self._metadata,
                 self.tool_leases,
                 self.held_runs,

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -35,6 +35,7 @@ from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded
 from app.translate.objects import run_object
+from app.translate.run_metadata import RunRounds
 from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
@@ -113,11 +114,12 @@ class RunCreator:
         finally:
             await stream.aclose()
 
-    async def carried_out(
+    @asynccontextmanager
+    async def answering(
         self, scope: RequestScope, view: RunView, outputs: Mapping[str, str]
-    ) -> Mapping[str, str]:
-        """Return the outputs by call id; none of them is a decision about a call of the service's own."""
-        return outputs
+    ) -> AsyncIterator[Mapping[str, str]]:
+        """Yield the outputs by call id; none of them is a decision about a call of the service's own."""
+        yield outputs
 
     def leave_soon(self, stream: FollowedRun, on_disconnect: OnDisconnect) -> None:
         """Call `leave` in a background task."""
@@ -253,15 +255,20 @@ class RunCreator:
                 raise
         except ToolOutputMissingError:
             # Without this, the thread of a client that left in the middle of a round could never go on.
-            answered = await self.rounds.repair(params["conversation"], params["input"])
-            if not answered:
+            is_new_run = RunRounds.read(params).previous is None
+            answered = await self.rounds.repair(
+                params["conversation"], params["input"], is_new_run=is_new_run
+            )
+            # Whoever carried them out may just have answered them.
+            if not answered and not is_new_run:
                 raise
         except UpstreamRefusedError as exc:
             if exc.is_plain and exc.param in {None, "input"} and not params["input"]:
                 await self.rounds.check_not_empty(params["conversation"])
             raise
-        with not_found_as("thread"):
+        if answered:
             scope.headers[UNANSWERED_HEADER] = ", ".join(answered)[:_MOST_HEADER_CHARS]
+        with not_found_as("thread"):
             return await call()
 
     async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:
@@ -289,14 +296,16 @@ class RunCreator:
             scope.headers[DROPPED_HEADER] = str(dropped)
         note(thread_id=context.thread_id, run_id=context.ids.run(_run_id(context, response)))
         if (first_id := context.first_response_id) is not None:
-            await self.metadata.note(
-                conversation_id, lambda history: history.set_round(first_id, response_id)
-            )
+            await self._note_round(conversation_id, first_id, response_id)
             return
         if "metadata" in params:
             await self.overrides.keep(response_id, params)
         if is_listed:
             self.metadata.note_run(conversation_id, response_id)
+
+    async def _note_round(self, conversation_id: str, first_id: str, response_id: str) -> None:
+        """Note the response of a run's new round."""
+        await self.metadata.note(conversation_id, lambda history: history.set_round(first_id, response_id))
 
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
         """Note in the background that a run expired; the upstream only knows that it was cancelled."""

@@ -111,11 +111,12 @@ class Chat:
         else:
             conversation_id = scope.conversation(thread_id)
         scope.headers["x-thread-id"] = thread_id
-        if self.params.waits_for_more_than_functions:
-            items = await self.runs.rounds.typed_answers(conversation_id, items)
+        context = self.params.context(scope, thread_id, is_brief=True)
+        if self.params.waits_for_more_than_functions or context.own_tools.approvals:
+            items = await self.runs.rounds.typed_answers(conversation_id, items, context.own_tools)
         resources = await self.runs.resources(conversation_id) if self.params.uses_files else {}
         params = self.params.for_chat(scope, resources)
-        return self.params.context(scope, thread_id, is_brief=True), turn_body(params, conversation_id, items)
+        return context, turn_body(params, conversation_id, items)
 
     def history(
         self, messages: list[Json], thread_id: str | None, *, brings_files: bool = False

@@ -160,10 +160,9 @@ class Runs:
         async with self.locks.holding(run_id):
             view = await self.view(scope, thread_id, run_id)
             given = checked_outputs(view, body.tool_outputs)
-            outputs = await self.creator.carried_out(scope, view, given)
-            params = await self._next_round(scope, view, outputs)
             try:
-                yield view, params, outputs
+                async with self.creator.answering(scope, view, given) as outputs:
+                    yield view, await self._next_round(scope, view, outputs), outputs
             except ConversationLockedError:
                 # Another replica may have been first: then this says that the run waits no more.
                 checked_outputs(await self.view(scope, thread_id, run_id), body.tool_outputs)
