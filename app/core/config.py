@@ -314,6 +314,8 @@ class Settings(EnvironmentSettings):
         )
         if self.thread_retention_days and self.conversations == "upstream" and not self.store_url:
             yield "THREAD_RETENTION_DAYS needs STORE_URL: the store knows which threads there are"
+        if self.moderation == "block" and self.upstream_kind == "embedded":
+            yield "MODERATION=block needs an upstream that moderates, and the embedded one does not"
         yield from check_callers(self.auth_mode, self.secret_keys, self.api_keys)
         if self.auth_mode == "none":
             yield from check_anonymous(self.host, is_allowed=self.allow_anonymous)

@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from app.server.commands.check import check_service
 from tests.fake_upstream import fake_upstream
 from tests.security.moderating_openai import CANARY, ModeratingOpenAI
 from tests.security.turns import MAKERS, ONLY_STORED, STREAMED, THREAD, send
-from tests.support import error_of, frames, until
+from tests.support import error_of, frames, make_settings, until
 
 ASKED = sorted(MAKERS.keys() - ONLY_STORED)
 
@@ -17,11 +18,10 @@ ASKED = sorted(MAKERS.keys() - ONLY_STORED)
 def moderated(start):
     @asynccontextmanager
     async def begin(openai, mode, **settings):
+        settings = {"upstream_background": "never", "is_served": True} | settings
         async with (
             fake_upstream(openai.handle) as upstream,
-            start(
-                url=upstream.url, is_served=True, moderation=mode, upstream_background="never", **settings
-            ) as found,
+            start(url=upstream.url, moderation=mode, **settings) as found,
         ):
             yield found.client
 
@@ -174,3 +174,47 @@ async def test_long_texts_are_moderated_in_pieces(moderated):
         text = "good " * 9_000 + CANARY
         assert error_of(await send(client, "chat", text), 400)["code"] == "content_blocked"
     assert [len(piece) for piece in openai.moderated[-1]["input"]] == [20_000, 20_000, len(text) - 40_000]
+
+
+@pytest.mark.parametrize("background", ["auto", "always", "poll"])
+@pytest.mark.parametrize("name", ["chat", "run", "run stream"])
+async def test_background_runs_are_moderated_too(moderated, background, name):
+    async with moderated(ModeratingOpenAI(), "block", upstream_background=background) as client:
+        assert error_of(await send(client, name, CANARY), 400)["code"] == "content_blocked"
+        assert (await send(client, name, "good")).status_code == 200
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+@pytest.mark.parametrize("name", ["chat", "chat stream", "run", "thread and run"])
+async def test_conversations_of_our_own_are_moderated_too(moderated, tmp_path, name, refuses):
+    settings = {"conversations": "own", "store_url": f"sqlite:///{tmp_path}/s.db"}
+    openai = ModeratingOpenAI(refuses=refuses)
+    async with moderated(openai, "block", **settings) as client:
+        thread_id = (await client.post("threads", json={})).json()["id"]
+        path, body = MAKERS[name]
+        path = path.replace(THREAD, thread_id)
+        assert error_of(await client.post(path, json=body(CANARY)), 400)["code"] == "content_blocked"
+        if thread_id in path:
+            items = (await client.get(f"threads/{thread_id}/messages")).json()["data"]
+            assert items == []
+        assert (await client.post(path, json=body("good"))).status_code == 200
+        assert all("moderation" in turn for turn in openai.turns)
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_endpoint", "mode", "told"),
+    [
+        ("policy", False, "block", ("ok", "by a policy for responses")),
+        ("endpoint", True, "block", ("ok", "by its endpoint")),
+        ("ignores", False, "flag", ("warning", "neither")),
+        ("ignores", False, "block", ("error", "neither")),
+    ],
+)
+async def test_check_tells_how_the_upstream_moderates(kind, has_endpoint, mode, told):
+    openai = ModeratingOpenAI(kind, has_endpoint=has_endpoint)
+    async with fake_upstream(openai.handle) as upstream:
+        settings = make_settings(openai_base_url=upstream.url, openai_api_key="key", moderation=mode)
+        findings = await check_service(settings)
+    (found,) = [finding for finding in findings if "moderat" in finding.text]
+    assert found.level == told[0]
+    assert told[1] in found.text

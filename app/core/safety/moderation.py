@@ -18,8 +18,8 @@ from app.translate.moderation import flagged, is_input_blocked
 Ability = Literal["policy", "endpoint", "none"]
 
 NO_MODERATION = (
-    "MODERATION=block: the upstream has neither a moderation policy for responses nor a moderations "
-    "endpoint. Choose another upstream, or set MODERATION=off and write a guard (docs/safety.md)"
+    "MODERATION: the upstream has neither a moderation policy for responses nor a moderations endpoint. "
+    "Choose another upstream, or set MODERATION=off and write a guard (docs/safety.md)"
 )
 FLAGGED_HEADER = "x-content-flagged"
 """What was flagged, as far as it is known when the answer begins: `input`, `output` or both."""
