@@ -159,6 +159,15 @@ async def test_an_upstream_that_is_away_at_the_start_is_asked_again(moderated, m
         assert all("moderation" in body for body in openai.turns)
 
 
+async def test_flag_goes_on_while_the_upstream_does_not_tell(moderated):
+    openai = ModeratingOpenAI()
+    openai.status = 401
+    async with moderated(openai, "flag") as client:
+        openai.status = None
+        assert (await send(client, "chat", "good")).status_code == 200
+        assert await counted(client) == {("input", "failed"): 1}
+
+
 @pytest.mark.parametrize(("mode", "status"), [("block", 503), ("flag", 200)])
 async def test_an_endpoint_that_fails(moderated, mode, status):
     openai = ModeratingOpenAI("endpoint")

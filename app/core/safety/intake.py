@@ -46,6 +46,8 @@ class Intake:
     async def _moderate(self, moderation: Moderation, scope: RequestScope, texts: list[str]) -> None:
         if moderation.is_refusing:
             raise ModerationUnavailableError
+        if moderation.ability is None:
+            self.metrics.content_checked("input", "failed")
         if moderation.ability != "endpoint":
             return
         try:
