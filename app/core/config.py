@@ -135,7 +135,9 @@ class Settings(EnvironmentSettings):
     )
 
     # Tools that the service runs itself
-    tools_module: str | None = setting(None, "Your Python file, or module, with functions marked @tool.")
+    tools_module: str | None = setting(
+        None, "Your Python file, or module, with functions marked @tool or @guard."
+    )
     tools_file: ExistingFile | None = setting(None, "JSON or YAML file of tools behind webhooks.")
     tools_webhook_secret: WebhookSecret | None = setting(
         None, "Signs the calls of webhooks: whsec_ and base64, as Standard Webhooks has it."
@@ -150,6 +152,12 @@ class Settings(EnvironmentSettings):
     tools_visible: Literal["names", "full", "none"] = setting(
         "names", "What browsers see of such calls: names, full (arguments and outputs too), none."
     )
+
+    # Safety
+    moderation: Literal["off", "flag", "block"] = setting(
+        "off", "What the upstream's moderation does with messages and answers: off, flag or block them."
+    )
+    moderation_model: str = setting("omni-moderation-latest", "The upstream's model for that.", min_length=1)
 
     # Upstream: OpenAI, Azure, another server that speaks its wire; with none of these set, the embedded one
     openai_api_key: HeaderKey | None = setting(None, "Brings the real assistant.")
@@ -306,6 +314,8 @@ class Settings(EnvironmentSettings):
         )
         if self.thread_retention_days and self.conversations == "upstream" and not self.store_url:
             yield "THREAD_RETENTION_DAYS needs STORE_URL: the store knows which threads there are"
+        if self.moderation == "block" and self.upstream_kind == "embedded":
+            yield "MODERATION=block needs an upstream that moderates, and the embedded one does not"
         yield from check_callers(self.auth_mode, self.secret_keys, self.api_keys)
         if self.auth_mode == "none":
             yield from check_anonymous(self.host, is_allowed=self.allow_anonymous)

@@ -25,6 +25,7 @@ from app.core.runs.tool_creator import ToolRunCreator
 from app.core.runs.tool_leases import SharedLeases, ToolLeases
 from app.core.runs.tool_loop import ToolServices
 from app.core.runs.tool_outputs import ToolRounds
+from app.core.safety.intake import Intake
 from app.core.services.chat import Chat
 from app.core.services.messages import Messages
 from app.core.services.runs import Runs
@@ -62,6 +63,7 @@ class OpenAIClient:
         redis: SharedRedis | None = None,
         shared_leases: SharedLeases | None = None,
         directory: "ThreadDirectory | None" = None,
+        intake: Intake | None = None,
     ) -> None:
         deadline = settings.run_expires_seconds
         self.background = background
@@ -73,7 +75,7 @@ class OpenAIClient:
         changing = SharedLocks(redis, "metadata", settings.lock_wait_seconds)
         self._metadata = ConversationMetadata(conversations, changing)
         responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
-        params = RunParams(assistant, settings, toolbox)
+        params = RunParams(assistant, settings, toolbox, intake.moderation if intake else None)
         self.tool_leases = ToolLeases(shared_leases, settings.lock_wait_seconds)
         unsupported = self.unsupported = UnsupportedParams(settings)
         message_runs = MessageRuns(responses)
@@ -110,7 +112,14 @@ class OpenAIClient:
             upstream, self.files, self.knowledge, self._metadata, self.background, assistant, settings
         )
         self.messages = Messages(
-            conversations, self._metadata, message_runs, attachments, unsupported, assistant.id, settings
+            conversations,
+            self._metadata,
+            message_runs,
+            attachments,
+            unsupported,
+            assistant.id,
+            settings,
+            intake,
         )
         live_runs = LiveRuns(responses, self.held_runs, message_runs)
         self.threads = Threads(
@@ -136,7 +145,7 @@ class OpenAIClient:
         self.transcripts = Transcripts(
             conversations, self._metadata, self.messages, self.files, assistant, settings
         )
-        self.chat = Chat(conversations, self.creator, self.runs, params, settings)
+        self.chat = Chat(conversations, self.creator, self.runs, params, settings, intake)
 
     async def aclose(self, grace_seconds: float) -> None:
         """Finish background work, for at most `grace_seconds`, and close the upstream."""

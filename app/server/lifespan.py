@@ -22,6 +22,9 @@ from app.core.observability.run_metrics import RunMetrics, load_prices
 from app.core.observability.upstream_metrics import MeasuredUpstream
 from app.core.openai_client import OpenAIClient
 from app.core.runs.tool_leases import RedisLeases, SharedLeases
+from app.core.safety.guards import Guards
+from app.core.safety.intake import Intake
+from app.core.safety.moderation import Moderation
 from app.core.security.authenticator import Authenticator, warn_of_open_doors
 from app.core.telemetry import Tracing
 from app.core.tools.toolbox import Toolbox
@@ -40,6 +43,7 @@ def lifespan_of(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """Return the app's lifespan; raises `ValueError` for an assistant, tools or prices it cannot read."""
     toolbox = Toolbox.load(settings, metrics)
+    guards = Guards.load(settings, metrics)
     assistant, prices = load_assistant(settings, toolbox.specs), load_prices(settings.prices_file)
 
     @asynccontextmanager
@@ -50,6 +54,9 @@ def lifespan_of(
             target = await stack.enter_async_context(opened_target(settings))
             tracing = Tracing(target.kind, target.base_url)
             upstream: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
+            model = model_name(settings, assistant.model)
+            moderation = Moderation.load(settings, upstream, model)
+            intake = Intake(guards, moderation, metrics) if guards or moderation else None
             background = BackgroundTasks()
             kept: Kept | None = None
             if may_need_store(settings, target):
@@ -65,15 +72,25 @@ def lifespan_of(
             stored = kept.leases if kept and kept.database.is_open else None
             leases: SharedLeases | None = RedisLeases(redis) if redis else stored
             client = OpenAIClient(
-                upstream, assistant, settings, run_metrics, background, toolbox, redis, leases, directory
+                upstream,
+                assistant,
+                settings,
+                run_metrics,
+                background,
+                toolbox,
+                redis,
+                leases,
+                directory,
+                intake,
             )
             registry = app.state.registry = _open_registry(stack, settings, client)
+            if moderation is not None:
+                await moderation.start()
             await stack.enter_async_context(client.held_runs.listening())
             idempotency = Idempotency(settings, redis)
             await idempotency.start()
             authenticator = Authenticator(settings, kept.choice if kept else None)
             stack.push_async_callback(authenticator.aclose)
-            model = model_name(settings, assistant.model)
             watch = ModelWatch(model, warn_days=settings.model_shutdown_warn_days)
             responder = settings.embedded_responder if target.kind == "embedded" else None
             health = Health(upstream, target, watch, responder, redis, kept)
@@ -81,6 +98,7 @@ def lifespan_of(
             metrics.watch(registry, health)
             watches = [metrics.watch_event_loop(), health.watch(), idempotency.watch()]
             watches += [client.tool_leases.renew()] if toolbox.names else []
+            watches += [moderation.watch()] if moderation else []
             for watching in watches:
                 stack.push_async_callback(stop_task, asyncio.create_task(watching))
             if directory is not None:

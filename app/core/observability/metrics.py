@@ -92,6 +92,12 @@ class Metrics:
         self._dropped = counter(
             "dropped_items", "Oldest items of threads that a model was not shown, for want of room."
         )
+        self._content_checks = counter(
+            "content_checks",
+            "Texts that moderation or a guard flagged, blocked or changed, or could not check.",
+            "stage",
+            "outcome",
+        )
         self._tool_calls = counter("tool_calls", "Calls of the service's own tools.", "tool", "outcome")
         self._tool_seconds = histogram("tool_seconds", "Time to the output of a tool.", "tool")
         self._lag = histogram(
@@ -152,6 +158,10 @@ class Metrics:
     def items_dropped(self, count: int) -> None:
         """Count items of a thread that the model was not shown."""
         self._dropped.inc(count)
+
+    def content_checked(self, stage: str, outcome: str) -> None:
+        """Count a check that found something: `input`, `output` or `guard`, and what became of the text."""
+        self._content_checks.labels(stage, outcome).inc()
 
     def tool_ended(self, name: str, outcome: str, seconds: float) -> None:
         """Count a call of a tool; `name` is that of a tool which there is."""

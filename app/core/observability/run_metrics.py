@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from app.core.observability.metrics import Metrics
 from app.core.telemetry import Tracing, inside, mark_failed
 from app.translate.events import Json
+from app.translate.moderation import findings
 from app.translate.objects import LIVE, run_status
 from app.utils.text_files import read_text
 
@@ -111,6 +112,9 @@ class RunMetrics:
         if len(self._counted) > _MOST_REMEMBERED:
             self._counted.popitem(last=False)
         self.metrics.run_ended(run_status(response))
+        if response.get("moderation") or response.get("incomplete_details"):
+            for stage, outcome in findings(response):
+                self.metrics.content_checked(stage, outcome)
         self._count_tokens(response)
 
     def _count_tokens(self, response: Json) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from app.core.background import BackgroundTasks
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
-from app.core.errors import ServiceError
+from app.core.errors import ContentBlockedError, ServiceError
 from app.core.logging import note
 from app.core.observability.run_metrics import RunMeasurement, RunMetrics
 from app.core.runs.follow import FollowedRun, ForegroundStream, RunStream
@@ -21,6 +21,7 @@ from app.core.runs.lookup import RunView
 from app.core.runs.overrides import RunOverrides
 from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
+from app.core.safety.moderation import heed
 from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.errors import (
@@ -34,6 +35,7 @@ from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded
+from app.translate.moderation import is_block
 from app.translate.objects import run_object
 from app.translate.run_metadata import RunRounds
 from app.translate.run_translator import RunTranslator, run_ended
@@ -143,6 +145,8 @@ class RunCreator:
             measurement.created()
             if stream.response is None:
                 return stream
+            if "moderation" in params:
+                heed(scope, stream.response)
             if not in_background:
                 # Only this replica can stop it: closing this stream is the upstream's only way to cancel it.
                 held = HeldRun(conversation_id, partial(self._stop, context, conversation_id, stream))
@@ -227,6 +231,8 @@ class RunCreator:
         measurement, response = await self._measured(scope, params, call)
         measurement.created()
         measurement.left(response)
+        if "moderation" in params:
+            heed(scope, response)
         return response
 
     async def _measured(
@@ -263,6 +269,9 @@ class RunCreator:
             if not answered and not is_new_run:
                 raise
         except UpstreamRefusedError as exc:
+            if "moderation" in params and (is_block(exc.code) or is_block(exc.upstream_code)):
+                self.metrics.metrics.content_checked("input", "blocked")
+                raise ContentBlockedError from exc
             if exc.is_plain and exc.param in {None, "input"} and not params["input"]:
                 await self.rounds.check_not_empty(params["conversation"])
             raise

@@ -6,6 +6,7 @@ from app.core.assistant import OVERRIDES, Assistant
 from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import OverrideForbiddenError, not_found
+from app.core.safety.moderation import Moderation
 from app.core.tools.toolbox import Toolbox
 from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate
 from app.translate.client_calls import answerable_kinds
@@ -28,8 +29,15 @@ _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoni
 class RunParams:
     """Builds response parameters; raises `ServiceError` with the name of the offending field."""
 
-    def __init__(self, assistant: Assistant, settings: Settings, toolbox: Toolbox) -> None:
+    def __init__(
+        self,
+        assistant: Assistant,
+        settings: Settings,
+        toolbox: Toolbox,
+        moderation: Moderation | None = None,
+    ) -> None:
         self._assistant = assistant
+        self._moderation = moderation
         approvals = {tool.name: tool.needs_approval for tool in toolbox.tools}
         self._own_tools = OwnTools(approvals)
         shown = {tool.name: tool.visible or settings.tools_visible for tool in toolbox.tools}
@@ -93,6 +101,8 @@ class RunParams:
             common["metadata"] = metadata
         if scope.safety_identifier:
             common["safety_identifier"] = scope.safety_identifier
+        if self._moderation is not None:
+            common |= self._moderation.params()
         return common
 
     def _overrides(self, body: RunOverrides, scope: RequestScope) -> Json:

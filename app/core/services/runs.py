@@ -184,7 +184,7 @@ class Runs:
         params = self.params.for_run(body, scope, {})
         added = body.additional_messages or []
         attached = await self.attachments.find(scope, added, "additional_messages")
-        items = self.messages.to_items(scope, added, attached, "additional_messages")
+        items = await self.messages.to_items(scope, added, attached, "additional_messages", thread_id)
         with not_found_as("thread"):
             await self.attachments.remember(conversation_id, list(itertools.chain.from_iterable(attached)))
         if uses_files(params) and (resources := await self.resources(conversation_id)):

@@ -15,6 +15,7 @@ from app.core.config import Settings
 from app.core.errors import ServiceError
 from app.core.observability.health import ModelWatch
 from app.core.observability.run_metrics import Price, load_prices, price_of
+from app.core.safety.moderation import NO_MODERATION, Moderation
 from app.core.security.authenticator import UNSHARED
 from app.core.upstream.errors import (
     UpstreamAuthError,
@@ -108,6 +109,7 @@ async def _check_upstream(
             kept = await check_conversations(settings, target, upstream)
             findings += kept.findings
             findings += await check_tools(assistant, upstream)
+            findings += await _check_moderation(settings, upstream, model)
             if is_live:
                 turns = (model, price)
                 findings += await check_live(settings, target, upstream, turns, is_own=bool(kept.is_own))
@@ -136,6 +138,20 @@ async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[F
     watch.note(found.get("shutdown_date"))
     findings = [Finding("ok", f"The upstream answers and knows the model {model}.")]
     return [*findings, Finding("warning", watch.warning)] if watch.warning else findings
+
+
+async def _check_moderation(settings: Settings, upstream: Upstream, model: str) -> list[Finding]:
+    moderation = Moderation.load(settings, upstream, model)
+    if moderation is None:
+        return []
+    await moderation.ask()
+    found = {
+        "policy": Finding("ok", "The upstream moderates messages and answers, by a policy for responses."),
+        "endpoint": Finding("ok", "The upstream moderates messages by its endpoint, and answers not at all."),
+        "none": Finding("error" if moderation.is_blocking else "warning", NO_MODERATION),
+        None: Finding("warning", "The upstream does not tell whether it moderates."),
+    }
+    return [found[moderation.ability]]
 
 
 async def _check_redis(settings: Settings) -> list[Finding]:
