@@ -36,6 +36,7 @@ from app.core.setting_types import (
     StorageUrl,
     StoreUrl,
     TextList,
+    TimeZone,
     Tools,
     WebhookSecret,
 )
@@ -284,12 +285,27 @@ class Settings(EnvironmentSettings):
         86_400, "How long an Idempotency-Key finds its first answer.", ge=1, le=604_800
     )
 
+    # Budgets; a day begins at midnight
+    budget_user_tokens_day: int | None = setting(
+        None, "Tokens that one user may take in a day, input and output.", ge=1
+    )
+    budget_total_tokens_day: int | None = setting(None, "Tokens for everybody together in a day.", ge=1)
+    budget_user_cost_day: float | None = setting(
+        None, "Money for one user in a day, in the currency of PRICES_FILE.", gt=0, le=1_000_000
+    )
+    budget_total_cost_day: float | None = setting(
+        None, "Money for everybody together in a day.", gt=0, le=1_000_000
+    )
+    budget_timezone: TimeZone = setting("UTC", "Where midnight is, such as Asia/Seoul.")
+
     # Operations; OpenTelemetry is set by the standard OTEL_* variables, which its SDK reads itself
     metrics_enabled: bool = setting(True, "Serve Prometheus metrics at /metrics.")
     metrics_token: HeaderKey | None = setting(
         None, "Bearer token for /metrics; unset: programs on this machine only."
     )
-    prices_file: ExistingFile | None = setting(None, "JSON file with prices by model, for the cost metric.")
+    prices_file: ExistingFile | None = setting(
+        None, "JSON file with prices by model, for the cost metric and budgets."
+    )
     model_shutdown_warn_days: int = setting(
         30, "Days ahead to warn that the model is going to be switched off.", ge=0, le=3_650
     )
@@ -315,6 +331,9 @@ class Settings(EnvironmentSettings):
             yield from check_jwt(
                 self.jwt_jwks_url, self.jwt_secret, self.jwt_issuer, self.jwt_audience, self.jwt_algorithms
             )
+        has_cost = self.budget_user_cost_day or self.budget_total_cost_day
+        if has_cost and self.prices_file is None:
+            yield "BUDGET_USER_COST_DAY and BUDGET_TOTAL_COST_DAY need PRICES_FILE: nothing has a price"
         yield from check_root_path(self.root_path, self.public_url)
         if self.playground_sessions:
             yield from check_playground_sessions(self.host, self.auth_mode, self.api_keys)

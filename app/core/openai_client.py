@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING
 
 from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
+from app.core.budgets.ledger import Ledger, MemoryLedger
+from app.core.budgets.rules import BudgetRules
+from app.core.budgets.service import Budgets
 from app.core.config import Settings
 from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
@@ -62,6 +65,7 @@ class OpenAIClient:
         redis: SharedRedis | None = None,
         shared_leases: SharedLeases | None = None,
         directory: "ThreadDirectory | None" = None,
+        ledger: Ledger | None = None,
     ) -> None:
         deadline = settings.run_expires_seconds
         self.background = background
@@ -79,6 +83,16 @@ class OpenAIClient:
         message_runs = MessageRuns(responses)
         lookup = RunLookup(conversations, responses, self._metadata, params, message_runs, self.tool_leases)
         rounds = ToolRounds(conversations, self.tool_leases)
+        self.budgets = Budgets(
+            BudgetRules.of(settings, metrics.prices),
+            ledger or MemoryLedger(),
+            responses,
+            conversations,
+            background,
+            metrics.metrics,
+            deadline,
+        )
+        conversations.on_added = self.budgets.forget
         self.held_runs = HeldRuns(self.background, redis)
         creating = RunCreator(
             responses,
@@ -90,6 +104,7 @@ class OpenAIClient:
             self.held_runs,
             RunOverrides(redis, int(deadline)),
             metrics,
+            self.budgets,
             deadline_seconds=deadline,
         )
         self.creator = creating

@@ -11,6 +11,7 @@ import unicodedata
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
@@ -256,3 +257,14 @@ FileTypes = Annotated[list[Annotated[str, AfterValidator(_file_type)]], AnyList]
 FileName = Annotated[str, AfterValidator(_expanded)]
 LocalPath = Annotated[Path, AfterValidator(lambda path: Path(_expanded(str(path))))]
 ExistingFile = Annotated[LocalPath, AfterValidator(_existing)]
+
+
+def _check_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError) as exc:
+        raise ValueError("is no time zone; write one as in UTC or Asia/Seoul") from exc
+    return name
+
+
+TimeZone = Annotated[str, BeforeValidator(tidied), AfterValidator(_check_zone)]

@@ -12,10 +12,12 @@ from app.api.dependencies import State
 from app.api.open_streams import StreamRegistry
 from app.core.assistant import load_assistant
 from app.core.background import BackgroundTasks, stop_task
+from app.core.budgets.ledger import Ledger
+from app.core.budgets.rules import BudgetRules
 from app.core.config import VERSION, Settings
 from app.core.limits.idempotency import Idempotency
 from app.core.limits.rate_limit import RateLimits
-from app.core.limits.shared_redis import opened_redis
+from app.core.limits.shared_redis import SharedRedis, opened_redis
 from app.core.observability.health import Health, ModelWatch
 from app.core.observability.metrics import Metrics
 from app.core.observability.run_metrics import RunMetrics, load_prices
@@ -64,8 +66,18 @@ def lifespan_of(
             directory = kept.directory if kept else None
             stored = kept.leases if kept and kept.database.is_open else None
             leases: SharedLeases | None = RedisLeases(redis) if redis else stored
+            ledger = await _opened_ledger(settings, redis, kept)
             client = OpenAIClient(
-                upstream, assistant, settings, run_metrics, background, toolbox, redis, leases, directory
+                upstream,
+                assistant,
+                settings,
+                run_metrics,
+                background,
+                toolbox,
+                redis,
+                leases,
+                directory,
+                ledger,
             )
             registry = app.state.registry = _open_registry(stack, settings, client)
             await stack.enter_async_context(client.held_runs.listening())
@@ -80,6 +92,7 @@ def lifespan_of(
             metrics.describe(upstream=target.kind, model=model)
             metrics.watch(registry, health)
             watches = [metrics.watch_event_loop(), health.watch(), idempotency.watch()]
+            watches += [ledger.watch()] if ledger else []
             watches += [client.tool_leases.renew()] if toolbox.names else []
             for watching in watches:
                 stack.push_async_callback(stop_task, asyncio.create_task(watching))
@@ -103,6 +116,19 @@ def lifespan_of(
             )
 
     return lifespan
+
+
+async def _opened_ledger(settings: Settings, redis: SharedRedis | None, kept: "Kept | None") -> Ledger | None:
+    """Return what replicas share of budgets, if anything; raises `ValueError` for an unfit Redis."""
+    if redis is not None:
+        from app.core.budgets.redis_ledger import RedisLedger
+
+        return await RedisLedger.opened(redis, BudgetRules.of(settings, {}))
+    if kept is not None and kept.database.is_open:
+        from app.core.budgets.stored_ledger import StoredLedger
+
+        return StoredLedger(kept.database)
+    return None
 
 
 def _open_registry(stack: AsyncExitStack, settings: Settings, client: OpenAIClient) -> StreamRegistry:

@@ -108,6 +108,7 @@ class Chat:
             scope.check_new_thread()
             conversation_id = (await self.conversations.create(before, {}))["id"]
             thread_id = scope.ids.thread(conversation_id)
+            scope.has_new_thread = not before
         else:
             conversation_id = scope.conversation(thread_id)
         scope.headers["x-thread-id"] = thread_id
