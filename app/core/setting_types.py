@@ -11,12 +11,12 @@ import unicodedata
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from app.models.sessions import SESSION_PREFIX
 from app.utils.hosts import ascii_host, browser_origin, is_http_url
+from app.utils.zones import zone_of
 
 # Straight ones, and those that word processors make of them.
 _QUOTES = "\"'«»\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f"
@@ -261,8 +261,8 @@ ExistingFile = Annotated[LocalPath, AfterValidator(_existing)]
 
 def _check_zone(name: str) -> str:
     try:
-        ZoneInfo(name)
-    except (ValueError, OSError) as exc:
+        zone_of(name)
+    except (KeyError, ValueError, OSError) as exc:
         raise ValueError("is no time zone; write one as in UTC or Asia/Seoul") from exc
     return name
 

@@ -49,6 +49,8 @@ def lifespan_of(
         # Everything closes in reverse order, so what others need is opened before them.
         async with AsyncExitStack() as stack:
             stack.push_async_callback(toolbox.aclose)
+            redis = await stack.enter_async_context(opened_redis(settings))
+            ledger = await _shared_ledger(settings, redis)
             target = await stack.enter_async_context(opened_target(settings))
             tracing = Tracing(target.kind, target.base_url)
             upstream: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
@@ -62,11 +64,10 @@ def lifespan_of(
                 kept = await stack.enter_async_context(opening)
                 upstream = kept.upstream
             run_metrics = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
-            redis = await stack.enter_async_context(opened_redis(settings))
             directory = kept.directory if kept else None
             stored = kept.leases if kept and kept.database.is_open else None
             leases: SharedLeases | None = RedisLeases(redis) if redis else stored
-            ledger = await _opened_ledger(settings, redis, kept)
+            ledger = ledger or _stored_ledger(kept)
             client = OpenAIClient(
                 upstream,
                 assistant,
@@ -79,6 +80,7 @@ def lifespan_of(
                 directory,
                 ledger,
             )
+            app.state.budgets = client.budgets
             registry = app.state.registry = _open_registry(stack, settings, client)
             await stack.enter_async_context(client.held_runs.listening())
             idempotency = Idempotency(settings, redis)
@@ -118,17 +120,22 @@ def lifespan_of(
     return lifespan
 
 
-async def _opened_ledger(settings: Settings, redis: SharedRedis | None, kept: "Kept | None") -> Ledger | None:
-    """Return what replicas share of budgets, if anything; raises `ValueError` for an unfit Redis."""
-    if redis is not None:
-        from app.core.budgets.redis_ledger import RedisLedger
+async def _shared_ledger(settings: Settings, redis: SharedRedis | None) -> Ledger | None:
+    """Return what replicas share of budgets in Redis; raises `ValueError` for a Redis that may forget it."""
+    if redis is None:
+        return None
+    from app.core.budgets.redis_ledger import RedisLedger
 
-        return await RedisLedger.opened(redis, BudgetRules.of(settings, {}))
-    if kept is not None and kept.database.is_open:
-        from app.core.budgets.stored_ledger import StoredLedger
+    return await RedisLedger.opened(redis, BudgetRules.of(settings, {}))
 
-        return StoredLedger(kept.database)
-    return None
+
+def _stored_ledger(kept: "Kept | None") -> Ledger | None:
+    """Return what replicas share of budgets in the store, if there is one."""
+    if kept is None or not kept.database.is_open:
+        return None
+    from app.core.budgets.stored_ledger import StoredLedger
+
+    return StoredLedger(kept.database)
 
 
 def _open_registry(stack: AsyncExitStack, settings: Settings, client: OpenAIClient) -> StreamRegistry:

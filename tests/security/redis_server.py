@@ -10,7 +10,7 @@ from tests.support import until
 
 
 class RedisServer:
-    """One server on a loopback port that keeps nothing without `options`; `kill` and `start` it as often as a test likes."""
+    """One server on a loopback port, which keeps nothing without `options`; `kill` and `start` it at will."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()

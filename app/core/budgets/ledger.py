@@ -63,6 +63,9 @@ class Answer(NamedTuple):
     reached: Sequence[tuple[Account, int]] = ()
     """Accounts that are at 80 or 100 percent, each said once in a day, and the percentage."""
 
+    is_held: bool = False
+    """Whether there would be room but for turns that are under way."""
+
     needs_history: bool = False
     """Nothing was reserved: the size of the thread is not known."""
 
@@ -116,8 +119,10 @@ class MemoryLedger:
         used = [book.spent.plus(book.held).plus(wish.whole) for book in books]
         for account, book, wanted in zip(wish.accounts, books, used, strict=True):
             if not account.has_room(wanted):
-                return Answer([wanted], account, self._reached(account, book, 100))
-        reached: list[tuple[Account, int]] = []
+                is_held = account.has_room(book.spent.plus(wish.whole))
+                reached = [] if is_held else self._reached(account, book, 100)
+                return Answer([wanted], account, reached, is_held)
+        reached = []
         for account, book, wanted in zip(wish.accounts, books, used, strict=True):
             book.held = book.held.plus(wish.whole)
             if account.share(wanted) >= WARN_SHARE:

@@ -60,7 +60,8 @@ class RedisLedger:
     today: Callable[[], Day]
     _id: str = field(default_factory=lambda: secrets.token_hex(8), init=False)
     _is_used: bool = field(default=False, init=False)
-    _replicas: int = field(default=0, init=False)
+    replicas: int = field(default=0, init=False)
+    """How many replicas there were when Redis was last heard of."""
     _seen: OrderedDict[tuple[str, str], Amount] = field(default_factory=OrderedDict, init=False)
     """What was used of each account when it was last heard of, by day and name."""
     _alone: MemoryLedger | None = field(default=None, init=False)
@@ -147,7 +148,7 @@ class RedisLedger:
         names = ["total", *(name for seen_on, name in list(self._seen)[-_MOST_REFRESHED:] if seen_on == day)]
         keys = [f"{_PREFIX}replicas", _PREFIX + day]
         call = partial(self._beat, keys=keys, args=[self._id, _GONE_SECONDS, *names])
-        self._replicas, *numbers = map(int, await self.redis.call(call))
+        self.replicas, *numbers = map(int, await self.redis.call(call))
         for at, name in enumerate(names):
             self._see(day, name, Amount(*numbers[2 * at : 2 * at + 2]))
 
@@ -174,7 +175,7 @@ class RedisLedger:
         rest = numbers[2 * count :]
         if kind == "over":
             account = wish.accounts[rest[0] - 1]
-            return Answer(used, account, [(account, 100)] if rest[1] else [])
+            return Answer(used, account, [(account, 100)] if rest[2] else [], bool(rest[1]))
         for account, amount in zip(wish.accounts, used, strict=True):
             self._see(wish.day.name, account.name, amount)
         return Answer(used, None, [(wish.accounts[at - 1], 80) for at in rest])
@@ -186,11 +187,11 @@ class RedisLedger:
 
     async def _reserve_alone(self, wish: Wish) -> Answer:
         """Reserve in this replica's part of what is left."""
-        if not self._replicas:
+        if not self.replicas:
             raise BudgetsAwayError
         if self._alone is None:
             self._alone = MemoryLedger()
-            _log.warning("budgets_in_parts", replicas=self._replicas)
+            _log.warning("budgets_in_parts", replicas=self.replicas)
         parts = [self._part(wish.day.name, account) for account in wish.accounts]
         answer = await self._alone.reserve(replace(wish, accounts=parts))
         if not answer.over and not answer.needs_history:
@@ -202,7 +203,7 @@ class RedisLedger:
         seen = self._seen.get((day, account.name), Amount())
 
         def part(limit: int | None, used: int) -> int | None:
-            return None if limit is None else max(0, limit - used) // self._replicas
+            return None if limit is None else max(0, limit - used) // self.replicas
 
         return account._replace(
             tokens=part(account.tokens, seen.tokens), nanos=part(account.nanos, seen.nanos)

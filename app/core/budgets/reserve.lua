@@ -2,7 +2,8 @@
 -- KEYS: the day's hash, its reservations by expiry, the size of the thread.
 -- ARGV: id, seconds, tokens, nanos, history or "", nanos per token, when the day is forgotten, the share to warn at,
 --       then for each account: name, limit of tokens or "", limit of nanos or "".
--- Returns {"unknown"}, {"over", tokens, nanos, number of the account, 1 if that is news}
+-- Returns {"unknown"}, {"over", tokens, nanos, number of the account, 1 if there would be room but for
+-- turns under way, 1 if it is news that there is not}
 -- or {"ok", tokens and nanos of each account, the numbers of those that have just come to the share}.
 local day, held, size = KEYS[1], KEYS[2], KEYS[3]
 local now = redis.call('TIME')
@@ -32,7 +33,10 @@ for at = 9, #ARGV, 3 do
   local c = (tonumber(found[2]) or 0) + (tonumber(found[4]) or 0) + nanos
   if t > (tonumber(ARGV[at + 1]) or math.huge) or c > (tonumber(ARGV[at + 2]) or math.huge) then
     redis.call('EXPIREAT', day, ARGV[7])
-    return {'over', text(t), text(c), text((at - 6) / 3), text(redis.call('HSETNX', day, 'w100:' .. name, 1))}
+    t, c = t - (tonumber(found[3]) or 0), c - (tonumber(found[4]) or 0)
+    local has_room = t <= (tonumber(ARGV[at + 1]) or math.huge) and c <= (tonumber(ARGV[at + 2]) or math.huge)
+    local is_news = has_room and 0 or redis.call('HSETNX', day, 'w100:' .. name, 1)
+    return {'over', text(t), text(c), text((at - 6) / 3), has_room and '1' or '0', text(is_news)}
   end
   used[#used + 1] = text(t)
   used[#used + 1] = text(c)

@@ -5,14 +5,14 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Literal, NamedTuple
-from zoneinfo import ZoneInfo
 
 from app.core.caller import Caller
 from app.core.config import Settings
 from app.core.observability.run_metrics import Price, price_of
 from app.translate.events import Json
+from app.utils.zones import zone_of
 
 NANOS = 1_000_000_000
 """Money is counted in billionths, as whole numbers add up exactly in every store."""
@@ -67,7 +67,7 @@ class BudgetRules:
     total_tokens: int | None
     user_nanos: int | None
     total_nanos: int | None
-    zone: ZoneInfo
+    zone: tzinfo
     prices: Mapping[str, Price]
 
     @classmethod
@@ -78,7 +78,7 @@ class BudgetRules:
             settings.budget_total_tokens_day,
             _nanos(settings.budget_user_cost_day),
             _nanos(settings.budget_total_cost_day),
-            ZoneInfo(settings.budget_timezone),
+            zone_of(settings.budget_timezone),
             prices,
         )
 

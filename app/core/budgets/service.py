@@ -17,7 +17,7 @@ from app.core.caller import RequestScope
 from app.core.errors import RateLimitedError, ServiceError
 from app.core.observability.metrics import WARN_SHARE, Metrics
 from app.core.upstream.conversations import Conversations
-from app.core.upstream.errors import UpstreamBrokenError, UpstreamServerError, UpstreamTimeoutError
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamTimeoutError
 from app.core.upstream.responses import Responses
 from app.translate.events import Json
 from app.translate.objects import LIVE
@@ -29,12 +29,15 @@ USED_HEADER = "x-budget-used"
 _UNCAPPED_OUTPUT = 4_000
 """Tokens that are reserved for an answer without MAX_OUTPUT_TOKENS."""
 
+_HELD_SECONDS = 5
+"""When to retry where only turns under way are in the way."""
+
 _ITEM_TOKENS = 16
 _FILE_TOKENS = 2_000
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 15.0
 _FOREGROUND_LOOKS = 3
-_MAYBE_BILLED = (UpstreamBrokenError, UpstreamTimeoutError, UpstreamServerError)
+_MAYBE_BILLED = (asyncio.CancelledError, UpstreamBrokenError, UpstreamTimeoutError)
 """Failures after which the upstream may have worked, and billed."""
 
 
@@ -57,14 +60,16 @@ class BudgetExceededError(RateLimitedError):
 
     code = "budget_exceeded"
 
-    def __init__(self, account: Account, day: Day) -> None:
+    def __init__(self, account: Account, day: Day, *, is_held: bool) -> None:
         seconds = max(1, day.ends_at - int(time.time()))
+        if is_held:
+            seconds = min(seconds, _HELD_SECONDS)
         whose = {"total": "of this service", "user": "of this user", "session": "of this session"}
-        super().__init__(
-            f"The budget {whose[account.kind]} has no room for this turn. It is renewed in {seconds} s.",
-            # SDKs would wait for all of that time, or ask again at once.
-            headers={"retry-after": str(seconds), "x-should-retry": "false"},
-        )
+        why = "is reserved for turns under way" if is_held else "has no room for this turn"
+        message = f"The budget {whose[account.kind]} {why}. Retry in {seconds} s."
+        # SDKs would wait until midnight, or ask again at once.
+        headers = {} if is_held else {"x-should-retry": "false"}
+        super().__init__(message, headers={"retry-after": str(seconds), **headers})
         self.resets_at = day.ends_at
 
     def detail(self) -> dict[str, Any]:
@@ -124,7 +129,7 @@ class Budgets:
             self._tell(account, percent, answer.used, wish)
         if answer.over is not None:
             self.metrics.budget_refused(answer.over.kind)
-            raise BudgetExceededError(answer.over, wish.day)
+            raise BudgetExceededError(answer.over, wish.day, is_held=answer.is_held)
         shares = [account.share(used) for account, used in zip(wish.accounts, answer.used, strict=True)]
         for account, share in zip(wish.accounts, shares, strict=True):
             self.metrics.budget_share(account.kind, share)
@@ -221,7 +226,7 @@ class Reservation:
         if self._is_over:
             return
         self._is_over = True
-        if isinstance(failure, asyncio.CancelledError | _MAYBE_BILLED):
+        if isinstance(failure, _MAYBE_BILLED):
             self._count_whole()
         else:
             self.budgets.settle(self.wish, Amount(), None)

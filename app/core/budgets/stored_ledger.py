@@ -10,7 +10,7 @@ from sqlalchemy import Row, case, delete, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.budgets.ledger import SIZE_SECONDS, Answer, Wish
-from app.core.budgets.rules import Account, Amount
+from app.core.budgets.rules import NOTHING, Account, Amount
 from app.core.errors import ServiceError
 from app.core.observability.metrics import WARN_SHARE
 from app.core.store.database import Database
@@ -164,20 +164,22 @@ class StoredLedger:
         used, reached = [], []
         for account in wish.accounts:
             row = found[account.name]
-            used.append(Amount(row.tokens + row.held_tokens, row.nanos + row.held_nanos))
+            used.append(_used(row))
             if row.told < 80 and account.share(used[-1]) >= WARN_SHARE:
                 reached += await self._told(wish, account, 80)
         return Answer(used, None, reached)
 
     async def _refusal(self, wish: Wish) -> Answer:
         rows = await self._database.run(lambda connection: connection.execute(_accounts(wish)))
-        found = {
-            row.account: Amount(row.tokens + row.held_tokens, row.nanos + row.held_nanos) for row in rows
-        }
-        wanted = [found.get(account.name, Amount()).plus(wish.whole) for account in wish.accounts]
+        found = {row.account: row for row in rows}
+        wanted = [_used(found.get(account.name)).plus(wish.whole) for account in wish.accounts]
         # Somebody may have released something in the meantime; then the first one is as good as any.
         over = next((at for at, each in enumerate(wish.accounts) if not each.has_room(wanted[at])), 0)
-        return Answer([wanted[over]], wish.accounts[over], await self._told(wish, wish.accounts[over], 100))
+        account, row = wish.accounts[over], found.get(wish.accounts[over].name)
+        spent = Amount(row.tokens, row.nanos) if row else NOTHING
+        if account.has_room(spent.plus(wish.whole)):
+            return Answer([wanted[over]], account, is_held=True)
+        return Answer([wanted[over]], account, await self._told(wish, account, 100))
 
     async def _told(self, wish: Wish, account: Account, percent: int) -> list[tuple[Account, int]]:
         """Note that somebody is told of a percentage; an empty list if that had been noted."""
@@ -220,6 +222,11 @@ async def _change(
             .where(BUDGETS.c.day == day, BUDGETS.c.account == name)
             .values({tokens: BUDGETS.c[tokens] + change.tokens, nanos: BUDGETS.c[nanos] + change.nanos})
         )
+
+
+def _used(row: Row[Any] | None) -> Amount:
+    """Return what is spent and reserved of an account."""
+    return NOTHING if row is None else Amount(row.tokens + row.held_tokens, row.nanos + row.held_nanos)
 
 
 def _accounts(wish: Wish) -> Any:

@@ -1,6 +1,6 @@
 """Ledgers of every kind, and a Redis that keeps what it is told."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def ledgers(place: str, tmp_path: Path) -> AsyncIterator[list[Ledger]]:
+async def ledgers(place: str, tmp_path: Path) -> AsyncIterator[Sequence[Ledger]]:
     """Three replicas' ledgers over one place; in memory and SQLite one that all use."""
     if place == "memory":
         yield [MemoryLedger()] * 3

@@ -28,7 +28,7 @@ async def test_a_turn_is_reserved_in_all_accounts_or_in_none(ledgers):
     assert (await one.reserve(wish(600, TOTAL, ANN))).used == [(600, 6_000), (600, 6_000)]
     refused = await two.reserve(wish(1, TOTAL, ANN))
     assert refused.over == ANN
-    assert refused.used == [(601, 6_010)]
+    assert refused.is_held
     assert await used(three, TOTAL) == (600, 6_000)
     assert (await three.reserve(wish(401, TOTAL, BEN))).over == TOTAL
     assert await used(one, BEN) == (0, 0)
@@ -82,8 +82,22 @@ async def test_a_reservation_expires_and_a_late_end_counts(ledgers):
 
 
 async def test_80_and_100_percent_are_said_once(ledgers):
-    told = [list((await ledgers[number % 3].reserve(wish(100, TOTAL))).reached) for number in range(12)]
+    told = []
+    for number in range(12):
+        turn = wish(100, TOTAL)
+        told.append(list((await ledgers[number % 3].reserve(turn)).reached))
+        await ledgers[number % 3].settle(turn, Amount(100, 0), 100)
     assert told == [[]] * 7 + [[(TOTAL, 80)], [], [], [(TOTAL, 100)], []]
+
+
+async def test_turns_under_way_are_no_end_of_the_budget(ledgers):
+    turn = wish(600, TOTAL)
+    await ledgers[0].reserve(turn)
+    blocked = await ledgers[1].reserve(wish(500, TOTAL))
+    assert (blocked.over, blocked.is_held, list(blocked.reached)) == (TOTAL, True, [])
+    await ledgers[0].settle(turn, Amount(600, 0), 600)
+    refused = await ledgers[1].reserve(wish(500, TOTAL))
+    assert (refused.over, refused.is_held, list(refused.reached)) == (TOTAL, False, [(TOTAL, 100)])
 
 
 async def test_parallel_turns_never_pass_the_limit(ledgers):
