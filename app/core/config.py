@@ -52,6 +52,8 @@ BackgroundSetting = Literal["auto", "always", "never", "poll", "stream", "off"]
 ConversationsSetting = Literal["auto", "upstream", "own"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
+_COMPACT_TOKENS = 100_000
+_COMPACT_SHARE = 0.8
 MAX_CHAR_BYTES = 12
 """What one character takes in JSON at most: an emoji is written as two escapes, `\\ud83d\\ude00`."""
 
@@ -113,8 +115,17 @@ class Settings(EnvironmentSettings):
     assistant_reasoning_summary: Literal["auto", "concise", "detailed"] | None = setting(
         None, "Ask for a summary of the model's reasoning: auto, concise or detailed."
     )
-    assistant_truncation: Literal["auto", "disabled"] = setting(
-        "auto", "auto: a thread too long for the model loses its oldest items; disabled: it answers 400."
+    assistant_context: Literal["compact", "truncate", "fail"] = setting(
+        "compact",
+        "What becomes of a thread too long for the model: a summary for its older part, nothing, or a 400.",
+    )
+    assistant_compact_tokens: int | None = setting(
+        None,
+        "From so many tokens on, compact; default: 80 % of ASSISTANT_CONTEXT_TOKENS, else 100000.",
+        ge=1_000,
+    )
+    assistant_truncation: Literal["auto", "disabled"] | None = setting(
+        None, "Former name: auto is ASSISTANT_CONTEXT=truncate, disabled is ASSISTANT_CONTEXT=fail."
     )
     assistant_context_tokens: int | None = setting(
         None, "The model's window, where the service keeps the history: older turns are left out.", ge=512
@@ -346,6 +357,18 @@ class Settings(EnvironmentSettings):
         if self.openai_base_url:
             return "custom"
         return "openai" if self.openai_api_key else "embedded"
+
+    @property
+    def context_params(self) -> dict[str, Any]:
+        """The parameters of a response that say what becomes of a thread too long for the model."""
+        mode = self.assistant_context
+        if self.assistant_truncation and "assistant_context" not in self.model_fields_set:
+            mode = "truncate" if self.assistant_truncation == "auto" else "fail"
+        if mode != "compact":
+            return {"truncation": "auto" if mode == "truncate" else "disabled"}
+        own = int((self.assistant_context_tokens or 0) * _COMPACT_SHARE) or _COMPACT_TOKENS
+        threshold = self.assistant_compact_tokens or max(1_000, own)
+        return {"context_management": [{"type": "compaction", "compact_threshold": threshold}]}
 
     @property
     def store_location(self) -> str:

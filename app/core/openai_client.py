@@ -41,6 +41,7 @@ from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_lock import ConversationLock
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
+from app.core.upstream.optional_fields import OptionalFields
 from app.core.upstream.port import Upstream
 from app.core.upstream.responses import Responses
 
@@ -76,7 +77,9 @@ class OpenAIClient:
         conversations = Conversations(upstream, lock)
         changing = SharedLocks(redis, "metadata", settings.lock_wait_seconds)
         self._metadata = ConversationMetadata(conversations, changing)
-        responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
+        own = assistant.response_params({})
+        optional = OptionalFields({name: own.get(name) for name in ("temperature", "top_p", "reasoning")})
+        responses = Responses(upstream, lock, metrics, deadline_seconds=deadline, optional=optional)
         params = RunParams(assistant, settings, toolbox)
         self.tool_leases = ToolLeases(shared_leases, settings.lock_wait_seconds)
         unsupported = self.unsupported = UnsupportedParams(settings)

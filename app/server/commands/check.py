@@ -43,7 +43,7 @@ def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of the command to a parser."""
-    parser.add_argument("--live", action="store_true", help="also make nine short turns, which cost tokens")
+    parser.add_argument("--live", action="store_true", help="also make ten short turns, which cost tokens")
 
 
 def run(given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
