@@ -84,7 +84,7 @@ async def test_what_is_refused_is_named_and_stops_nothing():
         "ok: Live: that took N tokens in and N out; the turns that were stopped are not counted.",
     ]
     # One empty conversation of the check itself, and one of each turn.
-    assert len(deleted) == 10
+    assert len(deleted) == 11
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ async def test_a_turn_that_fails_is_told(event, said):
 def test_it_is_an_option_of_the_check(tmp_path, spelled):
     status, lines = check(tmp_path, *spelled)
     assert status == 0
-    assert sum(": Live" in line for line in lines) == 10
+    assert sum(": Live" in line for line in lines) == 11
 
 
 def test_alone_it_means_nothing(capsys):
