@@ -176,7 +176,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the first rows, in under a minute")
     parser.add_argument("--rounds", type=int, default=0, help="how often the variants take turns")
     parser.add_argument("--rows", default="", help=f"some of {','.join(_ALL_ROWS)}")
-    parser.add_argument("--only", default="", help="some of soloist,floor,documented,litellm")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="some of soloist,budgets,floor,documented,litellm; budgets only where named",
+    )
     parser.add_argument("--write", type=Path, help="also write the report to this file")
     return parser.parse_args()
 
@@ -184,12 +188,17 @@ def _options() -> argparse.Namespace:
 def _chosen(options: argparse.Namespace) -> list[Variant]:
     makers: tuple[Callable[[], Variant | None], ...] = (
         variants.soloist,
+        variants.budgets,
         variants.floor,
         variants.documented,
         variants.litellm,
     )
     found = [variant for make in makers if (variant := make())]
-    names = options.only.split(",") if options.only else [variant.name for variant in found]
+    names = (
+        options.only.split(",")
+        if options.only
+        else [variant.name for variant in found if variant.name != "budgets"]
+    )
     return [variant for variant in found if variant.name in names]
 
 

@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING
 
 from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
+from app.core.budgets.ledger import Ledger, MemoryLedger
+from app.core.budgets.rules import BudgetRules
+from app.core.budgets.service import Budgets
 from app.core.config import Settings
 from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
@@ -39,6 +42,7 @@ from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_lock import ConversationLock
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
+from app.core.upstream.optional_fields import OptionalFields
 from app.core.upstream.port import Upstream
 from app.core.upstream.responses import Responses
 
@@ -64,6 +68,7 @@ class OpenAIClient:
         shared_leases: SharedLeases | None = None,
         directory: "ThreadDirectory | None" = None,
         intake: Intake | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         deadline = settings.run_expires_seconds
         self.background = background
@@ -74,13 +79,25 @@ class OpenAIClient:
         conversations = Conversations(upstream, lock)
         changing = SharedLocks(redis, "metadata", settings.lock_wait_seconds)
         self._metadata = ConversationMetadata(conversations, changing)
-        responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
+        own = assistant.response_params({})
+        optional = OptionalFields({name: own.get(name) for name in ("temperature", "top_p", "reasoning")})
+        responses = Responses(upstream, lock, metrics, deadline_seconds=deadline, optional=optional)
         params = RunParams(assistant, settings, toolbox, intake.moderation if intake else None)
         self.tool_leases = ToolLeases(shared_leases, settings.lock_wait_seconds)
         unsupported = self.unsupported = UnsupportedParams(settings)
         message_runs = MessageRuns(responses)
         lookup = RunLookup(conversations, responses, self._metadata, params, message_runs, self.tool_leases)
         rounds = ToolRounds(conversations, self.tool_leases)
+        self.budgets = Budgets(
+            BudgetRules.of(settings, metrics.prices),
+            ledger or MemoryLedger(),
+            responses,
+            conversations,
+            background,
+            metrics.metrics,
+            deadline,
+        )
+        conversations.on_added = self.budgets.forget
         self.held_runs = HeldRuns(self.background, redis)
         creating = RunCreator(
             responses,
@@ -92,6 +109,7 @@ class OpenAIClient:
             self.held_runs,
             RunOverrides(redis, int(deadline)),
             metrics,
+            self.budgets,
             deadline_seconds=deadline,
         )
         self.creator = creating

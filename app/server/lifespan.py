@@ -12,10 +12,12 @@ from app.api.dependencies import State
 from app.api.open_streams import StreamRegistry
 from app.core.assistant import load_assistant
 from app.core.background import BackgroundTasks, stop_task
+from app.core.budgets.ledger import Ledger
+from app.core.budgets.rules import BudgetRules
 from app.core.config import VERSION, Settings
 from app.core.limits.idempotency import Idempotency
 from app.core.limits.rate_limit import RateLimits
-from app.core.limits.shared_redis import opened_redis
+from app.core.limits.shared_redis import SharedRedis, opened_redis
 from app.core.observability.health import Health, ModelWatch
 from app.core.observability.metrics import Metrics
 from app.core.observability.run_metrics import RunMetrics, load_prices
@@ -51,6 +53,8 @@ def lifespan_of(
         # Everything closes in reverse order, so what others need is opened before them.
         async with AsyncExitStack() as stack:
             stack.push_async_callback(toolbox.aclose)
+            redis = await stack.enter_async_context(opened_redis(settings))
+            ledger = await _shared_ledger(settings, redis)
             target = await stack.enter_async_context(opened_target(settings))
             tracing = Tracing(target.kind, target.base_url)
             upstream: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
@@ -67,10 +71,10 @@ def lifespan_of(
                 kept = await stack.enter_async_context(opening)
                 upstream = kept.upstream
             run_metrics = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
-            redis = await stack.enter_async_context(opened_redis(settings))
             directory = kept.directory if kept else None
             stored = kept.leases if kept and kept.database.is_open else None
             leases: SharedLeases | None = RedisLeases(redis) if redis else stored
+            ledger = ledger or _stored_ledger(kept)
             client = OpenAIClient(
                 upstream,
                 assistant,
@@ -82,7 +86,9 @@ def lifespan_of(
                 leases,
                 directory,
                 intake,
+                ledger,
             )
+            app.state.budgets = client.budgets
             registry = app.state.registry = _open_registry(stack, settings, client)
             if moderation is not None:
                 await moderation.start()
@@ -97,6 +103,7 @@ def lifespan_of(
             metrics.describe(upstream=target.kind, model=model)
             metrics.watch(registry, health)
             watches = [metrics.watch_event_loop(), health.watch(), idempotency.watch()]
+            watches += [ledger.watch()] if ledger else []
             watches += [client.tool_leases.renew()] if toolbox.names else []
             watches += [moderation.watch()] if moderation else []
             for watching in watches:
@@ -121,6 +128,24 @@ def lifespan_of(
             )
 
     return lifespan
+
+
+async def _shared_ledger(settings: Settings, redis: SharedRedis | None) -> Ledger | None:
+    """Return what replicas share of budgets in Redis; raises `ValueError` for a Redis that may forget it."""
+    if redis is None:
+        return None
+    from app.core.budgets.redis_ledger import RedisLedger
+
+    return await RedisLedger.opened(redis, BudgetRules.of(settings, {}))
+
+
+def _stored_ledger(kept: "Kept | None") -> Ledger | None:
+    """Return what replicas share of budgets in the store, if there is one."""
+    if kept is None or not kept.database.is_open:
+        return None
+    from app.core.budgets.stored_ledger import StoredLedger
+
+    return StoredLedger(kept.database)
 
 
 def _open_registry(stack: AsyncExitStack, settings: Settings, client: OpenAIClient) -> StreamRegistry:

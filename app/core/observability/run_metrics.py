@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from opentelemetry.trace import Span
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -31,14 +31,22 @@ class Price(BaseModel):
     input_per_million: Amount
     output_per_million: Amount
     cached_input_per_million: Amount | None = None  # None: the same as other input
+    cache_write_per_million: Amount | None = None  # the same
 
-    def cost(self, input_tokens: int, cached_tokens: int, output_tokens: int) -> float:
-        """Return the price of one answer; `cached_tokens` are a part of `input_tokens`."""
-        cached = self.input_per_million
-        if self.cached_input_per_million is not None:
-            cached = self.cached_input_per_million
-        fresh_cost = (input_tokens - cached_tokens) * self.input_per_million
-        return (fresh_cost + cached_tokens * cached + output_tokens * self.output_per_million) / _MILLION
+    def cost(
+        self, input_tokens: int, cached_tokens: int, output_tokens: int, written_tokens: int = 0
+    ) -> float:
+        """Return the price of one answer.
+
+        `cached_tokens` were read from the upstream's cache and `written_tokens` were written to it; both are
+        parts of `input_tokens`.
+        """
+        own = self.input_per_million
+        cached = own if self.cached_input_per_million is None else self.cached_input_per_million
+        written = own if self.cache_write_per_million is None else self.cache_write_per_million
+        fresh = (input_tokens - cached_tokens - written_tokens) * own
+        kept = cached_tokens * cached + written_tokens * written
+        return (fresh + kept + output_tokens * self.output_per_million) / _MILLION
 
 
 _PRICES = TypeAdapter(dict[str, Price])
@@ -79,8 +87,8 @@ class RunMetrics:
         self, metrics: Metrics, tracing: Tracing, prices: Mapping[str, Price], *, lifetime_seconds: float
     ) -> None:
         self.metrics = metrics
+        self.prices = prices
         self._tracing = tracing
-        self._prices = prices
         self._lifetime_seconds = lifetime_seconds
         self._counted: OrderedDict[str, None] = OrderedDict()
 
@@ -122,20 +130,32 @@ class RunMetrics:
             return
         model = str(response.get("model"))
         read, written = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
-        cached = int((usage.get("input_tokens_details") or {}).get("cached_tokens") or 0)
-        price = price_of(self._prices, model)
-        cost = price.cost(read, cached, written) if price else None
+        details = usage.get("input_tokens_details") or {}
+        cached, stored = (int(details.get(f"{name}_tokens") or 0) for name in ("cached", "cache_write"))
+        price = price_of(self.prices, model)
+        cost = price.cost(read, cached, written, stored) if price else None
         self.metrics.tokens_used(
             model, input_tokens=read, cached_tokens=cached, output_tokens=written, cost=cost
         )
 
 
+class Reserved(Protocol):
+    """Is told once how a run that has room in budgets went on; more calls change nothing."""
+
+    def left(self, response: Json | None) -> None:
+        """Handle the last state of a run that was seen here."""
+
+    def failed(self, failure: BaseException) -> None:
+        """Handle that the run could not be created."""
+
+
 class RunMeasurement:
     """Measures one run's stream."""
 
-    __slots__ = ("_metrics", "_span", "_started", "awaits_text")
+    __slots__ = ("_metrics", "_span", "_started", "awaits_text", "reservation")
 
     def __init__(self, metrics: RunMetrics, span: Span | None, *, awaits_text: bool) -> None:
+        self.reservation: Reserved | None = None
         self._metrics = metrics
         self._span = span
         self._started = time.perf_counter()
@@ -164,6 +184,8 @@ class RunMeasurement:
 
     def failed(self, failure: BaseException) -> None:
         """Close the span of a run that could not be created."""
+        if self.reservation is not None:
+            self.reservation.failed(failure)
         if self._span is not None:
             mark_failed(self._span, getattr(failure, "code", None) or type(failure).__name__)
             self._close()
@@ -172,6 +194,8 @@ class RunMeasurement:
         """Count the run if it has ended, and close its span; called when its stream is closed."""
         if response is not None:
             self._metrics.saw(response)
+        if self.reservation is not None:
+            self.reservation.left(response)
         if self._span is not None:
             _describe(self._span, response or {})
             self._close()

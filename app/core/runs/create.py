@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from app.core.background import BackgroundTasks
+from app.core.budgets.service import Budgets, Reservation
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
 from app.core.errors import ContentBlockedError, ServiceError
@@ -61,6 +62,7 @@ class RunCreator:
     held_runs: HeldRuns
     overrides: RunOverrides
     metrics: RunMetrics
+    budgets: Budgets
     deadline_seconds: float
 
     async def start(self, scope: RequestScope, context: RunContext, params: Json) -> Json:
@@ -221,7 +223,16 @@ class RunCreator:
             return await self._whole(scope, params)
         call = partial(self.responses.create_in_background, params)
         with suppress(BackgroundRefusedError):
-            return await self._repaired(scope, params, call)
+            reservation = await self._reserved(scope, params)
+            try:
+                response = await self._repaired(scope, params, call)
+            except BaseException as exc:
+                if reservation is not None:
+                    reservation.failed(exc)
+                raise
+            if reservation is not None:
+                reservation.left(response)
+            return response
         response = await self._whole(scope, params)
         self.mode.refuse_runs()
         return response
@@ -240,7 +251,9 @@ class RunCreator:
     ) -> tuple[RunMeasurement, T]:
         """Make the call that creates a response; if it is cancelled, keep the question of the turn."""
         began_at = time.time()
+        reservation = await self._reserved(scope, params)
         measurement = self.metrics.begin(params)
+        measurement.reservation = reservation
         try:
             with measurement.inside():
                 return measurement, await self._repaired(scope, params, call)
@@ -251,6 +264,12 @@ class RunCreator:
                 turn = StoppedTurn(params["conversation"], began_at, _messages(params), [])
                 self.stopped_turns.keep(turn)
             raise
+
+    async def _reserved(self, scope: RequestScope, params: Json) -> Reservation | None:
+        """Reserve what the turn may take, where it counts for a budget."""
+        if self.budgets.is_on or scope.caller.budget_tokens is not None:
+            return await self.budgets.reserve(scope, params)
+        return None
 
     async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, and repeat it after answering tool calls that an earlier turn left open."""

@@ -1,5 +1,6 @@
 """Builds what a run sends upstream from the assistant and the overrides that the caller may set."""
 
+import hashlib
 from typing import Any
 
 from app.core.assistant import OVERRIDES, Assistant
@@ -48,7 +49,7 @@ class RunParams:
         self.waits_for_more_than_functions = bool(self._chat_metadata)
         """Whether the assistant has tools whose calls clients see as functions that they are not."""
         self._policy = settings.allow_run_overrides
-        self._truncation = settings.assistant_truncation
+        self._context = settings.context_params
         self._lifetime_seconds = int(settings.run_expires_seconds)
         self._exposes_instructions = settings.expose_instructions
         self.uses_files = uses_files(self._plain)
@@ -96,13 +97,16 @@ class RunParams:
         )
 
     def _common(self, scope: RequestScope, metadata: dict[str, Any]) -> Json:
-        common: Json = {"truncation": self._truncation}
+        common: Json = dict(self._context)
         if metadata:
             common["metadata"] = metadata
         if scope.safety_identifier:
             common["safety_identifier"] = scope.safety_identifier
         if self._moderation is not None:
             common |= self._moderation.params()
+            # Turns of one user begin alike, so the upstream should keep them in one cache.
+            cached = f"{self._assistant.id}\0{scope.safety_identifier}"
+            common["prompt_cache_key"] = hashlib.sha256(cached.encode()).hexdigest()[:32]
         return common
 
     def _overrides(self, body: RunOverrides, scope: RequestScope) -> Json:

@@ -115,6 +115,7 @@ class Chat:
         if thread_id is None or conversation_id is None:
             conversation_id = str((await self.conversations.create(before, {}))["id"])
             thread_id = scope.ids.thread(conversation_id)
+            scope.has_new_thread = not before
         scope.headers["x-thread-id"] = thread_id
         context = self.params.context(scope, thread_id, is_brief=True)
         if self.params.waits_for_more_than_functions or context.own_tools.approvals:

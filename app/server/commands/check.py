@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from redis.exceptions import RedisError
 
 from app.core.assistant import Assistant, load_assistant
+from app.core.budgets.rules import BudgetRules
 from app.core.config import Settings
 from app.core.errors import ServiceError
 from app.core.observability.health import ModelWatch
@@ -43,7 +44,7 @@ def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of the command to a parser."""
-    parser.add_argument("--live", action="store_true", help="also make nine short turns, which cost tokens")
+    parser.add_argument("--live", action="store_true", help="also make ten short turns, which cost tokens")
 
 
 def run(given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
@@ -159,12 +160,23 @@ async def _check_redis(settings: Settings) -> list[Finding]:
         return []
     url = settings.redis_url
     client = redis.asyncio.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+    problems: list[str] = []
     try:
         await client.ping()
+        if BudgetRules.of(settings, {}).is_on:
+            problems = await _unfit_for_budgets(client)
     except (RedisError, OSError) as exc:
         return [
             Finding("error", f"Redis at RATE_LIMIT_STORAGE does not answer ({type(exc).__name__}): check it.")
         ]
     finally:
         await client.aclose()
-    return [Finding("ok", "Redis answers, so limits hold over all replicas.")]
+    findings = [Finding("error", f"RATE_LIMIT_STORAGE: {problem}") for problem in problems]
+    return [Finding("ok", "Redis answers, so limits hold over all replicas."), *findings]
+
+
+async def _unfit_for_budgets(client: redis.asyncio.Redis) -> list[str]:
+    # Imported here: without budgets in Redis it is not needed.
+    from app.core.budgets.redis_ledger import unfit_for_budgets
+
+    return await unfit_for_budgets(client)
