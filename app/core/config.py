@@ -290,6 +290,12 @@ class Settings(EnvironmentSettings):
         None, "Bearer token for /metrics; unset: programs on this machine only."
     )
     prices_file: ExistingFile | None = setting(None, "JSON file with prices by model, for the cost metric.")
+    feedback_webhook_url: HttpUrl | None = setting(
+        None, "Gets feedback.created and budget.reached: ids, times and numbers, never content."
+    )
+    feedback_webhook_secret: WebhookSecret | None = setting(
+        None, "Signs these events: whsec_ and base64, as Standard Webhooks has it."
+    )
     model_shutdown_warn_days: int = setting(
         30, "Days ahead to warn that the model is going to be switched off.", ge=0, le=3_650
     )
@@ -315,6 +321,8 @@ class Settings(EnvironmentSettings):
             yield from check_jwt(
                 self.jwt_jwks_url, self.jwt_secret, self.jwt_issuer, self.jwt_audience, self.jwt_algorithms
             )
+        if self.feedback_webhook_url and self.feedback_webhook_secret is None:
+            yield "FEEDBACK_WEBHOOK_URL needs FEEDBACK_WEBHOOK_SECRET, which signs the events"
         yield from check_root_path(self.root_path, self.public_url)
         if self.playground_sessions:
             yield from check_playground_sessions(self.host, self.auth_mode, self.api_keys)

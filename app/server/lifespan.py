@@ -13,6 +13,7 @@ from app.api.open_streams import StreamRegistry
 from app.core.assistant import load_assistant
 from app.core.background import BackgroundTasks, stop_task
 from app.core.config import VERSION, Settings
+from app.core.insight.event_webhook import EventWebhook
 from app.core.limits.idempotency import Idempotency
 from app.core.limits.rate_limit import RateLimits
 from app.core.limits.shared_redis import opened_redis
@@ -30,6 +31,7 @@ from app.core.upstream.port import Upstream
 from app.core.upstream.target import may_need_store
 
 if TYPE_CHECKING:
+    from app.core.insight.insight import Insight
     from app.core.own_conversations.factory import Kept
 
 _log = structlog.get_logger("soloist")
@@ -48,7 +50,7 @@ def lifespan_of(
         async with AsyncExitStack() as stack:
             stack.push_async_callback(toolbox.aclose)
             target = await stack.enter_async_context(opened_target(settings))
-            tracing = Tracing(target.kind, target.base_url)
+            tracing = Tracing(target.kind, target.base_url, assistant.name or assistant.id, assistant.id)
             upstream: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
             background = BackgroundTasks()
             kept: Kept | None = None
@@ -59,13 +61,32 @@ def lifespan_of(
                 opening = opened_conversations(settings, target, upstream, background, metrics.items_dropped)
                 kept = await stack.enter_async_context(opening)
                 upstream = kept.upstream
-            run_metrics = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
+            events = EventWebhook.of(settings, metrics.event_ended)
+            if events is not None:
+                stack.push_async_callback(events.aclose)
+            insight = await _opened_insight(stack, settings, kept, events, tracing, metrics)
+            run_metrics = RunMetrics(
+                metrics,
+                tracing,
+                prices,
+                lifetime_seconds=settings.run_expires_seconds,
+                usage=insight.usage_log if insight else None,
+            )
             redis = await stack.enter_async_context(opened_redis(settings))
             directory = kept.directory if kept else None
             stored = kept.leases if kept and kept.database.is_open else None
             leases: SharedLeases | None = RedisLeases(redis) if redis else stored
             client = OpenAIClient(
-                upstream, assistant, settings, run_metrics, background, toolbox, redis, leases, directory
+                upstream,
+                assistant,
+                settings,
+                run_metrics,
+                background,
+                toolbox,
+                redis,
+                leases,
+                directory,
+                insight,
             )
             registry = app.state.registry = _open_registry(stack, settings, client)
             await stack.enter_async_context(client.held_runs.listening())
@@ -103,6 +124,32 @@ def lifespan_of(
             )
 
     return lifespan
+
+
+async def _opened_insight(
+    stack: AsyncExitStack,
+    settings: Settings,
+    kept: "Kept | None",
+    events: EventWebhook | None,
+    tracing: Tracing,
+    metrics: Metrics,
+) -> "Insight | None":
+    """Return what the store keeps of turns and feedback, and write it until the end; None without a store."""
+    if kept is None or (directory := kept.directory) is None:
+        return None
+    from app.core.insight.insight import Insight
+
+    insight = Insight(
+        kept.database,
+        lambda: directory.is_used,
+        settings.signing_keys,
+        events,
+        tracing,
+        metrics.usage_rows_lost.inc,
+    )
+    stack.push_async_callback(insight.usage_log.aclose)
+    stack.push_async_callback(stop_task, asyncio.create_task(insight.usage_log.run()))
+    return insight
 
 
 def _open_registry(stack: AsyncExitStack, settings: Settings, client: OpenAIClient) -> StreamRegistry:
