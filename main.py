@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from app.api import (
     assistants,
     chat,
+    feedback,
     files,
     guide_page,
     health,
@@ -27,6 +28,7 @@ from app.api import (
     runs,
     sessions,
     threads,
+    usage,
     users,
     vector_stores,
 )
@@ -39,7 +41,7 @@ from app.core.config import VERSION, Settings
 from app.core.logging import configure_logging
 from app.core.observability.metrics import Metrics
 from app.core.telemetry import fastapi_telemetry
-from app.server.commands import check, embedded, knowledge, local, openapi, serve, tools
+from app.server.commands import check, embedded, knowledge, local, openapi, report, serve, tools
 from app.server.lifespan import lifespan_of
 
 _INTERRUPTED = 130  # what shells report for a program that Ctrl+C ended
@@ -56,7 +58,9 @@ _ROUTERS = (
     files.router,
     vector_stores.router,
     sessions.router,
+    feedback.router,
     users.router,
+    usage.router,
 )
 
 
@@ -108,6 +112,7 @@ def _include_routers(app: FastAPI, settings: Settings) -> None:
     if settings.metrics_enabled:
         app.include_router(health.metrics_router)
     app.include_router(pages.build_router(settings))
+    app.include_router(usage.page_router)
     if guide_page.has_guide(settings):
         app.include_router(guide_page.build_router())
 
@@ -121,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     check.add_options(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (serve, local, check, openapi, knowledge, tools, embedded):
+    for command in (serve, local, check, openapi, knowledge, tools, report, embedded):
         command.add_to(commands.add_parser)
     given = parser.parse_args(arguments)
     if given.live and given.run is not check.run:

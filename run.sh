@@ -26,6 +26,7 @@ usage: ./run.sh [command]
                    --dry-run only says what would be done
   tools [args]     list the functions that the service runs for the assistant, with their schemas;
                    tools call NAME '{"city":"Busan"}' calls one by hand
+  report [args]    report turns, users, tokens, cost, times, failures and feedback; --days 30, --json
   openapi          print the OpenAPI document
   embedded [args]  serve the upstream that answers without a key, alone
   test [args]      run the tests on all cores; --quick leaves out the slow ones, all other args go to pytest
@@ -215,7 +216,7 @@ case $command in
         if [ "${1:-}" != sync ]; then set -- sync "$@"; fi
         run_command knowledge "$@"
         ;;
-    openapi | tools | embedded) run_command "$command" "$@" ;;
+    openapi | tools | report | embedded) run_command "$command" "$@" ;;
     test) run_tests "$@" ;;
     compat)
         set_up dev

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("runtime", "telemetry", "dev", "local")
-SERVICE_COMMANDS = ("check-service", "openapi", "tools", "embedded")
+SERVICE_COMMANDS = ("check-service", "openapi", "tools", "report", "embedded")
 COMMANDS = (
     "serve",
     "dev",

@@ -22,6 +22,8 @@ TAGS = [
     {"name": "assistants", "description": "The one assistant, set by its operator."},
     {"name": "files", "description": "Uploads, and files that the assistant made."},
     {"name": "vector stores", "description": "The assistant's own knowledge, for an admin panel."},
+    {"name": "feedback", "description": "What users say of answers, where a store keeps it."},
+    {"name": "usage", "description": "What turns used, cost and ran into, for the operator."},
     {"name": "transcripts", "description": "Threads out as documents, and old Assistants threads in."},
     {"name": "sessions", "description": "Short-lived tokens that a backend mints for its pages."},
     {"name": "users", "description": "Erasure of one user, where a store keeps the list of threads."},

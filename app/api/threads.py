@@ -15,6 +15,7 @@ from app.api.responses import answer, errors
 from app.core.errors import BadRequestError
 from app.core.files.service import file_url
 from app.models.common import Deleted
+from app.models.feedback import FeedbackRead
 from app.models.messages import Message
 from app.models.threads import Thread, ThreadCreate, ThreadPage, ThreadUpdate
 
@@ -27,7 +28,9 @@ transcripts_router = APIRouter(
 # Transcripts are much larger than other bodies, so MAX_BODY_BYTES does not apply to them.
 _MAX_IMPORT_BYTES = 64 * 1024 * 1024
 _MESSAGE_LIST = {"type": "array", "minItems": 1, "items": {"type": "object"}}
-_IMPORT_FIELDS = {"data", "messages", "object", "thread", "tool_calls", "first_id", "last_id", "has_more"}
+# What lists and exports hold beside the messages; feedback is of the exported thread's answers.
+_BESIDE = {"object", "thread", "tool_calls", "feedback", "first_id", "last_id", "has_more"}
+_IMPORT_FIELDS = {"data", "messages"} | _BESIDE
 _IMPORT = {
     "requestBody": {
         "required": True,
@@ -47,7 +50,7 @@ _IMPORT = {
 
 
 class ThreadExport(BaseModel):
-    """A thread with all its messages and tool calls."""
+    """A thread with all its messages, tool calls and feedback."""
 
     object: Literal["thread.export"]
     thread: Thread
@@ -55,6 +58,7 @@ class ThreadExport(BaseModel):
     tool_calls: list[dict[str, Any]] = Field(
         description="What tools did, each `after` the message with that id."
     )
+    feedback: list[FeedbackRead] = Field(description="What its user said of answers, where a store keeps it.")
 
 
 class ThreadImport(BaseModel):

@@ -1,9 +1,11 @@
 """The caller of a request, and the scope that a request carries through the services."""
 
+import hmac
 import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 from app.core.errors import ConflictError, ForbiddenError, not_found
@@ -15,6 +17,12 @@ T = TypeVar("T")
 
 current_owner: ContextVar[str | None] = ContextVar("current_owner", default=None)
 """The `Caller.owner` of the request that this code runs for; None outside of requests."""
+
+
+@lru_cache(maxsize=10_000)
+def owner_hash(key: bytes, owner: str) -> str:
+    """Return a hash of an owner, keyed so that nobody else can guess owners from their hashes."""
+    return hmac.digest(key, b"safety\0" + owner.encode(), "sha256").hex()
 
 
 @dataclass(frozen=True, slots=True)

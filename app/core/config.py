@@ -325,6 +325,12 @@ class Settings(EnvironmentSettings):
     prices_file: ExistingFile | None = setting(
         None, "JSON file with prices by model, for the cost metric and budgets."
     )
+    feedback_webhook_url: HttpUrl | None = setting(
+        None, "Gets feedback.created and budget.reached: ids, times and numbers, never content."
+    )
+    feedback_webhook_secret: WebhookSecret | None = setting(
+        None, "Signs these events: whsec_ and base64, as Standard Webhooks has it."
+    )
     model_shutdown_warn_days: int = setting(
         30, "Days ahead to warn that the model is going to be switched off.", ge=0, le=3_650
     )
@@ -355,6 +361,8 @@ class Settings(EnvironmentSettings):
         has_cost = self.budget_user_cost_day or self.budget_total_cost_day
         if has_cost and self.prices_file is None:
             yield "BUDGET_USER_COST_DAY and BUDGET_TOTAL_COST_DAY need PRICES_FILE: nothing has a price"
+        if self.feedback_webhook_url and self.feedback_webhook_secret is None:
+            yield "FEEDBACK_WEBHOOK_URL needs FEEDBACK_WEBHOOK_SECRET, which signs the events"
         yield from check_root_path(self.root_path, self.public_url)
         if self.playground_sessions:
             yield from check_playground_sessions(self.host, self.auth_mode, self.api_keys)

@@ -213,14 +213,14 @@ class IdentityProviderError(ServiceError):
 
 
 class NoStoreError(ServiceError):
-    """The request needs the directory of threads, and this service keeps none."""
+    """The request needs the store, and this service has none; `kept` is what would be in it."""
 
     status_code = 501
     code = "store_not_configured"
 
-    def __init__(self) -> None:
+    def __init__(self, kept: str = "list of threads") -> None:
         super().__init__(
-            "This service keeps no list of threads. Its operator can set STORE_URL, for example to "
+            f"This service keeps no {kept}. Its operator can set STORE_URL, for example to "
             "sqlite:///data/soloist.db.",
             headers={"x-should-retry": "false"},
         )

@@ -12,6 +12,7 @@ from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
 from app.core.files.pictures import Pictures
 from app.core.files.service import Files
+from app.core.insight.feedback import FeedbackService
 from app.core.limits.shared_locks import SharedLocks
 from app.core.limits.shared_redis import SharedRedis
 from app.core.observability.run_metrics import RunMetrics
@@ -48,6 +49,7 @@ from app.core.upstream.responses import Responses
 
 if TYPE_CHECKING:
     from app.core.directory.thread_directory import ThreadDirectory
+    from app.core.insight.insight import Insight
 
 
 class OpenAIClient:
@@ -69,9 +71,11 @@ class OpenAIClient:
         directory: "ThreadDirectory | None" = None,
         intake: Intake | None = None,
         ledger: Ledger | None = None,
+        insight: "Insight | None" = None,
     ) -> None:
         deadline = settings.run_expires_seconds
         self.background = background
+        self.insight = insight
         self._upstream = upstream
         lock = ConversationLock(
             self.background, redis, wait_seconds=settings.lock_wait_seconds, waited=metrics.lock_waited
@@ -141,10 +145,17 @@ class OpenAIClient:
         )
         live_runs = LiveRuns(responses, self.held_runs, message_runs)
         self.threads = Threads(
-            conversations, self._metadata, self.messages, live_runs, attachments, unsupported, directory
+            conversations,
+            self._metadata,
+            self.messages,
+            live_runs,
+            attachments,
+            unsupported,
+            directory,
+            insight,
         )
         self.thread_list = ThreadList(directory)
-        self.users = Users(directory, conversations, self.threads, attachments, self.files)
+        self.users = Users(directory, conversations, self.threads, attachments, self.files, insight)
         self.runs = Runs(
             conversations,
             responses,
@@ -160,8 +171,9 @@ class OpenAIClient:
             SharedLocks(redis, "answering", settings.lock_wait_seconds),
         )
         self.resume = ResumeService(responses, lookup, self.creator, metrics, deadline_seconds=deadline)
+        self.feedback = FeedbackService(self.messages, self.runs, unsupported, insight)
         self.transcripts = Transcripts(
-            conversations, self._metadata, self.messages, self.files, assistant, settings
+            conversations, self._metadata, self.messages, self.files, self.feedback, assistant, settings
         )
         self.chat = Chat(conversations, self.creator, self.runs, params, settings, intake)
 

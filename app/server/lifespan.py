@@ -15,6 +15,7 @@ from app.core.background import BackgroundTasks, stop_task
 from app.core.budgets.ledger import Ledger
 from app.core.budgets.rules import BudgetRules
 from app.core.config import VERSION, Settings
+from app.core.insight.event_webhook import EventWebhook
 from app.core.limits.idempotency import Idempotency
 from app.core.limits.rate_limit import RateLimits
 from app.core.limits.shared_redis import SharedRedis, opened_redis
@@ -35,6 +36,7 @@ from app.core.upstream.port import Upstream
 from app.core.upstream.target import may_need_store
 
 if TYPE_CHECKING:
+    from app.core.insight.insight import Insight
     from app.core.own_conversations.factory import Kept
 
 _log = structlog.get_logger("soloist")
@@ -56,7 +58,7 @@ def lifespan_of(
             redis = await stack.enter_async_context(opened_redis(settings))
             ledger = await _shared_ledger(settings, redis)
             target = await stack.enter_async_context(opened_target(settings))
-            tracing = Tracing(target.kind, target.base_url)
+            tracing = Tracing(target.kind, target.base_url, assistant.name or assistant.id, assistant.id)
             upstream: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
             model = model_name(settings, assistant.model)
             moderation = Moderation.load(settings, upstream, model)
@@ -70,7 +72,17 @@ def lifespan_of(
                 opening = opened_conversations(settings, target, upstream, background, metrics.items_dropped)
                 kept = await stack.enter_async_context(opening)
                 upstream = kept.upstream
-            run_metrics = RunMetrics(metrics, tracing, prices, lifetime_seconds=settings.run_expires_seconds)
+            events = EventWebhook.of(settings, metrics.event_ended)
+            if events is not None:
+                stack.push_async_callback(events.aclose)
+            insight = await _opened_insight(stack, settings, kept, events, tracing, metrics)
+            run_metrics = RunMetrics(
+                metrics,
+                tracing,
+                prices,
+                lifetime_seconds=settings.run_expires_seconds,
+                usage=insight.usage_log if insight else None,
+            )
             directory = kept.directory if kept else None
             stored = kept.leases if kept and kept.database.is_open else None
             leases: SharedLeases | None = RedisLeases(redis) if redis else stored
@@ -87,6 +99,7 @@ def lifespan_of(
                 directory,
                 intake,
                 ledger,
+                insight,
             )
             app.state.budgets = client.budgets
             registry = app.state.registry = _open_registry(stack, settings, client)
@@ -146,6 +159,32 @@ def _stored_ledger(kept: "Kept | None") -> Ledger | None:
     from app.core.budgets.stored_ledger import StoredLedger
 
     return StoredLedger(kept.database)
+
+
+async def _opened_insight(
+    stack: AsyncExitStack,
+    settings: Settings,
+    kept: "Kept | None",
+    events: EventWebhook | None,
+    tracing: Tracing,
+    metrics: Metrics,
+) -> "Insight | None":
+    """Return what the store keeps of turns and feedback, and write it until the end; None without a store."""
+    if kept is None or (directory := kept.directory) is None:
+        return None
+    from app.core.insight.insight import Insight
+
+    insight = Insight(
+        kept.database,
+        lambda: directory.is_used,
+        settings.signing_keys,
+        events,
+        tracing,
+        metrics.usage_rows_lost.inc,
+    )
+    stack.push_async_callback(insight.usage_log.aclose)
+    stack.push_async_callback(stop_task, asyncio.create_task(insight.usage_log.run()))
+    return insight
 
 
 def _open_registry(stack: AsyncExitStack, settings: Settings, client: OpenAIClient) -> StreamRegistry:

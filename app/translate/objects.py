@@ -60,6 +60,20 @@ def run_status(response: Json) -> str:
     return status if status in LIVE or status in _TERMINAL_AT else "failed"
 
 
+def conversation_of(response: Json) -> str | None:
+    """Return the id of a response's conversation; not every upstream repeats it."""
+    found = response.get("conversation")
+    if isinstance(found, dict):
+        found = found.get("id")
+    return found if isinstance(found, str) else None
+
+
+def last_message(response: Json) -> str | None:
+    """Return the id of the item of a response's last message, which is its answer."""
+    ids = [str(item["id"]) for item in response.get("output") or [] if item.get("type") == "message"]
+    return ids[-1] if ids else None
+
+
 def pending_calls(response: Json, own: OwnTools = NONE) -> list[Json]:
     """Return the calls that the client answers, in the Assistants shape.
 

@@ -47,6 +47,8 @@ ROUTES: dict[tuple[str, str], Route] = {
     # Without a store; tests/store has those with one.
     ("GET", "/api/v1/threads"): Route(501),
     ("DELETE", "/api/v1/users/{user}"): Route(501, session=403, bound=403),
+    ("POST", "/api/v1/feedback"): Route(501, body={"thread_id": "t", "run_id": "r", "value": "up"}),
+    ("GET", "/api/v1/usage"): Route(501, session=403, bound=403),
     ("POST", "/api/v1/threads"): Route(body={}, **CREATES),
     ("POST", "/api/v1/threads/runs"): Route(body=NEW_RUN, **CREATES),
     ("POST", "/api/v1/threads/import"): Route(body={"data": [MESSAGE]}, **CREATES),

@@ -21,7 +21,7 @@ def test_help_lists_every_command(capsys):
     assert left.value.code == 0
     text = capsys.readouterr().out
     files = {path.stem for path in (ROOT / "app" / "server" / "commands").glob("*.py")} - {"__init__"}
-    assert files == {"serve", "local", "check", "openapi", "knowledge", "tools", "embedded"}
+    assert files == {"serve", "local", "check", "openapi", "knowledge", "tools", "report", "embedded"}
     assert files <= set(re.findall(r"^ +(\w+)", text, re.MULTILINE))
 
 

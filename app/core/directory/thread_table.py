@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.directory.entries import MICROSECONDS, Entry, EntryPage, UnknownCursorError
 from app.core.store.database import Database
-from app.core.store.tables import THREADS
+from app.core.store.tables import FEEDBACK, THREADS, USAGE
 
 _PLACE = (THREADS.c.active_at, THREADS.c.conversation_id)
 """The order of lists, in which no two threads have the same place."""
@@ -50,8 +50,18 @@ class ThreadTable:
         await self._execute(update(THREADS).where(mine, THREADS.c.metadata != text).values(metadata=text))
 
     async def delete(self, conversation_id: str) -> None:
-        """Remove a thread."""
-        await self._execute(delete(THREADS).where(THREADS.c.conversation_id == conversation_id))
+        """Remove a thread and what was said of its answers; what they cost is kept, without its name."""
+        statements = (
+            delete(THREADS).where(THREADS.c.conversation_id == conversation_id),
+            delete(FEEDBACK).where(FEEDBACK.c.conversation_id == conversation_id),
+            update(USAGE).where(USAGE.c.conversation_id == conversation_id).values(conversation_id=None),
+        )
+
+        async def work(connection: AsyncConnection) -> None:
+            for statement in statements:
+                await connection.execute(statement)
+
+        await self.database.run(work)
 
     async def page(self, page: EntryPage) -> tuple[list[Entry], bool]:
         """Return threads of an owner, and whether there are more; raises `UnknownCursorError`."""

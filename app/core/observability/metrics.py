@@ -111,6 +111,10 @@ class Metrics:
         self._budget_refused = counter("budget_refused", "Turns refused for want of budget.", "budget")
         self._tool_calls = counter("tool_calls", "Calls of the service's own tools.", "tool", "outcome")
         self._tool_seconds = histogram("tool_seconds", "Time to the output of a tool.", "tool")
+        self._events = counter("webhook_events", "Events for FEEDBACK_WEBHOOK_URL.", "outcome")
+        self.usage_rows_lost = counter(
+            "usage_rows_lost", "Responses that the report lacks, as the store was away."
+        )
         self._lag = histogram(
             "event_loop_lag_seconds", "How late the event loop runs what is due.", buckets=_LAG_SECONDS
         )
@@ -184,6 +188,10 @@ class Metrics:
     def budget_refused(self, budget: str) -> None:
         """Count a turn for which there is no room in a budget."""
         self._budget_refused.labels(budget).inc()
+
+    def event_ended(self, outcome: str) -> None:
+        """Count an event for the webhook: `sent`, or `lost` after the last try."""
+        self._events.labels(outcome).inc()
 
     def tool_ended(self, name: str, outcome: str, seconds: float) -> None:
         """Count a call of a tool; `name` is that of a tool which there is."""

@@ -204,6 +204,7 @@ class RunCreator:
         self.held_runs.discard(run_id)
         if status is None:
             return
+        stream.measurement.cut_off(stream.response, status)
         if status == "cancelled":
             self.metrics.run_cancelled()
         asked, said = _messages(params), stream.translator.said()

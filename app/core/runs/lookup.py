@@ -17,7 +17,7 @@ from app.core.upstream.responses import Responses
 from app.translate.client_calls import answered_call, ended_by, waits_for_answer
 from app.translate.context import RunContext
 from app.translate.events import Json
-from app.translate.objects import LIVE, pending_calls, run_object, run_status
+from app.translate.objects import LIVE, conversation_of, pending_calls, run_object, run_status
 from app.translate.pictures import CODE_OUTPUTS
 from app.translate.run_metadata import APPROVED, RunHistory, RunRounds
 from app.translate.steps import run_steps
@@ -66,7 +66,7 @@ class RunLookup:
         with not_found_as("run"):
             response = await self.responses.get(first_id)
             # Not every upstream repeats the conversation in its responses.
-            if _conversation_of(response) not in {None, conversation_id}:
+            if conversation_of(response) not in {None, conversation_id}:
                 raise not_found("run")
             return await self._view(scope, thread_id, conversation_id, response, None)
 
@@ -229,10 +229,3 @@ def _own_calls(context: RunContext, response: Json) -> list[Json]:
 def _was_in_foreground(response: Json, status: str) -> bool:
     """Return whether a live response was in the foreground: then only our history knows that it stopped."""
     return status in LIVE and response.get("background") is not True
-
-
-def _conversation_of(response: Json) -> str | None:
-    found = response.get("conversation")
-    if isinstance(found, dict):
-        found = found.get("id")
-    return found if isinstance(found, str) else None

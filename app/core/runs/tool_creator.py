@@ -17,6 +17,7 @@ from app.core.runs.lookup import RunView
 from app.core.runs.looped_run import LoopedRun, joined
 from app.core.runs.tool_loop import ToolLoop, ToolServices, once_each
 from app.core.runs.tool_outputs import run_not_waiting
+from app.core.telemetry import inside_agent
 from app.core.upstream.errors import ConversationLockedError
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded
@@ -48,9 +49,10 @@ class ToolRunCreator(RunCreator):
             response = stream.response or {}
             # It may have asked for a tool already, which is not the client's to answer.
             return response | {"status": "in_progress"} if context.own_tools.approvals else response
-        response = await super().start(scope, context, params)
-        loop = self._loop(scope, context, params)
-        await loop.hold()
+        loop, start = self._begun(scope, context, params), super().start
+        async with _closed_on_failure(loop):
+            response = await start(scope, context, params)
+            await loop.hold()
         if response.get("status") in LIVE:
             self.background.spawn(self._finish_polled(loop, response))
             return response
@@ -58,9 +60,10 @@ class ToolRunCreator(RunCreator):
 
     async def complete(self, scope: RequestScope, context: RunContext, params: Json) -> RunEnded:
         """Create a foreground response, carry out its calls, and return the end of the run."""
-        loop = self._loop(scope, context, params)
-        response = await self._round(loop)
-        await loop.hold()
+        loop = self._begun(scope, context, params)
+        async with _closed_on_failure(loop):
+            response = await self._round(loop)
+            await loop.hold()
         responses = await self._finished(loop, response)
         ends = [run_ended(response, loop.context) for response in responses]
         ended = joined(ends[:-1], ends[-1])
@@ -79,16 +82,19 @@ class ToolRunCreator(RunCreator):
         is_listed: bool = True,
     ) -> FollowedRun:
         """Create a response, and return a stream that goes on until the model answers."""
-        loop = self._loop(scope, context, params)
-        first = super().open
-        stream = await first(
-            scope, context, params, on_disconnect=on_disconnect, before=before, is_listed=is_listed
-        )
+        loop, first = self._begun(scope, context, params), super().open
+        async with _closed_on_failure(loop):
+            stream = await first(
+                scope, context, params, on_disconnect=on_disconnect, before=before, is_listed=is_listed
+            )
+            await loop.hold()
 
         async def next_round() -> FollowedRun:
-            return await first(scope, loop.context, loop.params, on_disconnect=on_disconnect, is_listed=False)
+            with inside_agent(loop.agent):
+                return await first(
+                    scope, loop.context, loop.params, on_disconnect=on_disconnect, is_listed=False
+                )
 
-        await loop.hold()
         return LoopedRun(stream, loop, next_round)
 
     @asynccontextmanager
@@ -143,9 +149,16 @@ class ToolRunCreator(RunCreator):
         ends_at = asyncio.get_running_loop().time() + self.deadline_seconds
         return ToolLoop(self.tools, scope, context, params, ends_at)
 
+    def _begun(self, scope: RequestScope, context: RunContext, params: Json) -> ToolLoop:
+        """Return the loop of a run that is being created, with the run's span."""
+        loop = self._loop(scope, context, params)
+        loop.agent = self.metrics.agent(params)
+        return loop
+
     async def _round(self, loop: ToolLoop) -> Json:
         """Create the foreground response of a loop's next round, and return it."""
-        response = await self._whole(loop.scope, loop.params)
+        with inside_agent(loop.agent):
+            response = await self._whole(loop.scope, loop.params)
         await self._remember(loop.scope, loop.context, loop.params, response, is_listed=False)
         return response
 
@@ -182,6 +195,17 @@ class ToolRunCreator(RunCreator):
             await self._finished(loop, response)
         except (ServiceError, TimeoutError) as exc:
             _log.warning("run_not_finished", code=getattr(exc, "code", "timeout"))
+
+
+@asynccontextmanager
+async def _closed_on_failure(loop: ToolLoop) -> AsyncIterator[None]:
+    """Begin a loop's run in the block, as part of its span; if that fails, close the loop."""
+    try:
+        with inside_agent(loop.agent):
+            yield
+    except BaseException:
+        await loop.aclose()
+        raise
 
 
 def _decision(item: Json, outputs: Mapping[str, str]) -> bool:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
+from opentelemetry.trace import Span
 
 from app.core.caller import RequestScope
 from app.core.errors import ServiceError
 from app.core.runs.held_runs import HeldRun, HeldRuns
 from app.core.runs.tool_leases import ToolLeases
 from app.core.runs.tool_outputs import ToolRounds
+from app.core.telemetry import inside_agent, mark_failed
 from app.core.tools.port import ToolCall, ToolResult
 from app.core.tools.toolbox import UNKNOWN, Toolbox
 from app.core.upstream.conversation_metadata import ConversationMetadata
@@ -66,6 +68,7 @@ class ToolLoop:
         context: how the caller sees the run; it changes with the rounds.
         params: what the next round sends.
         ends_at: when the run expires, on the loop's clock.
+        agent: the span of the run, if it is traced.
 
     """
 
@@ -74,6 +77,7 @@ class ToolLoop:
     context: RunContext
     params: Json
     ends_at: float
+    agent: Span | None = None
     ended_as: End | None = field(default=None, init=False)
     """How the run ended, if not as its last response says."""
 
@@ -161,8 +165,9 @@ class ToolLoop:
                 call = ToolCall(call_id, name, str(item.get("arguments") or "{}"), told)
                 return await self.services.toolbox.execute(call)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(carried_out(item)) for item in calls]
+        with inside_agent(self.agent):
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(carried_out(item)) for item in calls]
         return [task.result() for task in tasks]
 
     async def give_up(self, response: Json, end: End) -> None:
@@ -179,7 +184,12 @@ class ToolLoop:
             _log.warning("calls_not_closed", code=exc.code)
 
     async def aclose(self) -> None:
-        """Let others answer the run's calls."""
+        """Let others answer the run's calls, and end its span."""
+        if self.agent is not None:
+            if self.ended_as in {"failed", "expired"}:
+                mark_failed(self.agent, self.ended_as)
+            self.agent.end()
+            self.agent = None
         if self._lease is not None:
             # Without the lease, others go by what the history says of the run.
             await self.services.metadata.settle(self.conversation_id)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from app.core.caller import Caller, RequestScope
+from app.core.caller import Caller, RequestScope, owner_hash
 from app.core.config import Settings
 from app.core.errors import ForbiddenError, UnauthorizedError
 from app.core.limits.rate_limit import AttemptLimit
@@ -160,9 +160,7 @@ class Authenticator:
 
     def _owned(self, owner: str, caller: Caller) -> Caller:
         key = self._signing_keys[0] if self._signing_keys else b""
-        # Keyed, so that the upstream cannot guess owners from their hashes.
-        identifier = hmac.digest(key, b"safety\0" + owner.encode(), "sha256").hex()
-        return replace(caller, owner=owner, counted_as=owner, safety_identifier=identifier)
+        return replace(caller, owner=owner, counted_as=owner, safety_identifier=owner_hash(key, owner))
 
     def _anonymous(self, sent: Credentials) -> Caller:
         if sent.origin is not None and not self._is_known_page(sent.origin, sent.host):

@@ -1,4 +1,4 @@
-"""Deletes threads that nobody has used for long, and old responses, from one replica at a time."""
+"""Deletes threads that nobody has used for long, old responses and old usage, from one replica at a time."""
 
 import asyncio
 import secrets
@@ -16,6 +16,9 @@ _log = structlog.get_logger(__name__)
 _DAY_SECONDS = 86_400
 _RESPONSE_DAYS = 30
 """How long an ended response can be read, as at OpenAI."""
+
+_USAGE_DAYS = 400
+"""How long the report can look back: a year and the month that it is compared with."""
 
 _PAUSE_SECONDS = 300.0
 _BATCH = 20
@@ -51,7 +54,9 @@ class Retention:
     async def sweep(self) -> None:
         """Delete what is old, as long as this process holds the lease."""
         while await self.maintenance.take_lease():
-            if not await self.maintenance.drop_ended_responses(_RESPONSE_DAYS * _DAY_SECONDS):
+            dropped = await self.maintenance.drop_ended_responses(_RESPONSE_DAYS * _DAY_SECONDS)
+            dropped += await self.maintenance.drop_usage(_USAGE_DAYS)
+            if not dropped:
                 break
         if self.days is not None:
             await self._delete_idle(self.days * _DAY_SECONDS)

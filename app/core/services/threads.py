@@ -23,6 +23,7 @@ from app.translate.objects import thread_object
 
 if TYPE_CHECKING:
     from app.core.directory.thread_directory import ThreadDirectory
+    from app.core.insight.insight import Insight
 
 _log = structlog.get_logger(__name__)
 _DELETES_AT_ONCE = 8
@@ -39,6 +40,7 @@ class Threads:
     attachments: Attachments
     unsupported: UnsupportedParams
     directory: "ThreadDirectory | None" = None
+    insight: "Insight | None" = None
 
     async def create(self, scope: RequestScope, body: ThreadCreate, prefix: str = "") -> Json:
         """Create a thread with its messages. Upstream: POST conversations, twenty items per call."""
@@ -106,6 +108,8 @@ class Threads:
             raise
         await self.live_runs.cancel(conversation_id, history)
         await self._delete_items(conversation_id)
+        if self.insight is not None:
+            await self.insight.usage_log.forget_thread(conversation_id)
         await self.conversations.delete(conversation_id)
         self.attachments.discard(resources_of(conversation.get("metadata")))
 

@@ -9,6 +9,7 @@ from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import BadRequestError, NotFoundError
 from app.core.files.service import Files
+from app.core.insight.feedback import FeedbackService
 from app.core.services.messages import Messages
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
@@ -33,11 +34,12 @@ class Transcripts:
     metadata: ConversationMetadata
     messages: Messages
     files: Files
+    feedback: FeedbackService
     assistant: Assistant
     settings: Settings
 
     async def export_json(self, scope: RequestScope, thread_id: str) -> Json:
-        """Return a thread with all its messages, oldest first, and its tool calls.
+        """Return a thread with all its messages, oldest first, its tool calls and its feedback.
 
         Upstream: GET conversations/{c}, GET conversations/{c}/items, then as `Messages.authors`.
         """
@@ -46,7 +48,14 @@ class Transcripts:
         authors = await self.messages.authors((item for item, _ in said), history)
         messages = self.messages.seen(scope, thread_id, said, authors, thread["created_at"], is_raw=True)
         calls = tool_calls(items, scope.ids)
-        return {"object": "thread.export", "thread": thread, "data": messages, "tool_calls": calls}
+        feedback = await self.feedback.of_thread(scope, thread_id)
+        return {
+            "object": "thread.export",
+            "thread": thread,
+            "data": messages,
+            "tool_calls": calls,
+            "feedback": feedback,
+        }
 
     async def export_markdown(self, scope: RequestScope, thread_id: str, file_url: FileUrl) -> str:
         """Return a thread as a Markdown document. Upstream: as `export_json`, without authors."""

@@ -17,6 +17,7 @@ from app.translate.attachments import file_ids_of, message_file_ids, resources_o
 
 if TYPE_CHECKING:
     from app.core.directory.thread_directory import ThreadDirectory
+    from app.core.insight.insight import Insight
 
 _AT_ONCE = 4
 
@@ -30,6 +31,7 @@ class Users:
     threads: Threads
     attachments: Attachments
     files: Files
+    insight: "Insight | None"
 
     async def delete(self, scope: RequestScope) -> int:
         """Delete all threads of the scope's owner with their files; return how many there were.
@@ -48,6 +50,8 @@ class Users:
                 if failure is not None:
                     failures.append(failure)
                     last = entry
+        if self.insight is not None:
+            await self.insight.forget(scope.caller.owner)
         if failures:
             raise failures[0]
         return deleted

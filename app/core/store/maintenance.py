@@ -1,14 +1,16 @@
 """Work on the whole store that one replica at a time does."""
 
+import time
 from dataclasses import dataclass
 
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.store.database import Database
-from app.core.store.tables import LEASES, RESPONSES
+from app.core.store.tables import LEASES, RESPONSES, USAGE
 
 _LEASE_SECONDS = 60.0
+_DAY_SECONDS = 86_400
 _BATCH = 500
 
 
@@ -48,4 +50,11 @@ class Maintenance:
             .limit(_BATCH)
         )
         gone = delete(RESPONSES).where(RESPONSES.c.id.in_(some))
+        return (await self.database.run(lambda connection: connection.execute(gone))).rowcount
+
+    async def drop_usage(self, older_than_days: int) -> int:
+        """Delete some rows of usage that are as old; return how many."""
+        today = int(time.time() // _DAY_SECONDS)
+        some = select(USAGE.c.response_id).where(USAGE.c.day < today - older_than_days).limit(_BATCH)
+        gone = delete(USAGE).where(USAGE.c.response_id.in_(some))
         return (await self.database.run(lambda connection: connection.execute(gone))).rowcount

@@ -85,6 +85,55 @@ THREADS = Table(
     Index("threads_by_age", "active_at", "conversation_id"),
 )
 
+FEEDBACK = Table(
+    "feedback",
+    METADATA,
+    Column("conversation_id", Text, primary_key=True),
+    # The response or the message's item that is rated, by its upstream id.
+    Column("target", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("is_message", Boolean, nullable=False),
+    # The first response of the run that wrote it; null where that is not known.
+    Column("run_id", Text),
+    Column("value", Text, nullable=False),
+    Column("comment", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Index("feedback_by_owner", "owner"),
+    Index("feedback_by_time", "created_at"),
+)
+
+USAGE = Table(
+    "usage",
+    METADATA,
+    # One row a response: a run with calls of tools has several, one that failed to start a made-up id.
+    Column("response_id", Text, primary_key=True),
+    # The first response of the run.
+    Column("run_id", Text, nullable=False),
+    # Null after the thread was deleted, and where it is not known.
+    Column("conversation_id", Text),
+    # A keyed hash of the owner; null after the user was erased, and where callers are not told apart.
+    Column("user_hash", Text),
+    Column("model", Text, nullable=False),
+    # When it began, in unix seconds.
+    Column("began_at", Double, nullable=False),
+    # The UTC day of that, in days since 1970.
+    Column("day", Integer, nullable=False),
+    Column("first_text_ms", Integer),
+    Column("total_ms", Integer, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    # In the currency of PRICES_FILE; null without a price.
+    Column("cost", Double),
+    Column("status", Text, nullable=False),
+    Column("code", Text),
+    # Trace and span of the run, as in a `traceparent` header.
+    Column("trace", Text),
+    Index("usage_by_day", "day"),
+    Index("usage_by_conversation", "conversation_id"),
+    Index("usage_by_user", "user_hash"),
+)
+
 UPSTREAMS = Table(
     "upstreams",
     METADATA,

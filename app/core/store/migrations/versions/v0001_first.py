@@ -1,4 +1,4 @@
-"""The tables of conversations, responses, threads, leases, upstreams and budgets."""
+"""The tables of conversations, responses, threads, leases, upstreams, budgets, feedback and usage."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -61,6 +61,41 @@ def upgrade() -> None:
     )
     op.create_index("threads_by_activity", "threads", ["owner", "active_at", "conversation_id"])
     op.create_index("threads_by_age", "threads", ["active_at", "conversation_id"])
+    op.create_table(
+        "feedback",
+        sa.Column("conversation_id", sa.Text, primary_key=True),
+        sa.Column("target", sa.Text, primary_key=True),
+        sa.Column("owner", sa.Text, primary_key=True),
+        sa.Column("is_message", sa.Boolean, nullable=False),
+        sa.Column("run_id", sa.Text),
+        sa.Column("value", sa.Text, nullable=False),
+        sa.Column("comment", sa.Text),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+    )
+    op.create_index("feedback_by_owner", "feedback", ["owner"])
+    op.create_index("feedback_by_time", "feedback", ["created_at"])
+    op.create_table(
+        "usage",
+        sa.Column("response_id", sa.Text, primary_key=True),
+        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("conversation_id", sa.Text),
+        sa.Column("user_hash", sa.Text),
+        sa.Column("model", sa.Text, nullable=False),
+        sa.Column("began_at", sa.Double, nullable=False),
+        sa.Column("day", sa.Integer, nullable=False),
+        sa.Column("first_text_ms", sa.Integer),
+        sa.Column("total_ms", sa.Integer, nullable=False),
+        sa.Column("input_tokens", sa.BigInteger, nullable=False),
+        sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+        sa.Column("output_tokens", sa.BigInteger, nullable=False),
+        sa.Column("cost", sa.Double),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("code", sa.Text),
+        sa.Column("trace", sa.Text),
+    )
+    op.create_index("usage_by_day", "usage", ["day"])
+    op.create_index("usage_by_conversation", "usage", ["conversation_id"])
+    op.create_index("usage_by_user", "usage", ["user_hash"])
     op.create_table(
         "upstreams",
         sa.Column("url", sa.Text, primary_key=True),
