@@ -16,6 +16,7 @@ from bench import measures, report, variants
 from bench.measures import Load
 from bench.processes import Server, free_port, pin, raise_file_limit
 from bench.report import Row
+from bench.tool_rounds import tool_rounds
 from bench.variants import LOAD_CORE, Variant
 
 _RATES: dict[str, tuple[str, measures.Measure]] = {
@@ -120,10 +121,8 @@ class Bench:
                     "added_ms",
                 )
                 for _ in range(self._rounds):
-                    row.add(
-                        variant,
-                        await measures.tool_rounds(variant, self._upstream, self._load, stream=stream),
-                    )
+                    seconds = self._load.seconds
+                    row.add(variant, await tool_rounds(variant, self._upstream, seconds, stream=stream))
                 self._keep(row)
         finally:
             if variant.server is not None:

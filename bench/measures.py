@@ -24,7 +24,6 @@ _WATCHED_SECONDS = 10.0
 _MOST_CLOSING_LOOKS = 60
 TOKENS = 60
 LONG_TOKENS = 600
-TOOL_ROUNDS = 4
 _SETTLE_SECONDS = 2.5
 """Work that a service puts off until after its answer belongs to what the answer cost."""
 
@@ -199,27 +198,6 @@ async def latencies(variant: Variant, upstream: Server, load: Load, *, saturated
     names = {"p50_ms": 0.5, "p99_ms": 0.99, "p999_ms": 0.999}
     told = {"per_second": numbers["per_second"], "busy": numbers["busy"]}
     return {name: _percentile(found, part) for name, part in names.items()} | told
-
-
-async def tool_rounds(variant: Variant, alone: Variant, load: Load, *, stream: bool) -> Numbers:
-    """Measure what a round of tool calls takes beyond the upstream's own time, with a tool that takes none.
-
-    One request at a time: the difference of a chat with calls to one without, for each round.
-    """
-
-    async def median_ms(asked: Variant, plan: Plan) -> float:
-        request = asked.chat(plan, stream=stream)
-        _check(await closed_loop(asked.port, request, 1, load.seconds / 4), 1)
-        result = await closed_loop(asked.port, request, 1, load.seconds)
-        _check(result, 1)
-        return statistics.median(result.latencies) * 1_000
-
-    upstream = await median_ms(alone, Plan(tokens=1, rounds=TOOL_ROUNDS))
-    plain = await median_ms(variant, Plan(tokens=1))
-    with_calls = await median_ms(variant, Plan(tokens=1, rounds=TOOL_ROUNDS))
-    round_ms = (with_calls - plain) / TOOL_ROUNDS
-    told = {"chat_ms": plain, "chat_with_calls_ms": with_calls, "upstream_ms": upstream}
-    return {"added_ms": round_ms - upstream, "round_ms": round_ms, **told}
 
 
 async def memory(variant: Variant, upstream: Server, streams: int) -> Numbers:
