@@ -1,12 +1,14 @@
 """The object that the routers call for everything that happens upstream."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
 from app.core.budgets.ledger import Ledger, MemoryLedger
 from app.core.budgets.rules import BudgetRules
-from app.core.budgets.service import Budgets
+from app.core.budgets.service import BudgetReached, Budgets
 from app.core.config import Settings
 from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
@@ -52,6 +54,30 @@ if TYPE_CHECKING:
     from app.core.insight.insight import Insight
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the service has beside its upstream; None where nothing is configured for it.
+
+    Args:
+        redis: what replicas share.
+        leases: tells replicas which runs' calls are being carried out.
+        directory: the list of threads.
+        intake: sees messages before they go upstream.
+        ledger: what replicas share of budgets.
+        insight: what is kept of turns and feedback.
+        on_budget_reached: is told of a budget that comes to 80 or 100 percent.
+
+    """
+
+    redis: SharedRedis | None = None
+    leases: SharedLeases | None = None
+    directory: "ThreadDirectory | None" = None
+    intake: Intake | None = None
+    ledger: Ledger | None = None
+    insight: "Insight | None" = None
+    on_budget_reached: Callable[[BudgetReached], None] | None = None
+
+
 class OpenAIClient:
     """The services `chat`, `threads`, `messages`, `runs`, `files` and more, over one upstream.
 
@@ -66,14 +92,10 @@ class OpenAIClient:
         metrics: RunMetrics,
         background: BackgroundTasks,
         toolbox: Toolbox,
-        redis: SharedRedis | None = None,
-        shared_leases: SharedLeases | None = None,
-        directory: "ThreadDirectory | None" = None,
-        intake: Intake | None = None,
-        ledger: Ledger | None = None,
-        insight: "Insight | None" = None,
+        beside: Beside,
     ) -> None:
         deadline = settings.run_expires_seconds
+        redis, intake, insight = beside.redis, beside.intake, beside.insight
         self.background = background
         self.insight = insight
         self._upstream = upstream
@@ -87,19 +109,20 @@ class OpenAIClient:
         optional = OptionalFields({name: own.get(name) for name in ("temperature", "top_p", "reasoning")})
         responses = Responses(upstream, lock, metrics, deadline_seconds=deadline, optional=optional)
         params = RunParams(assistant, settings, toolbox, intake.moderation if intake else None)
-        self.tool_leases = ToolLeases(shared_leases, settings.lock_wait_seconds)
+        self.tool_leases = ToolLeases(beside.leases, settings.lock_wait_seconds)
         unsupported = self.unsupported = UnsupportedParams(settings)
         message_runs = MessageRuns(responses)
         lookup = RunLookup(conversations, responses, self._metadata, params, message_runs, self.tool_leases)
         rounds = ToolRounds(conversations, self.tool_leases)
         self.budgets = Budgets(
             BudgetRules.of(settings, metrics.prices),
-            ledger or MemoryLedger(),
+            beside.ledger or MemoryLedger(),
             responses,
             conversations,
             background,
             metrics.metrics,
             deadline,
+            beside.on_budget_reached,
         )
         conversations.on_added = self.budgets.forget
         self.held_runs = HeldRuns(self.background, redis)
@@ -151,11 +174,11 @@ class OpenAIClient:
             live_runs,
             attachments,
             unsupported,
-            directory,
+            beside.directory,
             insight,
         )
-        self.thread_list = ThreadList(directory)
-        self.users = Users(directory, conversations, self.threads, attachments, self.files, insight)
+        self.thread_list = ThreadList(beside.directory)
+        self.users = Users(beside.directory, conversations, self.threads, attachments, self.files, insight)
         self.runs = Runs(
             conversations,
             responses,

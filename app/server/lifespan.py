@@ -1,16 +1,16 @@
 """The lifespan: opens what requests share, and closes it in reverse order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from fastapi import FastAPI
 
 from app.api.dependencies import State
 from app.api.open_streams import StreamRegistry
-from app.core.assistant import load_assistant
+from app.core.assistant import Assistant, load_assistant
 from app.core.background import BackgroundTasks, stop_task
 from app.core.budgets.ledger import Ledger
 from app.core.budgets.rules import BudgetRules
@@ -21,10 +21,10 @@ from app.core.limits.rate_limit import RateLimits
 from app.core.limits.shared_redis import SharedRedis, opened_redis
 from app.core.observability.health import Health, ModelWatch
 from app.core.observability.metrics import Metrics
-from app.core.observability.run_metrics import RunMetrics, load_prices
+from app.core.observability.run_metrics import Price, RunMetrics, load_prices
 from app.core.observability.upstream_metrics import MeasuredUpstream
-from app.core.openai_client import OpenAIClient
-from app.core.runs.tool_leases import RedisLeases, SharedLeases
+from app.core.openai_client import Beside, OpenAIClient
+from app.core.runs.tool_leases import RedisLeases
 from app.core.safety.guards import Guards
 from app.core.safety.intake import Intake
 from app.core.safety.moderation import Moderation
@@ -33,7 +33,7 @@ from app.core.telemetry import Tracing
 from app.core.tools.toolbox import Toolbox
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
-from app.core.upstream.target import may_need_store
+from app.core.upstream.target import UpstreamTarget, may_need_store
 
 if TYPE_CHECKING:
     from app.core.insight.insight import Insight
@@ -42,13 +42,22 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("soloist")
 
 
+class Loaded(NamedTuple):
+    """What the settings name and is read before anything is opened."""
+
+    assistant: Assistant
+    prices: Mapping[str, Price]
+    toolbox: Toolbox
+    guards: Guards | None
+
+
 def lifespan_of(
     settings: Settings, metrics: Metrics
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """Return the app's lifespan; raises `ValueError` for an assistant, tools or prices it cannot read."""
-    toolbox = Toolbox.load(settings, metrics)
-    guards = Guards.load(settings, metrics)
-    assistant, prices = load_assistant(settings, toolbox.specs), load_prices(settings.prices_file)
+    toolbox, guards = Toolbox.load(settings, metrics), Guards.load(settings, metrics)
+    assistant = load_assistant(settings, toolbox.specs)
+    loaded = Loaded(assistant, load_prices(settings.prices_file), toolbox, guards)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
@@ -56,76 +65,24 @@ def lifespan_of(
         async with AsyncExitStack() as stack:
             stack.push_async_callback(toolbox.aclose)
             redis = await stack.enter_async_context(opened_redis(settings))
-            ledger = await _shared_ledger(settings, redis)
-            target = await stack.enter_async_context(opened_target(settings))
-            tracing = Tracing(target.kind, target.base_url, assistant.name or assistant.id, assistant.id)
-            upstream: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
-            model = model_name(settings, assistant.model)
-            moderation = Moderation.load(settings, upstream, model)
-            intake = Intake(guards, moderation, metrics) if guards or moderation else None
-            background = BackgroundTasks()
-            kept: Kept | None = None
-            if may_need_store(settings, target):
-                # Imported here: a service that stores nothing need not load SQLAlchemy.
-                from app.core.own_conversations.factory import opened_conversations
-
-                opening = opened_conversations(settings, target, upstream, background, metrics.items_dropped)
-                kept = await stack.enter_async_context(opening)
-                upstream = kept.upstream
-            events = EventWebhook.of(settings, metrics.event_ended)
-            if events is not None:
-                stack.push_async_callback(events.aclose)
-            insight = await _opened_insight(stack, settings, kept, events, tracing, metrics)
-            run_metrics = RunMetrics(
-                metrics,
-                tracing,
-                prices,
-                lifetime_seconds=settings.run_expires_seconds,
-                usage=insight.usage_log if insight else None,
-            )
-            directory = kept.directory if kept else None
-            stored = kept.leases if kept and kept.database.is_open else None
-            leases: SharedLeases | None = RedisLeases(redis) if redis else stored
-            ledger = ledger or _stored_ledger(kept)
-            client = OpenAIClient(
-                upstream,
-                assistant,
-                settings,
-                run_metrics,
-                background,
-                toolbox,
-                redis,
-                leases,
-                directory,
-                intake,
-                ledger,
-                insight,
-            )
+            client, health, kept = await _opened_client(stack, settings, metrics, loaded, redis)
             app.state.budgets = client.budgets
             registry = app.state.registry = _open_registry(stack, settings, client)
-            if moderation is not None:
-                await moderation.start()
             await stack.enter_async_context(client.held_runs.listening())
             idempotency = Idempotency(settings, redis)
             await idempotency.start()
             authenticator = Authenticator(settings, kept.choice if kept else None)
             stack.push_async_callback(authenticator.aclose)
-            watch = ModelWatch(model, warn_days=settings.model_shutdown_warn_days)
-            responder = settings.embedded_responder if target.kind == "embedded" else None
-            health = Health(upstream, target, watch, responder, redis, kept)
-            metrics.describe(upstream=target.kind, model=model)
+            metrics.describe(upstream=health.kind, model=health.model)
             metrics.watch(registry, health)
-            watches = [metrics.watch_event_loop(), health.watch(), idempotency.watch()]
-            watches += [ledger.watch()] if ledger else []
-            watches += [client.tool_leases.renew()] if toolbox.names else []
-            watches += [moderation.watch()] if moderation else []
-            for watching in watches:
-                stack.push_async_callback(stop_task, asyncio.create_task(watching))
-            if directory is not None:
+            _watch(stack, metrics.watch_event_loop(), health.watch(), idempotency.watch())
+            if toolbox.names:
+                _watch(stack, client.tool_leases.renew())
+            if kept is not None and kept.directory is not None:
                 from app.core.services.retention import Retention
 
-                retention = Retention(directory, client.threads, settings.thread_retention_days)
-                stack.push_async_callback(stop_task, asyncio.create_task(retention.run()))
+                retention = Retention(kept.directory, client.threads, settings.thread_retention_days)
+                _watch(stack, retention.run())
             warn_of_open_doors(settings)
             _log.info("started", version=VERSION, upstream=health.describe(), assistant=assistant.id)
             yield State(
@@ -141,6 +98,73 @@ def lifespan_of(
             )
 
     return lifespan
+
+
+async def _opened_client(
+    stack: AsyncExitStack, settings: Settings, metrics: Metrics, loaded: Loaded, redis: SharedRedis | None
+) -> tuple[OpenAIClient, Health, "Kept | None"]:
+    """Open the upstream and what the service has beside it; return what requests share of them."""
+    assistant = loaded.assistant
+    ledger = await _shared_ledger(settings, redis)
+    target = await stack.enter_async_context(opened_target(settings))
+    tracing = Tracing(target.kind, target.base_url, assistant.name or assistant.id, assistant.id)
+    plain: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
+    model = model_name(settings, assistant.model)
+    moderation = Moderation.load(settings, plain, model)
+    background = BackgroundTasks()
+    kept = await _opened_store(stack, settings, target, plain, background, metrics)
+    upstream = kept.upstream if kept else plain
+    events = EventWebhook.of(settings, metrics.event_ended)
+    if events is not None:
+        stack.push_async_callback(events.aclose)
+    insight = await _opened_insight(stack, settings, kept, events, tracing, metrics)
+    stored_leases = kept.leases if kept and kept.database.is_open else None
+    ledger = ledger or _stored_ledger(kept)
+    beside = Beside(
+        redis,
+        RedisLeases(redis) if redis else stored_leases,
+        kept.directory if kept else None,
+        Intake(loaded.guards, moderation, metrics) if loaded.guards or moderation else None,
+        ledger,
+        insight,
+        events.budget_reached if events else None,
+    )
+    usage = insight.usage_log if insight else None
+    lifetime = settings.run_expires_seconds
+    run_metrics = RunMetrics(metrics, tracing, loaded.prices, lifetime_seconds=lifetime, usage=usage)
+    client = OpenAIClient(upstream, assistant, settings, run_metrics, background, loaded.toolbox, beside)
+    if moderation is not None:
+        await moderation.start()
+        _watch(stack, moderation.watch())
+    if ledger is not None:
+        _watch(stack, ledger.watch())
+    watch = ModelWatch(model, warn_days=settings.model_shutdown_warn_days)
+    responder = settings.embedded_responder if target.kind == "embedded" else None
+    return client, Health(upstream, target, watch, responder, redis, kept), kept
+
+
+async def _opened_store(
+    stack: AsyncExitStack,
+    settings: Settings,
+    target: UpstreamTarget,
+    upstream: Upstream,
+    background: BackgroundTasks,
+    metrics: Metrics,
+) -> "Kept | None":
+    """Open what keeps conversations and the list of threads; None where nothing may have to be kept."""
+    if not may_need_store(settings, target):
+        return None
+    # Imported here: a service that stores nothing need not load SQLAlchemy.
+    from app.core.own_conversations.factory import opened_conversations
+
+    opening = opened_conversations(settings, target, upstream, background, metrics.items_dropped)
+    return await stack.enter_async_context(opening)
+
+
+def _watch(stack: AsyncExitStack, *watches: Coroutine[Any, Any, None]) -> None:
+    """Run what goes on until the service ends."""
+    for watching in watches:
+        stack.push_async_callback(stop_task, asyncio.create_task(watching))
 
 
 async def _shared_ledger(settings: Settings, redis: SharedRedis | None) -> Ledger | None:

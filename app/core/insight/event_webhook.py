@@ -16,6 +16,7 @@ import aiohttp
 import structlog
 from standardwebhooks import Webhook
 
+from app.core.budgets.service import BudgetReached
 from app.core.config import VERSION, Settings
 from app.core.upstream.errors import UpstreamError
 from app.core.upstream.session import open_session
@@ -63,6 +64,10 @@ class EventWebhook:
         task = asyncio.create_task(self._delivered(event, f"evt_{secrets.token_hex(16)}", body))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def budget_reached(self, reached: BudgetReached) -> None:
+        """Tell that a budget has come to 80 or 100 percent."""
+        self.send("budget.reached", reached._asdict())
 
     async def aclose(self) -> None:
         """Give up what is under way, and close the connections."""
