@@ -169,8 +169,8 @@ async def test_it_goes_with_its_thread_and_its_user(begin, store_url):
         await client.delete("users/u1", headers=KEY)
         assert rows_of(store_url, COUNT) == [(0,)]
         assert rows_of(store_url, "SELECT count(*) FROM usage") == [(3,)]
-        named = "SELECT count(*) FROM usage WHERE conversation_id IS NOT NULL"
-        assert rows_of(store_url, named) == [(0,)]
+        of_threads = "SELECT count(*) FROM usage WHERE conversation_id IS NOT NULL"
+        assert rows_of(store_url, of_threads) == [(0,)]
         hashed = "SELECT count(*) FROM usage WHERE user_hash IS NOT NULL"
         assert rows_of(store_url, hashed) == [(1,)]
 
