@@ -16,6 +16,7 @@ from bench import measures, report, variants
 from bench.measures import Load
 from bench.processes import Server, free_port, pin, raise_file_limit
 from bench.report import Row
+from bench.tool_rounds import tool_rounds
 from bench.variants import LOAD_CORE, Variant
 
 _RATES: dict[str, tuple[str, measures.Measure]] = {
@@ -30,7 +31,7 @@ _RATES: dict[str, tuple[str, measures.Measure]] = {
 _OTHER_FILES = 200
 _ONLY_SOLOIST = {"list", "run"}
 _QUICK_ROWS = ["json", "stream", "paced", "first"]
-_ALL_ROWS = [*_RATES, "paced", "first", "latency", "memory", "many"]
+_ALL_ROWS = [*_RATES, "paced", "first", "latency", "tools", "memory", "many"]
 
 
 class Bench:
@@ -72,6 +73,8 @@ class Bench:
             await self._alternate(name, title, "added_ms", measures.first_token)
         elif name == "latency":
             await self._latency()
+        elif name == "tools":
+            await self._tools()
         elif name == "memory":
             await self._memory()
         else:
@@ -105,6 +108,25 @@ class Bench:
                 server = self._upstream_server
                 row.add(variant, await measures.latencies(variant, server, self._load, saturated=saturated))
         self._keep(row)
+
+    async def _tools(self) -> None:
+        """Measure a service of its own, as tools would be offered to the model in the other rows too."""
+        variant = variants.soloist(TOOLS_MODULE="bench/tools.py")
+        try:
+            await self._start(variant)
+            for title, stream in (("JSON", False), ("streamed", True)):
+                row = Row(
+                    "tools",
+                    f"round of tool calls, {title}, added to the upstream's and the tool's time",
+                    "added_ms",
+                )
+                for _ in range(self._rounds):
+                    seconds = self._load.seconds
+                    row.add(variant, await tool_rounds(variant, self._upstream, seconds, stream=stream))
+                self._keep(row)
+        finally:
+            if variant.server is not None:
+                variant.server.stop()
 
     async def _memory(self) -> None:
         for streams in (min(wanted, self._most_streams) for wanted in self._load.open_streams):
@@ -153,7 +175,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="the first rows, in under a minute")
     parser.add_argument("--rounds", type=int, default=0, help="how often the variants take turns")
     parser.add_argument("--rows", default="", help=f"some of {','.join(_ALL_ROWS)}")
-    parser.add_argument("--only", default="", help="some of soloist,floor,documented,litellm")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="some of soloist,budgets,floor,documented,litellm; budgets only where named",
+    )
     parser.add_argument("--write", type=Path, help="also write the report to this file")
     return parser.parse_args()
 
@@ -161,12 +187,17 @@ def _options() -> argparse.Namespace:
 def _chosen(options: argparse.Namespace) -> list[Variant]:
     makers: tuple[Callable[[], Variant | None], ...] = (
         variants.soloist,
+        variants.budgets,
         variants.floor,
         variants.documented,
         variants.litellm,
     )
     found = [variant for make in makers if (variant := make())]
-    names = options.only.split(",") if options.only else [variant.name for variant in found]
+    names = (
+        options.only.split(",")
+        if options.only
+        else [variant.name for variant in found if variant.name != "budgets"]
+    )
     return [variant for variant in found if variant.name in names]
 
 

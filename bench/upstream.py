@@ -20,6 +20,7 @@ from bench.processes import pin, raise_file_limit
 
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 _CONVERSATION = re.compile(rb'"conversation":\s?"(conv_[^"]+)"')
+_STREAMED = re.compile(rb'"stream":\s?true')
 _NUMBERS = itertools.count()
 _MAX_KNOWN = 100_000
 _DELTAS = [wire.delta_event(number) for number in range(64)]
@@ -91,6 +92,11 @@ class UpstreamProtocol(asyncio.Protocol):
         found = _CONVERSATION.search(body)
         conversation_id = found.group(1) if found else b"conv_none"
         response_id = b"resp_0bc0cffd983db63400693fdead%020x" % next(_NUMBERS)
+        if left := wire.rounds_in(body):
+            self._call_tool(
+                response_id, conversation_id, left, is_streamed=_STREAMED.search(body) is not None
+            )
+            return
         in_background = b'"background":true' in body or b'"background": true' in body
         if in_background:
             self._start_run(plan, response_id, conversation_id)
@@ -101,6 +107,13 @@ class UpstreamProtocol(asyncio.Protocol):
         else:
             whole = wire.response(response_id, conversation_id, b"completed", plan.tokens)
             self._after(plan.first_ms + plan.tokens * plan.gap_ms, lambda: self._json(whole))
+
+    def _call_tool(self, response_id: bytes, conversation_id: bytes, left: int, *, is_streamed: bool) -> None:
+        if is_streamed:
+            events = wire.call_events(response_id, conversation_id, left)
+            self._transport.write(_STREAM_HEAD + _chunk(events) + b"0\r\n\r\n")
+        else:
+            self._json(wire.call_response(response_id, conversation_id, left))
 
     def _start_run(self, plan: wire.Plan, response_id: bytes, conversation_id: bytes) -> None:
         """Remember a background response, so that it can be asked for until it is done and after."""

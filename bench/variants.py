@@ -1,5 +1,6 @@
 """What is measured: how each service is started and spoken to."""
 
+import os
 import re
 import shutil
 import sys
@@ -130,6 +131,15 @@ def soloist(**environment: str) -> Variant:
         }
 
     return Variant("soloist", "Soloist", lambda *_: [sys.executable, "main.py"], settings, has_threads=True)
+
+
+def budgets() -> Variant:
+    """Return this service with budgets that nobody uses up, in Redis where REDIS_URL names one."""
+    limits = {f"BUDGET_{whose}_TOKENS_DAY": str(10**15) for whose in ("USER", "TOTAL")}
+    storage = {"RATE_LIMIT_STORAGE": os.environ["REDIS_URL"]} if "REDIS_URL" in os.environ else {}
+    variant = soloist(MAX_OUTPUT_TOKENS="1000", **limits, **storage)
+    variant.name, variant.title = "budgets", "Soloist with budgets"
+    return variant
 
 
 def floor() -> Variant:

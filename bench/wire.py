@@ -32,23 +32,40 @@ _MESSAGE_ID = "msg_0bc0cffd983db63400693fdeb7040881a2b7c1d4e5f60718293"
 _PLAN = re.compile(rb"bench-(\d+)-(\d+)-(\d+)")
 
 
+_ROUNDS = re.compile(rb"tool-rounds-(\d+)")
+_ANSWERED = re.compile(rb'"call_id":\s?"call_bench_(\d+)"')
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How an answer comes: `tokens` deltas, `gap_ms` between two of them, `first_ms` before the first."""
+    """How an answer comes: `tokens` deltas, `gap_ms` between two of them, `first_ms` before the first.
+
+    The model first calls a tool in so many `rounds`.
+    """
 
     tokens: int = 60
     gap_ms: int = 0
     first_ms: int = 0
+    rounds: int = 0
 
     def message(self) -> str:
         """Return the user's message that orders this plan."""
-        return f"Please answer in bench-{self.tokens}-{self.gap_ms}-{self.first_ms} style."
+        rounds = f" tool-rounds-{self.rounds}" if self.rounds else ""
+        return f"Please answer in bench-{self.tokens}-{self.gap_ms}-{self.first_ms} style.{rounds}"
 
 
 def plan_in(body: bytes) -> Plan:
     """Find the plan that a request's body orders."""
     found = _PLAN.search(body)
     return Plan(*map(int, found.groups())) if found else Plan()
+
+
+def rounds_in(body: bytes) -> int:
+    """Return how many rounds of tool calls are left, as a question orders or an answered call says."""
+    ordered, answered = _ROUNDS.search(body), _ANSWERED.search(body)
+    if answered:
+        return int(answered.group(1)) - 1
+    return int(ordered.group(1)) if ordered else 0
 
 
 def word(number: int) -> str:
@@ -103,6 +120,22 @@ def items_page(count: int = 100) -> bytes:
     data = [_question(n) if n % 2 else _answer(60, f"{_MESSAGE_ID[:-4]}{n:04d}") for n in range(count)]
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]}
     return orjson.dumps({"object": "list", "data": data, "has_more": False, **ends})
+
+
+def call_response(response_id: bytes, conversation_id: bytes, left: int) -> bytes:
+    """Return a response that calls a tool; so many rounds are `left`, this one included."""
+    names = {b"id": response_id, b"conversation": conversation_id, b"status": b"completed"}
+    return _calling(left) % names
+
+
+def call_events(response_id: bytes, conversation_id: bytes, left: int) -> bytes:
+    """Return the stream of such a response."""
+    live = response(response_id, conversation_id, b"in_progress", 0)
+    whole = call_response(response_id, conversation_id, left)
+    framed = b'event: response.%b\ndata: {"type":"response.%b","sequence_number":%d,"response":%b}\n\n'
+    begun = framed % (b"created", b"created", 0, live)
+    ended = framed % (b"completed", b"completed", 3, whole)
+    return begun + _call_items(left) + ended
 
 
 def completion(tokens: int) -> bytes:
@@ -188,6 +221,32 @@ def _completed(tokens: int) -> bytes:
         "total_tokens": tokens + 24,
     }
     return _object([_answer(tokens)], usage)
+
+
+@cache
+def _calling(left: int) -> bytes:
+    usage = {"input_tokens": 24, "output_tokens": 9, "total_tokens": 33}
+    return _object([_call(left)], usage)
+
+
+def _call(left: int) -> dict[str, object]:
+    return {
+        "id": f"fc_{left}",
+        "type": "function_call",
+        "status": "completed",
+        "call_id": f"call_bench_{left}",
+        "name": "look_up",
+        "arguments": '{"number":7}',
+    }
+
+
+@cache
+def _call_items(left: int) -> bytes:
+    call = _call(left)
+    begun = {**call, "status": "in_progress", "arguments": ""}
+    return event(
+        "response.output_item.added", {"sequence_number": 1, "output_index": 0, "item": begun}
+    ) + event("response.output_item.done", {"sequence_number": 2, "output_index": 0, "item": call})
 
 
 @cache

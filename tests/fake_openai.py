@@ -19,6 +19,7 @@ class FakeOpenAI:
         self.sent: list[Json] = []
         self.conversations: list[Json] = []
         self.metadata_writes: list[Json] = []
+        self.usage: Json = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
         self.reads = 0
         self.read_status = 200
 
@@ -52,7 +53,7 @@ class FakeOpenAI:
             status, refusal, headers = self.refusals.pop(0)
             await connection.answer(status, refusal, **headers)
             return
-        response = answered(body)
+        response = answered(body) | {"usage": self.usage}
         if not body.get("stream"):
             await connection.answer(200, response)
             return

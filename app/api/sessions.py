@@ -41,6 +41,7 @@ async def create_session(
         origins=tuple(body.origins or ()),
         thread_id=body.thread_id,
         chat_limit=body.rate_limit,
+        budget_tokens=body.budget_tokens,
         claims=body.claims or {},
     )
     token = authenticator.sessions.mint(session)

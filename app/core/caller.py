@@ -41,6 +41,7 @@ class Caller:
     user: str | None = None  # whom the call is made for, if known
     counted_as: str | None = None  # callers with the same value share limits; None has no limits
     chat_limit: str | None = None  # a session's own limit for chats and runs, such as 30/minute
+    budget_tokens: int | None = None  # what sessions of this user that have a budget may spend in a day
     safety_identifier: str | None = None  # a keyed hash of the owner, for the upstream
     claims: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of the session or token, for tools
 
@@ -60,6 +61,7 @@ class RequestScope:
     keeps_own: bool | None = False  # whether the service keeps conversations; None while that is not known
     safety_identifier: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    has_new_thread: bool = False  # whether the turn's thread was made for it, and is empty
     shows_results: bool = False  # whether the client asked for the passages that file searches found
 
     def conversation(self, thread_id: str, *, of: str = "thread") -> str:

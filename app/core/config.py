@@ -36,6 +36,7 @@ from app.core.setting_types import (
     StorageUrl,
     StoreUrl,
     TextList,
+    TimeZone,
     Tools,
     WebhookSecret,
 )
@@ -51,6 +52,8 @@ BackgroundSetting = Literal["auto", "always", "never", "poll", "stream", "off"]
 ConversationsSetting = Literal["auto", "upstream", "own"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
+_COMPACT_TOKENS = 100_000
+_COMPACT_SHARE = 0.8
 MAX_CHAR_BYTES = 12
 """What one character takes in JSON at most: an emoji is written as two escapes, `\\ud83d\\ude00`."""
 
@@ -112,8 +115,17 @@ class Settings(EnvironmentSettings):
     assistant_reasoning_summary: Literal["auto", "concise", "detailed"] | None = setting(
         None, "Ask for a summary of the model's reasoning: auto, concise or detailed."
     )
-    assistant_truncation: Literal["auto", "disabled"] = setting(
-        "auto", "auto: a thread too long for the model loses its oldest items; disabled: it answers 400."
+    assistant_context: Literal["compact", "truncate", "fail"] = setting(
+        "compact",
+        "What becomes of a thread too long for the model: a summary for its older part, nothing, or a 400.",
+    )
+    assistant_compact_tokens: int | None = setting(
+        None,
+        "From so many tokens on, compact; default: 80 % of ASSISTANT_CONTEXT_TOKENS, else 100000.",
+        ge=1_000,
+    )
+    assistant_truncation: Literal["auto", "disabled"] | None = setting(
+        None, "Former name: auto is ASSISTANT_CONTEXT=truncate, disabled is ASSISTANT_CONTEXT=fail."
     )
     assistant_context_tokens: int | None = setting(
         None, "The model's window, where the service keeps the history: older turns are left out.", ge=512
@@ -135,7 +147,9 @@ class Settings(EnvironmentSettings):
     )
 
     # Tools that the service runs itself
-    tools_module: str | None = setting(None, "Your Python file, or module, with functions marked @tool.")
+    tools_module: str | None = setting(
+        None, "Your Python file, or module, with functions marked @tool or @guard."
+    )
     tools_file: ExistingFile | None = setting(None, "JSON or YAML file of tools behind webhooks.")
     tools_webhook_secret: WebhookSecret | None = setting(
         None, "Signs the calls of webhooks: whsec_ and base64, as Standard Webhooks has it."
@@ -150,6 +164,12 @@ class Settings(EnvironmentSettings):
     tools_visible: Literal["names", "full", "none"] = setting(
         "names", "What browsers see of such calls: names, full (arguments and outputs too), none."
     )
+
+    # Safety
+    moderation: Literal["off", "flag", "block"] = setting(
+        "off", "What the upstream's moderation does with messages and answers: off, flag or block them."
+    )
+    moderation_model: str = setting("omni-moderation-latest", "The upstream's model for that.", min_length=1)
 
     # Upstream: OpenAI, Azure, another server that speaks its wire; with none of these set, the embedded one
     openai_api_key: HeaderKey | None = setting(None, "Brings the real assistant.")
@@ -284,12 +304,27 @@ class Settings(EnvironmentSettings):
         86_400, "How long an Idempotency-Key finds its first answer.", ge=1, le=604_800
     )
 
+    # Budgets; a day begins at midnight
+    budget_user_tokens_day: int | None = setting(
+        None, "Tokens that one user may take in a day, input and output.", ge=1
+    )
+    budget_total_tokens_day: int | None = setting(None, "Tokens for everybody together in a day.", ge=1)
+    budget_user_cost_day: float | None = setting(
+        None, "Money for one user in a day, in the currency of PRICES_FILE.", gt=0, le=1_000_000
+    )
+    budget_total_cost_day: float | None = setting(
+        None, "Money for everybody together in a day.", gt=0, le=1_000_000
+    )
+    budget_timezone: TimeZone = setting("UTC", "Where midnight is, such as Asia/Seoul.")
+
     # Operations; OpenTelemetry is set by the standard OTEL_* variables, which its SDK reads itself
     metrics_enabled: bool = setting(True, "Serve Prometheus metrics at /metrics.")
     metrics_token: HeaderKey | None = setting(
         None, "Bearer token for /metrics; unset: programs on this machine only."
     )
-    prices_file: ExistingFile | None = setting(None, "JSON file with prices by model, for the cost metric.")
+    prices_file: ExistingFile | None = setting(
+        None, "JSON file with prices by model, for the cost metric and budgets."
+    )
     feedback_webhook_url: HttpUrl | None = setting(
         None, "Gets feedback.created and budget.reached: ids, times and numbers, never content."
     )
@@ -312,6 +347,8 @@ class Settings(EnvironmentSettings):
         )
         if self.thread_retention_days and self.conversations == "upstream" and not self.store_url:
             yield "THREAD_RETENTION_DAYS needs STORE_URL: the store knows which threads there are"
+        if self.moderation == "block" and self.upstream_kind == "embedded":
+            yield "MODERATION=block needs an upstream that moderates, and the embedded one does not"
         yield from check_callers(self.auth_mode, self.secret_keys, self.api_keys)
         if self.auth_mode == "none":
             yield from check_anonymous(self.host, is_allowed=self.allow_anonymous)
@@ -321,6 +358,9 @@ class Settings(EnvironmentSettings):
             yield from check_jwt(
                 self.jwt_jwks_url, self.jwt_secret, self.jwt_issuer, self.jwt_audience, self.jwt_algorithms
             )
+        has_cost = self.budget_user_cost_day or self.budget_total_cost_day
+        if has_cost and self.prices_file is None:
+            yield "BUDGET_USER_COST_DAY and BUDGET_TOTAL_COST_DAY need PRICES_FILE: nothing has a price"
         if self.feedback_webhook_url and self.feedback_webhook_secret is None:
             yield "FEEDBACK_WEBHOOK_URL needs FEEDBACK_WEBHOOK_SECRET, which signs the events"
         yield from check_root_path(self.root_path, self.public_url)
@@ -335,6 +375,18 @@ class Settings(EnvironmentSettings):
         if self.openai_base_url:
             return "custom"
         return "openai" if self.openai_api_key else "embedded"
+
+    @property
+    def context_params(self) -> dict[str, Any]:
+        """The parameters of a response that say what becomes of a thread too long for the model."""
+        mode = self.assistant_context
+        if self.assistant_truncation and "assistant_context" not in self.model_fields_set:
+            mode = "truncate" if self.assistant_truncation == "auto" else "fail"
+        if mode != "compact":
+            return {"truncation": "auto" if mode == "truncate" else "disabled"}
+        own = int((self.assistant_context_tokens or 0) * _COMPACT_SHARE) or _COMPACT_TOKENS
+        threshold = self.assistant_compact_tokens or max(1_000, own)
+        return {"context_management": [{"type": "compaction", "compact_threshold": threshold}]}
 
     @property
     def store_location(self) -> str:

@@ -50,6 +50,17 @@ class BadRequestError(ServiceError):
     code = "invalid_value"
 
 
+class ContentBlockedError(BadRequestError):
+    """Moderation or a guard of the operator does not let this text through."""
+
+    code = "content_blocked"
+
+    def __init__(
+        self, message: str = "The message is not allowed here. Change it and send it again."
+    ) -> None:
+        super().__init__(message)
+
+
 class UnauthorizedError(ServiceError):
     """The credential is missing or not valid."""
 
@@ -171,6 +182,24 @@ class KeysUnavailableError(OverloadedError):
 
     def __init__(self) -> None:
         super().__init__("Idempotency keys cannot be looked up right now. Retry with the same key.")
+
+
+class GuardFailedError(OverloadedError):
+    """A guard of the operator failed, so the text was not sent on."""
+
+    code = "guard_failed"
+
+    def __init__(self) -> None:
+        super().__init__("The message could not be checked, and was not sent on. Retry in a second.")
+
+
+class ModerationUnavailableError(OverloadedError):
+    """Texts cannot be moderated right now, and MODERATION=block lets none through without that."""
+
+    code = "moderation_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("Messages cannot be moderated right now. Retry in a second.")
 
 
 class IdentityProviderError(ServiceError):

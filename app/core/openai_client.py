@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING
 
 from app.core.assistant import Assistant
 from app.core.background import BackgroundTasks
+from app.core.budgets.ledger import Ledger, MemoryLedger
+from app.core.budgets.rules import BudgetRules
+from app.core.budgets.service import Budgets
 from app.core.config import Settings
 from app.core.files.attachments import Attachments
 from app.core.files.knowledge_store import KnowledgeStore
@@ -26,6 +29,7 @@ from app.core.runs.tool_creator import ToolRunCreator
 from app.core.runs.tool_leases import SharedLeases, ToolLeases
 from app.core.runs.tool_loop import ToolServices
 from app.core.runs.tool_outputs import ToolRounds
+from app.core.safety.intake import Intake
 from app.core.services.chat import Chat
 from app.core.services.messages import Messages
 from app.core.services.runs import Runs
@@ -39,6 +43,7 @@ from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_lock import ConversationLock
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
+from app.core.upstream.optional_fields import OptionalFields
 from app.core.upstream.port import Upstream
 from app.core.upstream.responses import Responses
 
@@ -64,6 +69,8 @@ class OpenAIClient:
         redis: SharedRedis | None = None,
         shared_leases: SharedLeases | None = None,
         directory: "ThreadDirectory | None" = None,
+        intake: Intake | None = None,
+        ledger: Ledger | None = None,
         insight: "Insight | None" = None,
     ) -> None:
         deadline = settings.run_expires_seconds
@@ -76,13 +83,25 @@ class OpenAIClient:
         conversations = Conversations(upstream, lock)
         changing = SharedLocks(redis, "metadata", settings.lock_wait_seconds)
         self._metadata = ConversationMetadata(conversations, changing)
-        responses = Responses(upstream, lock, metrics, deadline_seconds=deadline)
-        params = RunParams(assistant, settings, toolbox)
+        own = assistant.response_params({})
+        optional = OptionalFields({name: own.get(name) for name in ("temperature", "top_p", "reasoning")})
+        responses = Responses(upstream, lock, metrics, deadline_seconds=deadline, optional=optional)
+        params = RunParams(assistant, settings, toolbox, intake.moderation if intake else None)
         self.tool_leases = ToolLeases(shared_leases, settings.lock_wait_seconds)
         unsupported = self.unsupported = UnsupportedParams(settings)
         message_runs = MessageRuns(responses)
         lookup = RunLookup(conversations, responses, self._metadata, params, message_runs, self.tool_leases)
         rounds = ToolRounds(conversations, self.tool_leases)
+        self.budgets = Budgets(
+            BudgetRules.of(settings, metrics.prices),
+            ledger or MemoryLedger(),
+            responses,
+            conversations,
+            background,
+            metrics.metrics,
+            deadline,
+        )
+        conversations.on_added = self.budgets.forget
         self.held_runs = HeldRuns(self.background, redis)
         creating = RunCreator(
             responses,
@@ -94,13 +113,14 @@ class OpenAIClient:
             self.held_runs,
             RunOverrides(redis, int(deadline)),
             metrics,
+            self.budgets,
             deadline_seconds=deadline,
         )
         self.creator = creating
         if toolbox.names:
             tools = ToolServices(
                 toolbox,
-                conversations,
+                rounds,
                 self._metadata,
                 self.tool_leases,
                 self.held_runs,
@@ -114,7 +134,14 @@ class OpenAIClient:
             upstream, self.files, self.knowledge, self._metadata, self.background, assistant, settings
         )
         self.messages = Messages(
-            conversations, self._metadata, message_runs, attachments, unsupported, assistant.id, settings
+            conversations,
+            self._metadata,
+            message_runs,
+            attachments,
+            unsupported,
+            assistant.id,
+            settings,
+            intake,
         )
         live_runs = LiveRuns(responses, self.held_runs, message_runs)
         self.threads = Threads(
@@ -148,7 +175,7 @@ class OpenAIClient:
         self.transcripts = Transcripts(
             conversations, self._metadata, self.messages, self.files, self.feedback, assistant, settings
         )
-        self.chat = Chat(conversations, self.creator, self.runs, params, settings)
+        self.chat = Chat(conversations, self.creator, self.runs, params, settings, intake)
 
     async def aclose(self, grace_seconds: float) -> None:
         """Finish background work, for at most `grace_seconds`, and close the upstream."""

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from app.models.sessions import SESSION_PREFIX
 from app.utils.hosts import ascii_host, browser_origin, is_http_url
+from app.utils.zones import zone_of
 
 # Straight ones, and those that word processors make of them.
 _QUOTES = "\"'«»\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f"
@@ -256,3 +257,14 @@ FileTypes = Annotated[list[Annotated[str, AfterValidator(_file_type)]], AnyList]
 FileName = Annotated[str, AfterValidator(_expanded)]
 LocalPath = Annotated[Path, AfterValidator(lambda path: Path(_expanded(str(path))))]
 ExistingFile = Annotated[LocalPath, AfterValidator(_existing)]
+
+
+def _check_zone(name: str) -> str:
+    try:
+        zone_of(name)
+    except (KeyError, ValueError, OSError) as exc:
+        raise ValueError("is no time zone; write one as in UTC or Asia/Seoul") from exc
+    return name
+
+
+TimeZone = Annotated[str, BeforeValidator(tidied), AfterValidator(_check_zone)]

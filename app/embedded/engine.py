@@ -14,6 +14,7 @@ from app.embedded.items import (
 )
 from app.embedded.kinds import check_window, tells_little
 from app.embedded.objects import new_response
+from app.embedded.prompt_cache import PromptCache
 from app.embedded.reasoning import check_reasoning_readable
 from app.embedded.responders.base import Resources, Responder, Turn
 from app.embedded.settings import EmbeddedSettings
@@ -43,6 +44,7 @@ class Engine:
         self._resources = resources
         self._live: dict[str, Generation] = {}
         self._writers: dict[str, str] = {}
+        self._cache = PromptCache()
 
     @property
     def active(self) -> int:
@@ -105,6 +107,7 @@ class Engine:
             streamed=streamed,
             include=request.include or (),
             is_sparse=tells_little(self._settings),
+            cached_tokens=self._cache.cached_tokens(turn, request.prompt_cache_key),
         )
 
     async def _history(self, request: ResponseCreate) -> list[Json]:

@@ -52,6 +52,7 @@ class Generation:
         streamed: bool,
         include: Collection[str] = (),
         is_sparse: bool = False,
+        cached_tokens: int = 0,
     ) -> None:
         self.body = body
         """As the creating request sees it."""
@@ -62,6 +63,7 @@ class Generation:
         self.done = asyncio.Event()
         self._turn = turn
         self._is_sparse = is_sparse
+        self._cached_tokens = cached_tokens
         self._responder = responder
         self._pace = pace
         self._limit = turn.max_output_tokens or math.inf
@@ -178,7 +180,7 @@ class Generation:
             "incomplete_details": {"reason": self._cut} if self._cut else None,
             "completed_at": None if self._cut else now(),
             "output": self._output.items,
-            "usage": usage(_estimate(self._turn), max(1, self._output.deltas)),
+            "usage": usage(_estimate(self._turn), max(1, self._output.deltas), self._cached_tokens),
         }
 
     async def _end(self, body: Json, on_end: "Ending") -> None:

@@ -49,11 +49,11 @@ def new_response(request: ResponseCreate, model: str, *, is_timed: bool = True) 
     }
 
 
-def usage(input_tokens: int, output_tokens: int) -> Json:
+def usage(input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> Json:
     """Token counts in OpenAI's shape."""
     return {
         "input_tokens": input_tokens,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": cached_tokens},
         "output_tokens": output_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": input_tokens + output_tokens,

@@ -39,6 +39,12 @@ class SessionCreate(BaseModel):
         description="In place of RATE_LIMIT_CHAT, counted for this session alone.",
         examples=["30/minute"],
     )
+    budget_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens that this user's sessions with a budget may take in a day.",
+        examples=[20_000],
+    )
     claims: dict[Annotated[str, Field(max_length=64)], str | int | float | bool | None] | None = Field(
         None,
         max_length=20,

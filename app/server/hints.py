@@ -63,6 +63,9 @@ def _without_effect(settings: Settings) -> Iterator[str]:
     for name in ("jwt_jwks_url", "jwt_secret"):
         if mode != "jwt" and getattr(settings, name):
             yield f"{name.upper()} is set, but AUTH_MODE={mode} does not read it; set AUTH_MODE=jwt."
+    if settings.assistant_truncation:
+        now = "truncate" if settings.assistant_truncation == "auto" else "fail"
+        yield f"ASSISTANT_TRUNCATION is a former name; set ASSISTANT_CONTEXT={now}, or compact, instead."
     if is_platform(os.environ.get("HOST", "")):
         yield (
             f"HOST={os.environ['HOST']} is what conda calls this platform, and is not heeded; "

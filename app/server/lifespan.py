@@ -12,17 +12,22 @@ from app.api.dependencies import State
 from app.api.open_streams import StreamRegistry
 from app.core.assistant import load_assistant
 from app.core.background import BackgroundTasks, stop_task
+from app.core.budgets.ledger import Ledger
+from app.core.budgets.rules import BudgetRules
 from app.core.config import VERSION, Settings
 from app.core.insight.event_webhook import EventWebhook
 from app.core.limits.idempotency import Idempotency
 from app.core.limits.rate_limit import RateLimits
-from app.core.limits.shared_redis import opened_redis
+from app.core.limits.shared_redis import SharedRedis, opened_redis
 from app.core.observability.health import Health, ModelWatch
 from app.core.observability.metrics import Metrics
 from app.core.observability.run_metrics import RunMetrics, load_prices
 from app.core.observability.upstream_metrics import MeasuredUpstream
 from app.core.openai_client import OpenAIClient
 from app.core.runs.tool_leases import RedisLeases, SharedLeases
+from app.core.safety.guards import Guards
+from app.core.safety.intake import Intake
+from app.core.safety.moderation import Moderation
 from app.core.security.authenticator import Authenticator, warn_of_open_doors
 from app.core.telemetry import Tracing
 from app.core.tools.toolbox import Toolbox
@@ -42,6 +47,7 @@ def lifespan_of(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     """Return the app's lifespan; raises `ValueError` for an assistant, tools or prices it cannot read."""
     toolbox = Toolbox.load(settings, metrics)
+    guards = Guards.load(settings, metrics)
     assistant, prices = load_assistant(settings, toolbox.specs), load_prices(settings.prices_file)
 
     @asynccontextmanager
@@ -49,9 +55,14 @@ def lifespan_of(
         # Everything closes in reverse order, so what others need is opened before them.
         async with AsyncExitStack() as stack:
             stack.push_async_callback(toolbox.aclose)
+            redis = await stack.enter_async_context(opened_redis(settings))
+            ledger = await _shared_ledger(settings, redis)
             target = await stack.enter_async_context(opened_target(settings))
             tracing = Tracing(target.kind, target.base_url, assistant.name or assistant.id, assistant.id)
             upstream: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
+            model = model_name(settings, assistant.model)
+            moderation = Moderation.load(settings, upstream, model)
+            intake = Intake(guards, moderation, metrics) if guards or moderation else None
             background = BackgroundTasks()
             kept: Kept | None = None
             if may_need_store(settings, target):
@@ -72,10 +83,10 @@ def lifespan_of(
                 lifetime_seconds=settings.run_expires_seconds,
                 usage=insight.usage_log if insight else None,
             )
-            redis = await stack.enter_async_context(opened_redis(settings))
             directory = kept.directory if kept else None
             stored = kept.leases if kept and kept.database.is_open else None
             leases: SharedLeases | None = RedisLeases(redis) if redis else stored
+            ledger = ledger or _stored_ledger(kept)
             client = OpenAIClient(
                 upstream,
                 assistant,
@@ -86,22 +97,28 @@ def lifespan_of(
                 redis,
                 leases,
                 directory,
+                intake,
+                ledger,
                 insight,
             )
+            app.state.budgets = client.budgets
             registry = app.state.registry = _open_registry(stack, settings, client)
+            if moderation is not None:
+                await moderation.start()
             await stack.enter_async_context(client.held_runs.listening())
             idempotency = Idempotency(settings, redis)
             await idempotency.start()
             authenticator = Authenticator(settings, kept.choice if kept else None)
             stack.push_async_callback(authenticator.aclose)
-            model = model_name(settings, assistant.model)
             watch = ModelWatch(model, warn_days=settings.model_shutdown_warn_days)
             responder = settings.embedded_responder if target.kind == "embedded" else None
             health = Health(upstream, target, watch, responder, redis, kept)
             metrics.describe(upstream=target.kind, model=model)
             metrics.watch(registry, health)
             watches = [metrics.watch_event_loop(), health.watch(), idempotency.watch()]
+            watches += [ledger.watch()] if ledger else []
             watches += [client.tool_leases.renew()] if toolbox.names else []
+            watches += [moderation.watch()] if moderation else []
             for watching in watches:
                 stack.push_async_callback(stop_task, asyncio.create_task(watching))
             if directory is not None:
@@ -124,6 +141,24 @@ def lifespan_of(
             )
 
     return lifespan
+
+
+async def _shared_ledger(settings: Settings, redis: SharedRedis | None) -> Ledger | None:
+    """Return what replicas share of budgets in Redis; raises `ValueError` for a Redis that may forget it."""
+    if redis is None:
+        return None
+    from app.core.budgets.redis_ledger import RedisLedger
+
+    return await RedisLedger.opened(redis, BudgetRules.of(settings, {}))
+
+
+def _stored_ledger(kept: "Kept | None") -> Ledger | None:
+    """Return what replicas share of budgets in the store, if there is one."""
+    if kept is None or not kept.database.is_open:
+        return None
+    from app.core.budgets.stored_ledger import StoredLedger
+
+    return StoredLedger(kept.database)
 
 
 async def _opened_insight(

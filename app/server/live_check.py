@@ -13,7 +13,8 @@ import orjson
 
 from app.core.errors import ServiceError
 from app.core.observability.run_metrics import Price
-from app.core.upstream.errors import UpstreamError
+from app.core.upstream.errors import UpstreamError, UpstreamRefusedError
+from app.core.upstream.optional_fields import OptionalFields
 from app.core.upstream.port import Upstream
 from app.core.upstream.retries import parsed
 from app.server.findings import Finding
@@ -41,6 +42,7 @@ class LiveCheck:
     Args:
         price: of the model's tokens; None if it is not known.
         stores_responses: tells whether responses that have begun can be followed; None while that is unknown.
+        optional: what turns of the assistant send and can do without.
 
     """
 
@@ -50,17 +52,20 @@ class LiveCheck:
         model: str,
         price: Price | None,
         stores_responses: Callable[[], bool | None] = lambda: True,
+        optional: Json | None = None,
     ) -> None:
         self._upstream = upstream
         self._model = model
         self._price = price
         self._stores_responses = stores_responses
+        self._optional = optional or {}
         self._read = self._written = 0
 
     async def findings(self) -> list[Finding]:
         """Make every turn; one that is refused does not stop the next."""
         trials: dict[str, Trial] = {
             "a turn in one piece": self._foreground,
+            "the assistant's own settings": self._settings,
             "a streamed turn": self._stream,
             "input [] after an appended message": self._empty_input,
             "metadata written while a turn runs": self._metadata,
@@ -92,6 +97,21 @@ class LiveCheck:
         began = time.monotonic()
         self._ended(parsed(await self._upstream.request("POST", "/responses", body=self._body(path))))
         return f"works, in {time.monotonic() - began:.1f} s"
+
+    async def _settings(self, path: str) -> str:
+        fields, left_out = OptionalFields(self._optional), []
+        body = self._body(path) | self._optional
+        while True:
+            try:
+                self._ended(parsed(await self._upstream.request("POST", "/responses", body=body)))
+            except UpstreamRefusedError as exc:
+                if (name := fields.named_by(exc, body)) is None:
+                    raise
+                left_out.append(name)
+                body = fields.without(body, name)
+                continue
+            refused = ", ".join(left_out)
+            return f"{self._model} refuses {refused}, which the service leaves out" if left_out else "work"
 
     async def _stream(self, path: str, **options: bool) -> str:
         began, first = time.monotonic(), None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from app.core.assistant import Assistant
+from app.core.assistant import Assistant, load_assistant
 from app.core.background import BackgroundTasks
 from app.core.config import Settings
 from app.core.files.routes import FileRoutes, NoToolError
@@ -22,6 +22,7 @@ from app.core.upstream.retries import parsed
 from app.core.upstream.target import UpstreamTarget, may_need_store
 from app.server.findings import Finding
 from app.server.live_check import LiveCheck
+from app.translate.events import Json
 from app.translate.upstream_types import checked_conversation
 
 _SECONDS = 10.0
@@ -72,14 +73,17 @@ async def check_live(
 ) -> list[Finding]:
     """Make the turns of `LiveCheck`; conversations of our own are in a store that is deleted afterwards."""
     model, price = check
+    own = load_assistant(settings).response_params({})
+    chosen = {name: value for name, value in own.items() if name in {"temperature", "top_p", "reasoning"}}
+    optional: Json = {**chosen, **settings.context_params, "prompt_cache_key": "soloist_check"}
     if not is_own:
-        return await LiveCheck(upstream, model, price).findings()
+        return await LiveCheck(upstream, model, price, optional=optional).findings()
     with tempfile.TemporaryDirectory() as folder:
         store = SecretStr(f"sqlite:///{Path(folder) / 'check.db'}")
         changed = settings.model_copy(update={"conversations": "own", "store_url": store})
         background = BackgroundTasks()
         async with opened_conversations(changed, target, upstream, background, lambda _: None) as kept:
-            live = LiveCheck(kept.upstream, model, price, lambda: kept.choice.stores_responses)
+            live = LiveCheck(kept.upstream, model, price, lambda: kept.choice.stores_responses, optional)
             findings = await live.findings()
             await background.drain(_GRACE_SECONDS)
             if target.stores_responses is None:

@@ -1,4 +1,4 @@
-"""What a file of tools imports: `from app.tools import tool, Caller, ToolError`.
+"""What a file of tools imports: `from app.tools import tool, guard, Caller, Refusal, ToolError`.
 
 This module imports nothing else of the service, so that such a file can be tested alone.
 """
@@ -82,3 +82,44 @@ def _checked(options: Options) -> Options:
     if options.timeout_seconds is not None and not 0 < options.timeout_seconds <= 86_400:
         raise ValueError("timeout_seconds is above 0 and at most 86400")
     return options
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a guard returns for a message that must not reach the model; the user reads the sentence."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class GuardOptions:
+    """What `@guard` was given."""
+
+    timeout_seconds: float = 5.0
+
+
+marked_guards: list[tuple[Callable[..., Any], GuardOptions]] = []
+"""All functions that `@guard` marked in this process, in their order."""
+
+
+@overload
+def guard(function: Function, /) -> Function: ...
+@overload
+def guard(*, timeout_seconds: float = 5.0) -> Callable[[Function], Function]: ...
+def guard(function: Any = None, /, *, timeout_seconds: float = 5.0) -> Any:
+    """Mark a plain or an async function that sees each message's text before the model does.
+
+    It is called with the text and a `Caller`, and returns None, the text to go on with, or a `Refusal`. If it
+    raises, or takes longer than `timeout_seconds`, the turn is refused. Raises `TypeError` or `ValueError`
+    for a use that cannot be meant.
+    """
+    if not 0 < timeout_seconds <= 86_400:
+        raise ValueError("timeout_seconds is above 0 and at most 86400")
+
+    def mark(found: Any) -> Any:
+        if not callable(found) or inspect.isclass(found):
+            raise TypeError(f"@guard marks functions, not {type(found).__name__}")
+        marked_guards.append((found, GuardOptions(timeout_seconds)))
+        return found
+
+    return mark if function is None else mark(function)

@@ -86,6 +86,7 @@ _BY_CODE = {
         _prompt("misalignment_policy_violation", "The upstream's safety policy stopped the run."),
         _prompt("content_policy_violation", "The prompt breaks the upstream's content policy."),
         _prompt("content_filter", _FILTERED),
+        _prompt("moderation_blocked", "The upstream's moderation stopped the turn."),
         _prompt(
             "context_length_exceeded",
             "The conversation is longer than the model can read. Start a new thread.",

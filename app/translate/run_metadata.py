@@ -18,6 +18,9 @@ PRIVATE_PREFIX = "soloist_"
 
 RUNS_KEY = "soloist_runs"
 STATES_KEY = "soloist_run"
+APPROVED = "approved"
+"""In place of how a run ended: somebody makes its approved calls, or died of it. It is no public status."""
+
 _MAX_RUNS = 10
 _MAX_CHARS = 512
 _PREFIX = "resp_"

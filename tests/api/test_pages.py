@@ -324,7 +324,9 @@ class TestSlashes:
                     await client.request(method, path.replace("{", "x").replace("}", "") + end)
                     for end in ("", "/")
                 ]
-                assert slashed.status_code == plain.status_code < 500, path
+                # 501 where there is no store for it.
+                assert slashed.status_code == plain.status_code, path
+                assert plain.status_code < 500 or plain.status_code == 501, path
                 assert slashed.headers.get("content-type") == plain.headers.get("content-type"), path
                 assert "location" not in slashed.headers
 

@@ -12,6 +12,7 @@ from tests.support import (
     error_of,
     finished_run,
     frames,
+    ids,
     is_idle,
     names,
     new_run,
@@ -115,6 +116,19 @@ class TestChat:
         text = "".join(data["text"] for name, data in events if name == "delta")
         assert events[-1][1]["message"] == text
         assert events[-1][1]["run_id"] == events[0][1]["run_id"]
+
+    async def test_a_client_that_follows_again_says_where_it_was(self, live):
+        body = {"message": "call a tool", "stream": True, "on_disconnect": "detach"}
+        text = (await live.post("chat", json=body)).text
+        done = frames(text)[-1][1]
+        numbers = ids(text)
+        assert numbers == sorted(numbers)
+        assert numbers[-1] > 1_000_000
+        path = f"threads/{done['thread_id']}/runs/{done['run_id']}/events"
+        for after, wanted in ((numbers[-2], 1), (numbers[0], None)):
+            again = await live.get(path, params={"starting_after": after})
+            told = [data for name, data in frames(again.text) if name == "thread.message.delta"]
+            assert (len(told) <= wanted) if wanted is not None else told
 
     async def test_several_calls_at_once(self, live):
         events = frames((await live.post("chat", json={"message": "parallel tools", "stream": True})).text)

@@ -5,75 +5,10 @@ import json
 
 import pytest
 
+from tests.api.scripted_tools import THEIRS, call, outputs
 from tests.fake_upstream import fake_upstream
 from tests.scripted_openai import ScriptedOpenAI, message
-from tests.support import ASSISTANT, Json, frames, names, new_run, new_thread, run_to, until
-
-TOOLS = '''
-import asyncio, builtins
-from app.tools import tool
-
-gate = builtins.__dict__.setdefault("_tool_gate", {})
-
-@tool
-def ours(x: int) -> str:
-    """Ours."""
-    gate["calls"] = gate.get("calls", 0) + 1
-    return f"ours {x}"
-
-@tool
-async def slow(x: int) -> str:
-    """Slow."""
-    gate["calls"] = gate.get("calls", 0) + 1
-    await asyncio.sleep(3600)
-    return "never"
-
-@tool(approval="always")
-def guarded(x: int) -> str:
-    """Guarded."""
-    gate["calls"] = gate.get("calls", 0) + 1
-    return f"guarded {x}"
-'''
-THEIRS: Json = {"type": "function", "function": {"name": "theirs", "parameters": {"type": "object"}}}
-
-
-def call(name: str, number: int = 1, **arguments: object) -> Json:
-    return {
-        "id": f"fc_{number}",
-        "type": "function_call",
-        "status": "completed",
-        "call_id": f"call_{number}",
-        "name": name,
-        "arguments": json.dumps(arguments or {"x": number}),
-    }
-
-
-@pytest.fixture
-def counted():
-    """How often a tool was called."""
-    import builtins
-
-    gate = builtins.__dict__.setdefault("_tool_gate", {})
-    gate.clear()
-    yield lambda: gate.get("calls", 0)
-    gate.clear()
-
-
-@pytest.fixture
-def before(start, tmp_path, counted):
-    """Start the service before an upstream that answers with these outputs."""
-    path = tmp_path / "my_tools.py"
-    path.write_text(TOOLS)
-
-    def begin(upstream, **settings):
-        chosen = {"assistant_tools": [THEIRS], "tools_module": str(path), **settings}
-        return start(url=upstream.url, is_served=True, **chosen)
-
-    return begin
-
-
-def outputs(*pairs):
-    return {"tool_outputs": [{"tool_call_id": call_id, "output": output} for call_id, output in pairs]}
+from tests.support import ASSISTANT, frames, names, new_run, new_thread, run_to, until
 
 
 async def test_rounds_go_on_until_the_model_answers(before, counted):
@@ -270,7 +205,13 @@ async def test_one_thousand_calls_leave_no_task(before, counted):
 async def test_the_assistant_lists_the_tools(before):
     async with fake_upstream(ScriptedOpenAI().handle) as upstream, before(upstream) as service:
         found = (await service.client.get(f"assistants/{ASSISTANT}")).json()["tools"]
-        assert {tool["function"]["name"] for tool in found} == {"theirs", "ours", "slow", "guarded"}
+        assert {tool["function"]["name"] for tool in found} == {
+            "theirs",
+            "ours",
+            "slow",
+            "guarded",
+            "guarded_slow",
+        }
 
 
 async def test_tools_are_told_whom_they_are_called_for(start, tmp_path):

@@ -24,6 +24,16 @@ _TOOLS = [
 ]
 
 
+_OWN_TOOL = """
+from app.tools import tool
+
+@tool
+async def look_up(city: str) -> str:
+    "Looks a city up."
+    return "looked up"
+"""
+
+
 @contextmanager
 def serving() -> Iterator[str]:
     """Serve an assistant with a function, code interpreter and a vector store; yields the API's base URL."""
@@ -35,6 +45,8 @@ def serving() -> Iterator[str]:
             "ASSISTANT_TOOLS": json.dumps(_TOOLS),
             "ASSISTANT_VECTOR_STORES": json.dumps([_new_store(upstream)]),
             "ALLOW_RUN_OVERRIDES": "all",
+            "TOOLS_MODULE": str(_tools(Path(name))),
+            "TOOLS_VISIBLE": "full",
         }
         with running(start_service(Path(name), port, **settings)) as process:
             _wait(process, port)
@@ -49,6 +61,12 @@ def _upstream(folder: Path) -> Iterator[str]:
     with running(Process(command, folder / "upstream.log")) as process:
         _wait(process, port)
         yield f"http://127.0.0.1:{port}/v1"
+
+
+def _tools(folder: Path) -> Path:
+    path = folder / "own_tools.py"
+    path.write_text(_OWN_TOOL)
+    return path
 
 
 def _wait(process: Process, port: int) -> None:

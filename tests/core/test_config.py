@@ -25,6 +25,7 @@ class TestContradictions:
         [
             ({**AZURE, "openai_api_key": "key"}, "OPENAI_API_KEY"),
             ({**AZURE, "openai_base_url": "https://a.test/v1"}, "OPENAI_BASE_URL"),
+            ({"moderation": "block"}, "MODERATION=block"),
             ({"azure_openai_endpoint": AZURE["azure_openai_endpoint"]}, "AZURE_OPENAI_KEY"),
             ({"azure_openai_key": "key"}, "AZURE_OPENAI_ENDPOINT"),
             ({"openai_base_url": "a.test/v1"}, "OPENAI_BASE_URL"),

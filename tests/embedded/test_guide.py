@@ -1,6 +1,7 @@
 """The guide answers from the documents, the thread and attached files, in English and Korean."""
 
 import io
+import json
 
 import pytest
 
@@ -150,3 +151,42 @@ async def test_a_chart_is_drawn(client):
     tools = [{"type": "code_interpreter", "container": {"type": "auto"}}]
     response = await client.responses.create(model="m", input="차트: 사과 3, 배 5", tools=tools)
     assert response.output[1].content[0].annotations[0].type == "container_file_citation"
+
+
+_TOOL = {
+    "type": "function",
+    "name": "look_up",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("question", "arguments"),
+    [
+        ("Look up for Busan?", {"city": "Busan"}),
+        ("look_up 부산", {"city": "부산"}),
+        ('call LOOK-UP with {"city": "Seoul"} please', {"city": "Seoul"}),
+        ("look up", {"city": "some city"}),
+    ],
+)
+async def test_a_function_that_the_question_names_is_called(client, question, arguments):
+    conversation = await client.conversations.create()
+    asked = {"model": "m", "conversation": conversation.id, "tools": [_TOOL]}
+    (call,) = (await client.responses.create(input=question, **asked)).output
+    assert (call.name, json.loads(call.arguments)) == ("look_up", arguments)
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "clear\n21 degrees"}
+    answer = await client.responses.create(input=[output], **asked)
+    assert "> clear\n> 21 degrees" in answer.output_text
+
+
+@pytest.mark.parametrize("question", ["how do I lookup my key?", "how do I stream?"])
+async def test_other_questions_call_no_function(client, question):
+    response = await client.responses.create(model="m", input=question, tools=[_TOOL])
+    assert [item.type for item in response.output] == ["message"]
+
+
+async def test_no_function_is_called_where_none_may_be(client):
+    response = await client.responses.create(
+        model="m", input="look up Busan", tools=[_TOOL], tool_choice="none"
+    )
+    assert [item.type for item in response.output] == ["message"]

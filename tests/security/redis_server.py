@@ -10,16 +10,18 @@ from tests.support import until
 
 
 class RedisServer:
-    """One server on a loopback port that keeps nothing; `kill` and `start` it as often as a test likes."""
+    """One server on a loopback port, which keeps nothing without `options`; `kill` and `start` it at will."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._folder = folder
+        self._options = options
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        arguments += self._options
         self._process = await asyncio.create_subprocess_exec(
             "redis-server",
             *arguments,
@@ -48,8 +50,8 @@ class RedisServer:
 
 
 @asynccontextmanager
-async def redis_server(folder: Path) -> AsyncIterator[RedisServer]:
-    server = RedisServer(folder)
+async def redis_server(folder: Path, *options: str) -> AsyncIterator[RedisServer]:
+    server = RedisServer(folder, *options)
     await server.start()
     try:
         yield server

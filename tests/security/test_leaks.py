@@ -25,6 +25,7 @@ NAMES = {
     "vector_store_id": "vs_1",
     "assistant_id": ASSISTANT,
     "chat_id": "c",
+    "user": "u",
 }
 ACCOUNT = {
     "openai_api_key": KEY,

@@ -39,6 +39,7 @@ async def test_every_turn_works_before_the_embedded_upstream(tmp_path):
     kept = "the conversation then holds "
     assert [line for line in lines if kept not in line] == [
         "ok: Live, a turn in one piece: works, in N s.",
+        "ok: Live, the assistant's own settings: work.",
         "ok: Live, a streamed turn: works, first text after N s.",
         "ok: Live, input [] after an appended message: works.",
         "ok: Live, metadata written while a turn runs: works.",
@@ -71,6 +72,7 @@ async def test_what_is_refused_is_named_and_stops_nothing():
     refused = "refused with 400, unsupported_parameter at background."
     assert lines == [
         "ok: Live, a turn in one piece: works, in N s.",
+        "ok: Live, the assistant's own settings: work.",
         "ok: Live, a streamed turn: works, but sends no pieces.",
         "warning: Live, input [] after an appended message: refused with 500, upstream_failed.",
         "ok: Live, metadata written while a turn runs: works.",
@@ -82,7 +84,7 @@ async def test_what_is_refused_is_named_and_stops_nothing():
         "ok: Live: that took N tokens in and N out; the turns that were stopped are not counted.",
     ]
     # One empty conversation of the check itself, and one of each turn.
-    assert len(deleted) == 10
+    assert len(deleted) == 11
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ async def test_a_turn_that_fails_is_told(event, said):
 def test_it_is_an_option_of_the_check(tmp_path, spelled):
     status, lines = check(tmp_path, *spelled)
     assert status == 0
-    assert sum(": Live" in line for line in lines) == 10
+    assert sum(": Live" in line for line in lines) == 11
 
 
 def test_alone_it_means_nothing(capsys):
@@ -121,3 +123,20 @@ def test_alone_it_means_nothing(capsys):
         main(["--live"])
     assert left.value.code == 2
     assert "--live goes with --check" in capsys.readouterr().err
+
+
+async def test_settings_that_the_model_refuses_are_named():
+    fake = FakeOpenAI()
+
+    async def handle(request, connection):
+        refused = {"temperature", "prompt_cache_key"} & set(request.json if request.body else {})
+        if request.path == "/v1/responses" and refused:
+            error = {"message": "Unsupported parameter.", "param": max(refused)}
+            await connection.answer(400, {"error": error})
+        else:
+            await fake.handle(request, connection)
+
+    async with fake_upstream(handle) as upstream:
+        lines = await lines_of(upstream.url, assistant_temperature=0.5)
+    told = "gpt-6-luna refuses temperature, prompt_cache_key, which the service leaves out"
+    assert f"ok: Live, the assistant's own settings: {told}." in lines

@@ -84,7 +84,7 @@ def test_a_call_that_fails_has_status_1(tools, arguments, out, last):
 
 def test_no_tools_are_said_to_be_none(tools, monkeypatch):
     monkeypatch.delenv("TOOLS_MODULE")
-    assert tools()[:2] == (0, "No tools: set TOOLS_MODULE or TOOLS_FILE.\n")
+    assert tools()[:2] == (0, "No tools: set TOOLS_FILE, or TOOLS_MODULE with functions marked @tool.\n")
 
 
 def test_a_module_with_a_mistake_stops_it_in_one_line(tools, monkeypatch, capsys):

@@ -20,8 +20,10 @@ from sqlalchemy import Engine, event
 import main
 from app.core.config import Settings
 from app.core.own_conversations import conversation_table, leases, recording, turn_table, turns
+from app.core.runs import tool_leases
 from bench.cluster import accepts, wait_for
 from bench.processes import free_port
+from tests.store import tool_faults
 
 CREATED, BEGUN, MID_STREAM = "created", "begun", "mid-stream"
 WHILE_STREAMING = (CREATED, BEGUN, MID_STREAM)
@@ -111,9 +113,10 @@ def _serve(settings: dict[str, str], log: Path) -> None:
     # A developer's .env must not decide.
     Settings.model_config["env_file"] = None
     lease = float(settings.get("LEASE_SECONDS", LEASE_SECONDS))
-    for module in (turn_table, leases):
+    for module in (turn_table, leases, tool_leases):
         _replace(module, "LEASE_SECONDS", lease)
-    _replace(leases, "_RENEW_SECONDS", lease / 5)
+    for module in (leases, tool_leases):
+        _replace(module, "_RENEW_SECONDS", lease / 5)
     _Fault().arm()
     sys.exit(main.main([]))
 
@@ -135,8 +138,17 @@ class _Fault:
         self._arm_streams()
         self._arm_writes()
         self._arm_engines()
+        tool_faults.arm(self)
 
-    def _die_at(self, point: str) -> None:
+    def begin(self, body: dict[str, object]) -> None:
+        """Read the point from a turn's input; the next rounds of its run keep it."""
+        asked = str(body.get("input"))
+        if "_output" not in asked:
+            named = _POINT.search(asked)
+            self._point, self._is_ending = named[1] if named else "", False
+
+    def die_at(self, point: str) -> None:
+        """Kill this process if the turn names this point."""
         if point == self._point:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -144,14 +156,13 @@ class _Fault:
         begin, ended = turns.Turns.begin, turns.Turns.ended
 
         async def begun(self_, body):
-            named = _POINT.search(str(body.get("input")))
-            self._point, self._is_ending = named[1] if named else "", False
+            self.begin(body)
             return await begin(self_, body)
 
         async def ended_dying(self_, *arguments):
-            self._die_at("answer-received")
+            self.die_at("answer-received")
             shown = await ended(self_, *arguments)
-            self._die_at("before-last-event")
+            self.die_at("before-last-event")
             return shown
 
         _replace(turns.Turns, "begin", begun)
@@ -161,13 +172,13 @@ class _Fault:
         started, passed = turn_table.TurnTable.started, recording.RecordedStream._passed
 
         async def started_dying(*arguments, **options):
-            self._die_at(CREATED)
+            self.die_at(CREATED)
             await started(*arguments, **options)
-            self._die_at(BEGUN)
+            self.die_at(BEGUN)
 
         async def passed_dying(self_, frame):
             if b"output_text.delta" in frame[1]:
-                self._die_at(MID_STREAM)
+                self.die_at(MID_STREAM)
             return await passed(self_, frame)
 
         _replace(turn_table.TurnTable, "started", started_dying)
@@ -180,16 +191,16 @@ class _Fault:
             self._is_ending = True
             await end(*arguments)
             self._is_ending = False
-            self._die_at("after-commit")
+            self.die_at("after-commit")
 
         async def insert_dying(connection, conversation_id, rows, **options):
             asked = [row for row in rows if row["output_index"] < 0]
             if self._is_ending and self._point == "input-written":
                 await insert_items(connection, conversation_id, asked, **options)
-                self._die_at("input-written")
+                self.die_at("input-written")
             await insert_items(connection, conversation_id, rows, **options)
             if self._is_ending:
-                self._die_at("output-written")
+                self.die_at("output-written")
 
         _replace(turn_table.TurnTable, "end", end_dying)
         _replace(turn_table, "insert_items", insert_dying)
@@ -197,7 +208,7 @@ class _Fault:
     def _arm_engines(self) -> None:
         def die_if_ending(point):
             if self._is_ending:
-                self._die_at(point)
+                self.die_at(point)
 
         def executed(_connection, _cursor, statement, *_rest):
             if statement.startswith("UPDATE leases"):

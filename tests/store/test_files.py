@@ -10,7 +10,7 @@ from app.core.files import upload
 from app.embedded.kinds import supported_request
 from tests.fake_openai import FakeOpenAI
 from tests.fake_upstream import fake_upstream
-from tests.support import ASSISTANT, embedded_upstream, error_of, frames, names, new_thread
+from tests.support import embedded_upstream, error_of, frames, names, new_thread
 
 PDF, PICTURE = b"%PDF-1.7 the pump is red", b"\x89PNG\r\n\x1a\n the pump"
 PDF_URL = f"data:application/pdf;base64,{base64.b64encode(PDF).decode()}"
@@ -156,21 +156,6 @@ async def test_attachments_name_their_field(live):
         body = {"role": "user", "content": "look", "attachments": attachments}
         error = error_of(await live.post(f"threads/{thread_id}/messages", json=body), 400)
         assert (error["code"], error["param"]) == (code, param)
-
-
-@pytest.mark.parametrize("tool", ["file_search", "code_interpreter"])
-async def test_a_run_brings_no_tool_that_nobody_carries_out(live, asked, tool):
-    body = {"assistant_id": ASSISTANT, "tools": [{"type": tool}]}
-    thread = {"messages": [{"role": "user", "content": "look"}]}
-    answers = [
-        await live.post(f"threads/{await new_thread(live, 'look')}/runs", json=body),
-        await live.post("threads/runs", json={**body, "thread": thread}),
-    ]
-    for answer in answers:
-        error = error_of(answer, 400)
-        assert (error["code"], error["param"]) == ("tool_not_supported", "tools")
-        assert tool in error["message"]
-    assert asked == []
 
 
 async def test_the_upstream_is_asked_once(start, tmp_path):

@@ -43,7 +43,7 @@ class TestLongThreads:
             yield url
 
     async def test_the_oldest_turns_are_left_out_and_that_is_told(self, begin, short, store_url):
-        async with begin(short, assistant_truncation="disabled") as service:
+        async with begin(short) as service:
             client = service.client
             first = await chat(client, "turn 0")
             for number in range(1, 6):
@@ -61,7 +61,7 @@ class TestLongThreads:
         assert rows_of(store_url, "SELECT replayed_from > 0 FROM conversations")[0][0]
 
     async def test_a_stream_tells_it_too(self, begin, short):
-        async with begin(short, assistant_truncation="disabled") as service:
+        async with begin(short) as service:
             first = await chat(service.client, "turn 0")
             for number in range(1, 5):
                 body = {"message": f"turn {number}", "thread_id": first["thread_id"], "stream": True}
@@ -70,10 +70,17 @@ class TestLongThreads:
             assert int(response.headers["x-dropped-items"]) >= 2
 
     async def test_one_turn_that_is_too_long_is_refused(self, begin, short):
-        async with begin(short, assistant_truncation="disabled") as service:
+        async with begin(short) as service:
             thread_id = await new_thread(service.client, *(f"message {number}" for number in range(8)))
             response = await service.client.post("chat", json={"message": "x", "thread_id": thread_id})
             assert error_of(response, 400)["code"] == "context_length_exceeded"
+
+    async def test_fail_leaves_nothing_out(self, begin, short):
+        async with begin(short, assistant_context="fail") as service:
+            thread_id = await new_thread(service.client, *(f"message {number}" for number in range(8)))
+            for _ in range(2):
+                response = await service.client.post("chat", json={"message": "x", "thread_id": thread_id})
+                assert error_of(response, 400)["code"] == "context_length_exceeded"
 
     async def test_a_known_window_is_kept_to_without_a_refusal(self, begin, store_url):
         async with embedded_upstream(**NOTHING) as url, begin(url, assistant_context_tokens=512) as service:

@@ -2,10 +2,12 @@
 
 import type { DeepChat } from 'deep-chat';
 import { type Api, ApiError, messageOf } from './api';
+import { Frame, questionOf } from './exchange';
 import type { Memory } from './memory';
 import { AnswerPoll, answersIn, endsWith, isAnswered } from './pending';
 import { historyOf, metaHtml, pictures, readable, type Shown } from './render';
 import { fill, type Texts } from './texts';
+import { approvalHtml, areApprovals, type Decision, type ToolEvent, toolsHtml, type WaitingCall } from './tools';
 import { type Answer, type Question, Turn, type TurnListener, UnreadableRun, type Usage } from './turn';
 
 const MODEL_FAILED = new Set(['server_error', 'upstream_failed', 'upstream_broken']);
@@ -37,6 +39,10 @@ export class Conversation {
   /** How many answers the thread holds; null where that must be looked up. */
   private answers: number | null = 0;
   private poll: AnswerPoll | null = null;
+  /** The calls of the turn so far, by their ids. */
+  private readonly tools = new Map<string, ToolEvent>();
+  /** The run that waits for approvals, and those that were given. */
+  private waiting: { runId: string; calls: WaitingCall[]; decisions: Decision[] } | null = null;
 
   constructor(
     private readonly api: Api,
@@ -76,6 +82,23 @@ export class Conversation {
   async resume(): Promise<void> {
     const { threadId, pending } = this.memory;
     if (!threadId || !pending) return;
+    await this.follow(pending.runId, (turn) => turn.resume());
+  }
+
+  /** Approves or denies one call; when all are decided, the run goes on. */
+  async decide(callId: string, decision: Decision['output']): Promise<void> {
+    const { waiting } = this;
+    if (!waiting || waiting.decisions.some(({ tool_call_id: id }) => id === callId)) return;
+    waiting.decisions.push({ tool_call_id: callId, output: decision });
+    if (waiting.decisions.length < waiting.calls.length) return;
+    this.waiting = null;
+    this.isStopped = false;
+    this.memory.pending = { runId: waiting.runId, question: '', answersBefore: await this.countAnswers() };
+    await this.follow(waiting.runId, (turn) => turn.decide(waiting.decisions));
+  }
+
+  /** Shows an answer that deep-chat did not ask for itself. */
+  private async follow(runId: string | null, begin: (turn: Turn) => Promise<Answer>): Promise<void> {
     const chat = this.chat();
     let isBegun = false;
     const show = (text: string) => {
@@ -87,10 +110,10 @@ export class Conversation {
     };
     chat.disableSubmitButton(true);
     this.listener.onNotice(this.texts.answering);
-    const turn: Turn = new Turn(this.api, this.texts, this.hears(show, () => turn), threadId, pending.runId);
+    const turn: Turn = new Turn(this.api, this.texts, this.hears(show, () => turn), this.memory.threadId, runId);
     this.turn = turn;
     try {
-      const answer = await turn.resume();
+      const answer = await begin(turn);
       if (this.turn === turn) await this.finish(answer);
     } catch (error) {
       await this.conclude(turn, await this.recover(turn, error));
@@ -104,6 +127,8 @@ export class Conversation {
   async handle(body: unknown, signals: Signals): Promise<void> {
     const { text, files } = questionOf(body);
     this.isStopped = false;
+    this.waiting = null;
+    this.tools.clear();
     signals.onOpen();
     const frame = new Frame((value) => signals.onResponse({ text: value, overwrite: true }));
     const hears = this.hears((value) => frame.show(value), () => turn);
@@ -142,6 +167,8 @@ export class Conversation {
   restart(): void {
     this.stop();
     this.turn = null;
+    this.waiting = null;
+    this.tools.clear();
     this.answers = 0;
     this.memory.forget();
     this.listener.onTokens(0);
@@ -160,6 +187,11 @@ export class Conversation {
         if (this.turn !== turn() || this.isStopped) return;
         this.listener.onNotice('');
         show(readable(text, sources, this.api.base));
+      },
+      onTool: (tool) => {
+        if (this.turn !== turn() || this.isStopped) return;
+        this.tools.set(tool.id, tool);
+        this.listener.onNotice(tool.status === 'in_progress' ? fill(this.texts.lookingUp, { name: tool.name }) : '');
       },
       onReconnect: () => this.turn === turn() && this.listener.onNotice(this.texts.reconnecting),
     };
@@ -209,14 +241,22 @@ export class Conversation {
   }
 
   private async finish(answer: Answer): Promise<void> {
+    const runId = this.memory.pending?.runId ?? '';
     this.spent(answer.usage);
     // What is kept of an answer without an end is the upstream's choice.
     this.answers = answer.status === 'completed' && this.answers !== null ? this.answers + 1 : null;
     const chat = this.chat();
     for (const picture of await pictures(this.api, answer.sources)) chat.addMessage(picture);
     const usage = this.tellsTokens ? answer.usage : null;
-    const html = metaHtml(answer.text, answer.sources, usage, this.note(answer.status), this.texts);
+    const folds = toolsHtml([...this.tools.values()], this.texts);
+    this.tools.clear();
+    if (folds) chat.addMessage({ role: 'ai', html: folds });
+    const calls = answer.status === 'requires_action' ? (answer.tool_calls ?? []) : [];
+    const asks = areApprovals(calls);
+    const html = metaHtml(answer.text, answer.sources, usage, asks ? '' : this.note(answer.status), this.texts);
     if (html) chat.addMessage({ role: 'ai', html });
+    if (asks) this.waiting = { runId, calls, decisions: [] };
+    for (const call of asks ? calls : []) chat.addMessage({ role: 'ai', html: approvalHtml(call, this.texts) });
     this.listener.onAnnounce(fill(this.texts.answered, { text: readable(answer.text, answer.sources, this.api.base) }));
   }
 
@@ -257,36 +297,4 @@ export class Conversation {
     this.chat().addMessage({ error: message });
     this.listener.onAnnounce(message);
   }
-}
-
-/** Shows the newest text once a frame: a fast model sends more pieces than a screen can show. */
-class Frame {
-  private latest: string | null = null;
-  private isDue = false;
-
-  constructor(private readonly render: (text: string) => Promise<void>) {}
-
-  show(text: string): void {
-    this.latest = text;
-    if (this.isDue) return;
-    this.isDue = true;
-    requestAnimationFrame(() => void this.flush());
-  }
-
-  async flush(): Promise<void> {
-    this.isDue = false;
-    const text = this.latest;
-    this.latest = null;
-    if (text !== null) await this.render(text);
-  }
-}
-
-function questionOf(body: unknown): { text: string; files: File[] } {
-  if (body instanceof FormData) {
-    const files = body.getAll('files').filter((value) => value instanceof File);
-    const message = body.get('message1');
-    return { text: typeof message === 'string' ? (JSON.parse(message).text ?? '') : '', files };
-  }
-  const messages = (body as { messages?: { text?: string }[] }).messages ?? [];
-  return { text: messages.at(-1)?.text ?? '', files: [] };
 }

@@ -159,8 +159,15 @@ export class SoloistChat extends HTMLElement {
   }
 
   private async messageClicked(event: Event): Promise<void> {
-    const target = (event.target as Element).closest<HTMLElement>('[data-file],[data-copy]');
+    const target = (event.target as Element).closest<HTMLElement>('[data-file],[data-copy],[data-decision]');
     if (!target) return;
+    const { decision, call } = target.dataset;
+    if (decision === 'approve' || decision === 'deny') {
+      for (const button of target.parentElement?.querySelectorAll('button') ?? []) button.disabled = true;
+      target.classList.add('chosen');
+      await this.conversation?.decide(call ?? '', decision);
+      return;
+    }
     if (target.dataset.copy !== undefined) {
       await navigator.clipboard.writeText(target.dataset.copy).catch(() => undefined);
       target.textContent = this.texts.copied;

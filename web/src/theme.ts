@@ -50,6 +50,11 @@ const AUXILIARY = `
 .meta .plain svg { width: 1.15em; height: 1.15em; }
 .meta .plain:hover { background: var(--_code); color: var(--_text); }
 .meta .chip:is(button, a):hover { border-color: var(--_accent); }
+.meta.tools pre { flex-basis: 100%; max-height: 16em; margin: 4px 0; padding: 8px 12px; overflow: auto; border-radius: 8px; background: var(--_code); color: var(--_text); }
+.meta.tools details { flex-basis: 100%; }
+.meta.tools summary { cursor: pointer; }
+.meta button:disabled { cursor: default; opacity: .6; }
+.meta .chip.chosen { border-color: var(--_accent); opacity: 1; }
 .meta :focus-visible, .message-bubble a:focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; border-radius: 6px; }
 .attached { display: flex; flex-wrap: wrap; gap: 6px; justify-content: flex-end; }
 #file-attachment-container:empty { display: none !important; }

@@ -3,6 +3,7 @@
 import { type Api, ApiError } from './api';
 import { type ServerEvent, serverEvents } from './sse';
 import type { Texts } from './texts';
+import type { Decision, ToolEvent, WaitingCall } from './tools';
 
 export interface Source {
   type: string;
@@ -26,6 +27,8 @@ export interface Answer {
   status: string;
   sources: Source[];
   usage: Usage | null;
+  /** What a run waits for that has the status requires_action. */
+  tool_calls?: WaitingCall[];
 }
 
 export interface Question {
@@ -38,6 +41,7 @@ export interface TurnListener {
   onStart(threadId: string, runId: string): void;
   /** The answer as far as it is known; called for each piece. */
   onText(text: string, sources: Source[]): void;
+  onTool(tool: ToolEvent): void;
   onReconnect(): unknown;
 }
 
@@ -63,6 +67,13 @@ interface RunObject {
   status: string;
   usage: Usage | null;
   last_error: { message: string; code: string } | null;
+  required_action: { submit_tool_outputs: { tool_calls: FunctionCall[] } } | null;
+}
+
+interface FunctionCall {
+  id: string;
+  approval?: 'required';
+  function: { name: string; arguments: string };
 }
 
 export class Turn {
@@ -87,6 +98,12 @@ export class Turn {
   async ask(question: Question): Promise<Answer> {
     const response = await this.open(question);
     return this.follow(response);
+  }
+
+  /** Approves or denies the calls that the run waits for, and follows it to its end. */
+  async decide(decisions: Decision[]): Promise<Answer> {
+    const ids = { thread_id: this.threadId, run_id: this.runId };
+    return this.follow(await this.api.post('/chat', { ...ids, tool_outputs: decisions, stream: true, on_disconnect: 'detach' }));
   }
 
   /** Follows a run that an earlier page began. */
@@ -167,6 +184,7 @@ export class Turn {
     if (name === 'error') await this.takeError(value.error);
     else if (name === 'thread') this.begin(value.thread_id, value.run_id);
     else if (name === 'delta') this.add(value.text);
+    else if (name === 'tool') this.listener.onTool(value);
     else if (name === 'annotation') this.sources.push(value);
     else if (name === 'done') this.end({ ...value, text: value.message, sources: value.annotations });
     else if (name === 'thread.message.delta') this.takeMessageDelta(value);
@@ -187,7 +205,9 @@ export class Turn {
     this.begin(run.thread_id, run.id);
     if (LIVE.has(run.status)) return;
     if (run.status === 'failed') throw new RunFailed(run.last_error?.message ?? this.texts.failed, run.last_error?.code);
-    this.end({ text: this.text, status: run.status, sources: this.sources, usage: run.usage });
+    const waiting = run.required_action?.submit_tool_outputs.tool_calls ?? [];
+    const calls = waiting.map(({ id, approval, function: called }) => ({ id, approval, ...called }));
+    this.end({ text: this.text, status: run.status, sources: this.sources, usage: run.usage, tool_calls: calls });
   }
 
   /** An error event ends the stream, but not always the run. */

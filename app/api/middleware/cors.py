@@ -19,8 +19,9 @@ REQUEST_HEADERS = [
 ]
 EXPOSED_HEADERS = [
     "content-disposition", "content-range", "idempotent-replayed", "openai-poll-after-ms", "ratelimit-limit",
-    "ratelimit-remaining", "ratelimit-reset", "retry-after", "x-dropped-items", "x-ignored-params",
-    "x-request-id", "x-should-retry", "x-thread-id", "x-unanswered-tool-calls",
+    "ratelimit-remaining", "ratelimit-reset", "retry-after", "x-budget-used", "x-content-flagged",
+    "x-dropped-items",
+    "x-ignored-params", "x-request-id", "x-should-retry", "x-thread-id", "x-unanswered-tool-calls",
     "x-vercel-ai-ui-message-stream",
 ]
 # fmt: on

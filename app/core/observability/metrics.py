@@ -22,6 +22,9 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _MOST_VALUES = 200
 _LAG_SAMPLE_SECONDS = 0.5
 _OTHER = "other"
+WARN_SHARE = 0.8
+"""From this share of a budget on, callers and the operator are warned."""
+
 _TOOL_GAUGES = {
     "busy_threads": "Threads that tools hold; TOOL_THREADS is their number.",
     "hung_calls": "Calls of tools that run on after their time, or after their run.",
@@ -92,6 +95,20 @@ class Metrics:
         self._dropped = counter(
             "dropped_items", "Oldest items of threads that a model was not shown, for want of room."
         )
+        self._content_checks = counter(
+            "content_checks",
+            "Texts that moderation or a guard flagged, blocked or changed, or could not check.",
+            "stage",
+            "outcome",
+        )
+        self._budget_share = Gauge(
+            "soloist_budget_used_ratio",
+            "Used share of the budget that the last turn counted for.",
+            ("budget",),
+            registry=self.registry,
+        )
+        self._budget_warnings = counter("budget_warnings", "Turns from 80 percent of a budget on.", "budget")
+        self._budget_refused = counter("budget_refused", "Turns refused for want of budget.", "budget")
         self._tool_calls = counter("tool_calls", "Calls of the service's own tools.", "tool", "outcome")
         self._tool_seconds = histogram("tool_seconds", "Time to the output of a tool.", "tool")
         self._events = counter("webhook_events", "Events for FEEDBACK_WEBHOOK_URL.", "outcome")
@@ -156,6 +173,21 @@ class Metrics:
     def items_dropped(self, count: int) -> None:
         """Count items of a thread that the model was not shown."""
         self._dropped.inc(count)
+
+    def content_checked(self, stage: str, outcome: str) -> None:
+        """Count a check that found something: `input`, `output` or `guard`, and what became of the text."""
+        self._content_checks.labels(stage, outcome).inc()
+
+    def budget_share(self, budget: str, share: float) -> None:
+        """Note how much of a budget is used, 1.0 for all; only the total's is shown, users have many."""
+        if budget == "total":
+            self._budget_share.labels(budget).set(share)
+        if share >= WARN_SHARE:
+            self._budget_warnings.labels(budget).inc()
+
+    def budget_refused(self, budget: str) -> None:
+        """Count a turn for which there is no room in a budget."""
+        self._budget_refused.labels(budget).inc()
 
     def event_ended(self, outcome: str) -> None:
         """Count an event for the webhook: `sent`, or `lost` after the last try."""

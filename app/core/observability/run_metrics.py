@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
 from opentelemetry.trace import Span
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from app.core.observability.metrics import Metrics
 from app.core.telemetry import Tracing, TurnSpans, inside
 from app.translate.events import Json
+from app.translate.moderation import findings
 from app.translate.objects import LIVE, run_status
 from app.utils.text_files import read_text
 
@@ -35,14 +36,22 @@ class Price(BaseModel):
     input_per_million: Amount
     output_per_million: Amount
     cached_input_per_million: Amount | None = None  # None: the same as other input
+    cache_write_per_million: Amount | None = None  # the same
 
-    def cost(self, input_tokens: int, cached_tokens: int, output_tokens: int) -> float:
-        """Return the price of one answer; `cached_tokens` are a part of `input_tokens`."""
-        cached = self.input_per_million
-        if self.cached_input_per_million is not None:
-            cached = self.cached_input_per_million
-        fresh_cost = (input_tokens - cached_tokens) * self.input_per_million
-        return (fresh_cost + cached_tokens * cached + output_tokens * self.output_per_million) / _MILLION
+    def cost(
+        self, input_tokens: int, cached_tokens: int, output_tokens: int, written_tokens: int = 0
+    ) -> float:
+        """Return the price of one answer.
+
+        `cached_tokens` were read from the upstream's cache and `written_tokens` were written to it; both are
+        parts of `input_tokens`.
+        """
+        own = self.input_per_million
+        cached = own if self.cached_input_per_million is None else self.cached_input_per_million
+        written = own if self.cache_write_per_million is None else self.cache_write_per_million
+        fresh = (input_tokens - cached_tokens - written_tokens) * own
+        kept = cached_tokens * cached + written_tokens * written
+        return (fresh + kept + output_tokens * self.output_per_million) / _MILLION
 
 
 class Used(NamedTuple):
@@ -100,9 +109,9 @@ class RunMetrics:
         usage: "UsageLog | None" = None,
     ) -> None:
         self.metrics = metrics
+        self.prices = prices
         self.usage = usage
         self._tracing = tracing
-        self._prices = prices
         self._lifetime_seconds = lifetime_seconds
         self._counted: OrderedDict[str, None] = OrderedDict()
 
@@ -141,6 +150,9 @@ class RunMetrics:
         if len(self._counted) > _MOST_REMEMBERED:
             self._counted.popitem(last=False)
         self.metrics.run_ended(run_status(response))
+        if response.get("moderation") or response.get("incomplete_details"):
+            for stage, outcome in findings(response):
+                self.metrics.content_checked(stage, outcome)
         used = self._used(response)
         if response.get("usage"):
             self.metrics.tokens_used(**used._asdict())
@@ -150,10 +162,21 @@ class RunMetrics:
     def _used(self, response: Json) -> Used:
         usage, model = response.get("usage") or {}, str(response.get("model"))
         read, written = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
-        cached = int((usage.get("input_tokens_details") or {}).get("cached_tokens") or 0)
-        price = price_of(self._prices, model)
-        cost = price.cost(read, cached, written) if price else None
+        details = usage.get("input_tokens_details") or {}
+        cached, stored = (int(details.get(f"{name}_tokens") or 0) for name in ("cached", "cache_write"))
+        price = price_of(self.prices, model)
+        cost = price.cost(read, cached, written, stored) if price else None
         return Used(model, read, cached, written, cost)
+
+
+class Reserved(Protocol):
+    """Is told once how a run that has room in budgets went on; more calls change nothing."""
+
+    def left(self, response: Json | None) -> None:
+        """Handle the last state of a run that was seen here."""
+
+    def failed(self, failure: BaseException) -> None:
+        """Handle that the run could not be created."""
 
 
 class RunMeasurement:
@@ -168,12 +191,14 @@ class RunMeasurement:
         "began_at",
         "first_text_ms",
         "params",
+        "reservation",
         "trace",
     )
 
     def __init__(
         self, metrics: RunMetrics, spans: TurnSpans | None, params: Json, *, awaits_text: bool
     ) -> None:
+        self.reservation: Reserved | None = None
         self._metrics = metrics
         self._spans = spans
         self._started = time.perf_counter()
@@ -219,6 +244,8 @@ class RunMeasurement:
 
     def failed(self, failure: BaseException) -> None:
         """Close the span of a run that could not be created, and note it unless the request was at fault."""
+        if self.reservation is not None:
+            self.reservation.failed(failure)
         if getattr(failure, "status_code", None) not in _NO_TURN:
             self._broken_by = getattr(failure, "code", None)
             self.cut_off(None, "failed" if isinstance(failure, Exception) else "cancelled")
@@ -230,6 +257,8 @@ class RunMeasurement:
         """Count the run if it has ended, and close its span; called when its stream is closed."""
         if response is not None:
             self._metrics.saw(response, self if self.params else None)
+        if self.reservation is not None:
+            self.reservation.left(response)
         if self._spans is not None:
             _describe(self._spans, response or {})
             self._close()

@@ -9,6 +9,7 @@ import structlog
 from app.core.own_conversations.choice import ConversationChoice
 from app.core.own_conversations.turn_table import Lease
 from app.core.upstream.errors import ToolOutputMissingError, UpstreamMissingError, UpstreamRefusedError
+from app.core.upstream.optional_fields import field_of
 from app.translate.events import Json
 from app.translate.failures import code_of, failure_for
 from app.translate.inline_files import without_files
@@ -32,8 +33,6 @@ _ENCRYPTED = "reasoning.encrypted_content"
 
 _NOT_READABLE = "invalid_encrypted_content"
 _TOO_LONG = "context_length_exceeded"
-_COMPACT_TOKENS = 100_000
-_COMPACT_SHARE = 0.8
 _ROOM_SHARE = 0.75
 """How much of the model's window the history may fill; the rest is for instructions, tools and the answer."""
 
@@ -72,9 +71,14 @@ class Turn:
         """The position of the first item that the model is shown, if some were dropped."""
         return self.history[0].position if self.dropped and self.history else None
 
+    @property
+    def may_drop(self) -> bool:
+        """Whether the model may be shown less than the whole history."""
+        return bool(self.body.get("truncation") != "disabled")
+
     def drop_oldest(self) -> bool:
-        """Drop the older half of the turns; return whether there was more than one."""
-        rest = without_oldest_turns(self.history)
+        """Drop the older half of the turns; return whether there was more than one, and that may be done."""
+        rest = without_oldest_turns(self.history) if self.may_drop else None
         if rest is not None:
             self.show(rest)
         return rest is not None
@@ -116,7 +120,7 @@ class TurnRequests:
 
     def fit(self, turn: Turn) -> None:
         """Show the model no more of the history than its window has room for, where that is known."""
-        if self.window_tokens is not None:
+        if self.window_tokens is not None and turn.may_drop:
             room = int(self.window_tokens * _ROOM_SHARE) - sum(map(estimated_tokens, turn.asked))
             turn.show(fitting(turn.history, room))
 
@@ -157,22 +161,23 @@ class TurnRequests:
             body["store"] = False
         if not turn.is_stored and has_reasoning and body.get("reasoning"):
             body["include"] = [*body.get("include", []), _ENCRYPTED]
-        if "compaction" not in left_out:
-            body |= self._compaction(turn)
+        if "compaction" in left_out or not _may_soon_compact(body, turn):
+            # Not every upstream takes it, so it is sent only where it may be needed.
+            body.pop("context_management", None)
         return body
-
-    def _compaction(self, turn: Turn) -> Json:
-        """Return the request to shorten the history upstream, for a thread that may soon be too long."""
-        threshold = int((self.window_tokens or 0) * _COMPACT_SHARE) or _COMPACT_TOKENS
-        if sum(estimated_tokens(item.body) for item in turn.history) < threshold / 2:
-            return {}
-        return {"context_management": [{"type": "compaction", "compact_threshold": threshold}]}
 
     def _learn(self, refused: set[Optional]) -> None:
         """Leave out from now on what was the cause of a refusal, as the request without it was taken."""
         if refused - self._left_out:
             self._left_out |= refused
             _log.warning("upstream_refuses", what=sorted(refused))
+
+
+def _may_soon_compact(body: Json, turn: Turn) -> bool:
+    """Return whether the history may come to the threshold of the request to shorten it upstream."""
+    thresholds = [rule["compact_threshold"] for rule in body.get("context_management") or []]
+    size = sum(estimated_tokens(item.body) for item in turn.history)
+    return any(size >= threshold / 2 for threshold in thresholds)
 
 
 def _to_leave_out(
@@ -185,7 +190,8 @@ def _to_leave_out(
     if isinstance(exc, UpstreamMissingError):
         # The upstream keeps the items of its responses for a month.
         return "reasoning" if has_reasoning and exc.kinds & {"item", "response"} else None
-    if not exc.is_plain:
+    named = field_of(exc.param) if exc.param else None
+    if not exc.is_plain or named not in {None, "context_management"}:
         return None
     if "context_management" in request and exc.upstream_code != _NOT_READABLE:
         return "compaction"

@@ -18,6 +18,7 @@ from app.core.upstream.errors import UpstreamError, UpstreamMissingError
 from app.core.upstream.port import CallOptions, Upstream, UpstreamStream
 from app.core.upstream.retries import parsed
 from app.translate.events import Json
+from app.translate.moderation import is_input_blocked
 from app.translate.objects import LIVE
 from app.translate.own_turns import kept_items, origin_of, repeated_settings, stored_input, with_settings
 from app.translate.upstream_types import checked_response
@@ -199,7 +200,8 @@ class Turns:
 def _turn_end(
     response: Json, asked: Sequence[Json], origin: str, replayed_from: int | None, *, is_stored: bool
 ) -> TurnEnd:
-    is_kept = response.get("status") in _KEPT
+    # A message that was blocked would be shown to the model, and blocked, with every later turn.
+    is_kept = response.get("status") in _KEPT and not is_input_blocked(response)
     answered = response["output"] if is_kept else []
     return TurnEnd(response, asked if is_kept else [], answered, origin, is_stored, replayed_from)
 

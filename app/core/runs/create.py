@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from app.core.background import BackgroundTasks
+from app.core.budgets.service import Budgets, Reservation
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
-from app.core.errors import ServiceError
+from app.core.errors import ContentBlockedError, ServiceError
 from app.core.logging import note
 from app.core.observability.run_metrics import RunMeasurement, RunMetrics
 from app.core.runs.follow import FollowedRun, ForegroundStream, RunStream
@@ -21,6 +22,7 @@ from app.core.runs.lookup import RunView
 from app.core.runs.overrides import RunOverrides
 from app.core.runs.stopped_turns import StoppedTurn, StoppedTurns
 from app.core.runs.tool_outputs import ToolRounds
+from app.core.safety.moderation import heed
 from app.core.upstream.background_mode import BackgroundMode
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.errors import (
@@ -34,7 +36,9 @@ from app.core.upstream.port import UpstreamStream
 from app.core.upstream.responses import Responses
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded
+from app.translate.moderation import is_block
 from app.translate.objects import run_object
+from app.translate.run_metadata import RunRounds
 from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
@@ -58,6 +62,7 @@ class RunCreator:
     held_runs: HeldRuns
     overrides: RunOverrides
     metrics: RunMetrics
+    budgets: Budgets
     deadline_seconds: float
 
     async def start(self, scope: RequestScope, context: RunContext, params: Json) -> Json:
@@ -113,11 +118,12 @@ class RunCreator:
         finally:
             await stream.aclose()
 
-    async def carried_out(
+    @asynccontextmanager
+    async def answering(
         self, scope: RequestScope, view: RunView, outputs: Mapping[str, str]
-    ) -> Mapping[str, str]:
-        """Return the outputs by call id; none of them is a decision about a call of the service's own."""
-        return outputs
+    ) -> AsyncIterator[Mapping[str, str]]:
+        """Yield the outputs by call id; none of them is a decision about a call of the service's own."""
+        yield outputs
 
     def leave_soon(self, stream: FollowedRun, on_disconnect: OnDisconnect) -> None:
         """Call `leave` in a background task."""
@@ -141,6 +147,8 @@ class RunCreator:
             measurement.created()
             if stream.response is None:
                 return stream
+            if "moderation" in params:
+                heed(scope, stream.response)
             if not in_background:
                 # Only this replica can stop it: closing this stream is the upstream's only way to cancel it.
                 held = HeldRun(conversation_id, partial(self._stop, context, conversation_id, stream))
@@ -216,7 +224,16 @@ class RunCreator:
             return await self._whole(scope, params)
         call = partial(self.responses.create_in_background, params)
         with suppress(BackgroundRefusedError):
-            return await self._repaired(scope, params, call)
+            reservation = await self._reserved(scope, params)
+            try:
+                response = await self._repaired(scope, params, call)
+            except BaseException as exc:
+                if reservation is not None:
+                    reservation.failed(exc)
+                raise
+            if reservation is not None:
+                reservation.left(response)
+            return response
         response = await self._whole(scope, params)
         self.mode.refuse_runs()
         return response
@@ -226,6 +243,8 @@ class RunCreator:
         measurement, response = await self._measured(scope, params, call)
         measurement.created()
         measurement.left(response)
+        if "moderation" in params:
+            heed(scope, response)
         return response
 
     async def _measured(
@@ -233,7 +252,9 @@ class RunCreator:
     ) -> tuple[RunMeasurement, T]:
         """Make the call that creates a response; if it is cancelled, keep the question of the turn."""
         began_at = time.time()
+        reservation = await self._reserved(scope, params)
         measurement = self.metrics.begin(params)
+        measurement.reservation = reservation
         try:
             with measurement.inside():
                 return measurement, await self._repaired(scope, params, call)
@@ -245,6 +266,12 @@ class RunCreator:
                 self.stopped_turns.keep(turn)
             raise
 
+    async def _reserved(self, scope: RequestScope, params: Json) -> Reservation | None:
+        """Reserve what the turn may take, where it counts for a budget."""
+        if self.budgets.is_on or scope.caller.budget_tokens is not None:
+            return await self.budgets.reserve(scope, params)
+        return None
+
     async def _repaired(self, scope: RequestScope, params: Json, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, and repeat it after answering tool calls that an earlier turn left open."""
         try:
@@ -254,15 +281,23 @@ class RunCreator:
                 raise
         except ToolOutputMissingError:
             # Without this, the thread of a client that left in the middle of a round could never go on.
-            answered = await self.rounds.repair(params["conversation"], params["input"])
-            if not answered:
+            is_new_run = RunRounds.read(params).previous is None
+            answered = await self.rounds.repair(
+                params["conversation"], params["input"], is_new_run=is_new_run
+            )
+            # Whoever carried them out may just have answered them.
+            if not answered and not is_new_run:
                 raise
         except UpstreamRefusedError as exc:
+            if "moderation" in params and (is_block(exc.code) or is_block(exc.upstream_code)):
+                self.metrics.metrics.content_checked("input", "blocked")
+                raise ContentBlockedError from exc
             if exc.is_plain and exc.param in {None, "input"} and not params["input"]:
                 await self.rounds.check_not_empty(params["conversation"])
             raise
-        with not_found_as("thread"):
+        if answered:
             scope.headers[UNANSWERED_HEADER] = ", ".join(answered)[:_MOST_HEADER_CHARS]
+        with not_found_as("thread"):
             return await call()
 
     async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:
@@ -290,14 +325,16 @@ class RunCreator:
             scope.headers[DROPPED_HEADER] = str(dropped)
         note(thread_id=context.thread_id, run_id=context.ids.run(_run_id(context, response)))
         if (first_id := context.first_response_id) is not None:
-            await self.metadata.note(
-                conversation_id, lambda history: history.set_round(first_id, response_id)
-            )
+            await self._note_round(conversation_id, first_id, response_id)
             return
         if "metadata" in params:
             await self.overrides.keep(response_id, params)
         if is_listed:
             self.metadata.note_run(conversation_id, response_id)
+
+    async def _note_round(self, conversation_id: str, first_id: str, response_id: str) -> None:
+        """Note the response of a run's new round."""
+        await self.metadata.note(conversation_id, lambda history: history.set_round(first_id, response_id))
 
     def note_expired(self, conversation_id: str, context: RunContext, response_id: str) -> None:
         """Note in the background that a run expired; the upstream only knows that it was cancelled."""

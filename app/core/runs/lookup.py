@@ -19,7 +19,7 @@ from app.translate.context import RunContext
 from app.translate.events import Json
 from app.translate.objects import LIVE, conversation_of, pending_calls, run_object, run_status
 from app.translate.pictures import CODE_OUTPUTS
-from app.translate.run_metadata import RunHistory, RunRounds
+from app.translate.run_metadata import APPROVED, RunHistory, RunRounds
 from app.translate.steps import run_steps
 
 _OUTPUT_SCAN_ITEMS = 500
@@ -101,6 +101,10 @@ class RunLookup:
             steps += run_steps(response, run if is_last else earlier, view.context, outputs)
         return steps
 
+    async def round_number(self, view: RunView) -> int:
+        """Return how many rounds of a run came before its current one."""
+        return len(await self._rounds(view)) - 1
+
     async def _rounds(self, view: RunView) -> list[Json]:
         """Return the responses of a run, oldest first."""
         last_id = view.response["id"]
@@ -147,9 +151,10 @@ class RunLookup:
                 response = await self.responses.get(current_id)
                 self.message_runs.saw(response)
                 status = run_status(response)
-        if status == "requires_action" and ended is None:
+        if status == "requires_action" and ended in {None, APPROVED}:
+            is_approved = ended == APPROVED
             ended = await self._closed_as(conversation_id, response)
-            ended = ended or await self._carried_out_as(context, conversation_id, response)
+            ended = ended or await self._carried_out_as(context, conversation_id, response, is_approved)
         status = ended or await self._in_time(context, conversation_id, response, status)
         return RunView(conversation_id, first_id, response, status, context)
 
@@ -172,9 +177,13 @@ class RunLookup:
         wanted = {call["id"] for call in pending_calls(response)}
         return ended_by((await self._answers(conversation_id, wanted)).values())
 
-    async def _carried_out_as(self, context: RunContext, conversation_id: str, response: Json) -> str | None:
+    async def _carried_out_as(
+        self, context: RunContext, conversation_id: str, response: Json, is_approved: bool
+    ) -> str | None:
         """Return the status of a run with calls of the service's own functions; None if it has none."""
         own = {str(item.get("call_id")) for item in _own_calls(context, response)}
+        if is_approved:
+            return "in_progress" if await self.tool_leases.is_held(conversation_id) else "expired"
         if not own:
             return None
         if await self.tool_leases.is_held(conversation_id):

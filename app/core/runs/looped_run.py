@@ -1,8 +1,10 @@
 """The stream of a run whose calls the service carries out: the streams of its rounds as one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -14,6 +16,9 @@ from app.core.tools.port import ToolResult
 from app.translate.events import DomainEvent, Json, RunEnded, RunInProgress, RunResumed, StreamFailed
 from app.translate.objects import run_object
 from app.translate.own_calls import call_ended
+
+ROUND_NUMBERS = 1_000_000
+"""The numbers of a round's events begin at its place among the rounds, times this."""
 
 Stepped = tuple[NextStep, dict[str, ToolResult]]
 
@@ -31,11 +36,14 @@ class LoopedRun:
 
     stream: FollowedRun
     loop: ToolLoop
-    next_round: Callable[[], Awaitable[FollowedRun]]
+    next_round: Callable[[], Coroutine[Any, Any, FollowedRun]]
     is_ended: bool = field(default=False, init=False)
     _first: list[DomainEvent] = field(default_factory=list, init=False)
     _asked: RunEnded | None = field(default=None, init=False)
     _work: "asyncio.Task[Stepped] | None" = field(default=None, init=False)
+    _next: "asyncio.Task[FollowedRun] | None" = field(default=None, init=False)
+    """Opens the stream of the next round."""
+
     _said: list[RunEnded] = field(default_factory=list, init=False)
 
     in_background = False
@@ -76,27 +84,40 @@ class LoopedRun:
     async def cancel(self) -> None:
         """Stop the run; a reader of the stream gets the end of a cancelled run."""
         await self.loop.stop()
+        with suppress(ServiceError):
+            await self._go_on()
         await self.stream.cancel()
         await self.aclose()
 
     async def aclose(self) -> None:
         """Close what is open; closing twice is harmless."""
         await self.stream.aclose()
-        if self._work is None or self._work.done():
+        if (self._work is None or self._work.done()) and self._next is None:
             await self.loop.aclose()
 
     async def _read(self) -> list[DomainEvent]:
         """Return the next events of the current round, without an end that is not the run's."""
+        try:
+            await self._go_on()
+        except ServiceError as exc:
+            return self.fail(exc.detail())
         events = await anext(self.stream)
         if self._said:
             # The run has never left `in_progress`.
             events = [event for event in events if not isinstance(event, RunResumed | RunInProgress)]
+            self._renumber(events)
         if not events or not isinstance(last := events[-1], RunEnded):
             return events
         if self.response is not None and self.loop.calls(self.response):
             self._asked = last
             return events[:-1]
         return [*events[:-1], self._joined(last)]
+
+    def _renumber(self, events: list[DomainEvent]) -> None:
+        """Number the events of a later round on, so that a client that follows again can say where it was."""
+        for event in events:
+            if event.sequence is not None:
+                event.sequence += len(self._said) * ROUND_NUMBERS
 
     async def _stepped(self, asked: RunEnded) -> list[DomainEvent]:
         """Carry out the calls of a round that has ended, and return what that tells."""
@@ -115,11 +136,16 @@ class LoopedRun:
         if step == "wait":
             return [*told, self._joined(asked)]
         self._said.append(asked)
-        try:
-            self.stream = await self.next_round()
-        except ServiceError as exc:
-            return [*told, *self.fail(exc.detail())]
+        self._next = asyncio.create_task(self.next_round())
         return told
+
+    async def _go_on(self) -> None:
+        """Take the stream of the next round up; if the reader is cancelled, the next one does."""
+        if self._next is not None:
+            opening = self._next
+            await asyncio.wait([opening])
+            self._next = None
+            self.stream = opening.result()
 
     async def _worked(self, response: Json) -> Stepped:
         """Await the calls; they go on if the reader is cancelled, and are awaited again by the next one."""

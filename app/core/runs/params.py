@@ -1,11 +1,13 @@
 """Builds what a run sends upstream from the assistant and the overrides that the caller may set."""
 
+import hashlib
 from typing import Any
 
 from app.core.assistant import OVERRIDES, Assistant
 from app.core.caller import RequestScope
 from app.core.config import Settings
 from app.core.errors import OverrideForbiddenError, not_found
+from app.core.safety.moderation import Moderation
 from app.core.tools.toolbox import Toolbox
 from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate
 from app.translate.client_calls import answerable_kinds
@@ -28,8 +30,15 @@ _COSTLY = ("model", "instructions", "additional_instructions", "tools", "reasoni
 class RunParams:
     """Builds response parameters; raises `ServiceError` with the name of the offending field."""
 
-    def __init__(self, assistant: Assistant, settings: Settings, toolbox: Toolbox) -> None:
+    def __init__(
+        self,
+        assistant: Assistant,
+        settings: Settings,
+        toolbox: Toolbox,
+        moderation: Moderation | None = None,
+    ) -> None:
         self._assistant = assistant
+        self._moderation = moderation
         approvals = {tool.name: tool.needs_approval for tool in toolbox.tools}
         self._own_tools = OwnTools(approvals)
         shown = {tool.name: tool.visible or settings.tools_visible for tool in toolbox.tools}
@@ -40,7 +49,7 @@ class RunParams:
         self.waits_for_more_than_functions = bool(self._chat_metadata)
         """Whether the assistant has tools whose calls clients see as functions that they are not."""
         self._policy = settings.allow_run_overrides
-        self._truncation = settings.assistant_truncation
+        self._context = settings.context_params
         self._lifetime_seconds = int(settings.run_expires_seconds)
         self._exposes_instructions = settings.expose_instructions
         self.uses_files = uses_files(self._plain)
@@ -74,12 +83,6 @@ class RunParams:
         marks = {*overrides, *answerable_kinds(params.get("tools") or [])}
         return params | self._common(scope, (body.metadata or {}) | RunRounds.start(marks))
 
-    def brought_file_tools(self, body: RunOverrides) -> list[str]:
-        """Return the tools that read files which a run has and the assistant does not."""
-        own = {tool.get("type") for tool in self._assistant.tools}
-        brought = (tool.type for tool in body.tools or [])
-        return [kind for kind in brought if kind in FILE_TOOLS and kind not in own]
-
     def for_chat(self, scope: RequestScope, resources: Json) -> Json:
         """Return the parameters of a chat turn, which overrides nothing."""
         own = with_include(self._assistant.response_params({}, resources)) if resources else self._plain
@@ -94,11 +97,16 @@ class RunParams:
         )
 
     def _common(self, scope: RequestScope, metadata: dict[str, Any]) -> Json:
-        common: Json = {"truncation": self._truncation}
+        common: Json = dict(self._context)
         if metadata:
             common["metadata"] = metadata
         if scope.safety_identifier:
             common["safety_identifier"] = scope.safety_identifier
+        if self._moderation is not None:
+            common |= self._moderation.params()
+            # Turns of one user begin alike, so the upstream should keep them in one cache.
+            cached = f"{self._assistant.id}\0{scope.safety_identifier}"
+            common["prompt_cache_key"] = hashlib.sha256(cached.encode()).hexdigest()[:32]
         return common
 
     def _overrides(self, body: RunOverrides, scope: RequestScope) -> Json:

@@ -13,6 +13,7 @@ from app.core.runs.create import RunCreator
 from app.core.runs.follow import RunStream
 from app.core.runs.follow_background import BackgroundStream
 from app.core.runs.lookup import RunLookup, RunView
+from app.core.runs.looped_run import ROUND_NUMBERS
 from app.core.upstream.errors import UpstreamNotFoundError, UpstreamRefusedError
 from app.core.upstream.responses import Responses
 from app.translate.events import DomainEvent, Json, StreamFailed
@@ -141,7 +142,9 @@ class ResumeService:
         except (UpstreamRefusedError, UpstreamNotFoundError):
             # Foreground responses have no stream to reopen, and background ones only for some minutes.
             polled = PolledRun(translator, view, lambda: self.lookup.view(scope, thread_id, run_id))
+            starting_after = await self._in_round(view, starting_after)
             return ResumedRun(polled, starting_after, stage)
+        starting_after = await self._in_round(view, starting_after)
         expired = partial(self.creator.note_expired, view.conversation_id, view.context)
         watch, deadline = self.metrics.watch(), self._deadline(view)
         stream = BackgroundStream(
@@ -153,6 +156,17 @@ class ResumeService:
             await stream.aclose()
             raise
         return ResumedRun(stream, starting_after, stage)
+
+    async def _in_round(self, view: RunView, starting_after: int | None) -> int | None:
+        """Return the number of an event within the run's current round; None for one of an earlier round.
+
+        Only runs that go on by themselves number their rounds.
+        """
+        is_later = view.response["id"] != view.first_id
+        if starting_after is None or not is_later or not view.context.own_tools.approvals:
+            return starting_after
+        number, within = divmod(starting_after, ROUND_NUMBERS)
+        return within if number == await self.lookup.round_number(view) else None
 
     def _deadline(self, view: RunView) -> float:
         """Return when a run expires, on the loop's clock; a run that has ended gets the full time again."""

@@ -15,12 +15,15 @@ from app.core.runs.create import RunCreator
 from app.core.runs.follow import FollowedRun
 from app.core.runs.lookup import RunView
 from app.core.runs.looped_run import LoopedRun, joined
-from app.core.runs.tool_loop import ToolLoop, ToolServices
+from app.core.runs.tool_loop import ToolLoop, ToolServices, once_each
+from app.core.runs.tool_outputs import run_not_waiting
 from app.core.telemetry import inside_agent
+from app.core.upstream.errors import ConversationLockedError
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, RunEnded
 from app.translate.objects import LIVE, run_object
 from app.translate.own_calls import DENIED, is_approved
+from app.translate.run_metadata import APPROVED
 from app.translate.run_translator import run_ended
 
 _log = structlog.get_logger(__name__)
@@ -94,23 +97,53 @@ class ToolRunCreator(RunCreator):
 
         return LoopedRun(stream, loop, next_round)
 
-    async def carried_out(
+    @asynccontextmanager
+    async def answering(
         self, scope: RequestScope, view: RunView, outputs: Mapping[str, str]
-    ) -> Mapping[str, str]:
-        """Carry out the calls that these outputs approve, and return all outputs by call id.
+    ) -> AsyncIterator[Mapping[str, str]]:
+        """Carry out the calls that these outputs approve, and yield all outputs by call id.
 
-        Raises `BadRequestError` for an output that is no decision.
+        Raises `BadRequestError` for an output that is no decision, and where the run waits no more.
         """
         own = view.context.own_tools
         asked = [item for item in view.response.get("output") or [] if own.has(item) and own.asks(item)]
-        decided = {str(item.get("call_id")): _decision(item, outputs) for item in asked}
+        decided = {str(item.get("call_id")): _decision(item, outputs) for item in once_each(asked)}
+        approved = [item for item in once_each(asked) if decided[str(item.get("call_id"))]]
         found = {**outputs, **dict.fromkeys(decided, DENIED)}
-        if approved := [item for item in asked if decided[str(item.get("call_id"))]]:
+        if not approved:
+            yield found
+            return
+        async with self.tools.leases.holding_alone(view.conversation_id):
+            await self._claim(view)
             loop = self._loop(scope, view.context, {"conversation": view.conversation_id})
-            async with self.tools.leases.holding(view.conversation_id):
-                results = await loop.results(view.response, approved)
-            found |= {result.call_id: result.output for result in results}
-        return found
+            results = await loop.carried_out(view.response, approved)
+            if results is None:
+                raise run_not_waiting(loop.ended_as or "cancelled")
+            yield found | {result.call_id: result.output for result in results}
+
+    async def _claim(self, view: RunView) -> None:
+        """Note for good that the approved calls of a run are made, so that nobody makes them again.
+
+        Raises `BadRequestError` if somebody has noted it before.
+        """
+        _, history = await self.metadata.read(view.conversation_id)
+        is_next = history.current_of(view.first_id) != view.response["id"]
+        if is_next or history.ended_as(view.first_id) is not None:
+            raise run_not_waiting("in_progress")
+        await self.metadata.note(
+            view.conversation_id, lambda history: history.set_ended(view.first_id, APPROVED)
+        )
+        _, history = await self.metadata.read(view.conversation_id)
+        if history.ended_as(view.first_id) != APPROVED:
+            # Without the note, the calls could be made twice.
+            raise ConversationLockedError("The approval could not be noted. Retry shortly.")
+
+    async def _note_round(self, conversation_id: str, first_id: str, response_id: str) -> None:
+        """Note a new round; within the loop nobody needs it before the lease is given back."""
+        if self.tools.leases.holds(conversation_id):
+            self.metadata.note_soon(conversation_id, lambda history: history.set_round(first_id, response_id))
+        else:
+            await super()._note_round(conversation_id, first_id, response_id)
 
     def _loop(self, scope: RequestScope, context: RunContext, params: Json) -> ToolLoop:
         ends_at = asyncio.get_running_loop().time() + self.deadline_seconds
@@ -136,11 +169,21 @@ class ToolRunCreator(RunCreator):
             while (await loop.step(responses[-1]))[0] == "round":
                 responses.append(await self._round(loop))
         except asyncio.CancelledError:
-            self.background.spawn(loop.give_up(responses[-1], "cancelled"))
+            self.background.spawn(self._abandon(loop, responses[-1]))
             raise
+        except BaseException:
+            await loop.aclose()
+            raise
+        await loop.aclose()
+        return responses
+
+    @staticmethod
+    async def _abandon(loop: ToolLoop, response: Json) -> None:
+        """Close the calls of a run whose client has left, before another turn can begin."""
+        try:
+            await loop.give_up(response, "cancelled")
         finally:
             await loop.aclose()
-        return responses
 
     async def _finish_polled(self, loop: ToolLoop, response: Json) -> None:
         """Poll a response that its upstream works on, then carry out its calls."""

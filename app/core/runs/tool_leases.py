@@ -25,6 +25,9 @@ _PREFIX = "soloist:tools:"
 class SharedLeases(Protocol):
     """Leases that replicas share. A failure counts as if there were none."""
 
+    async def take(self, name: str, seconds: float) -> bool:
+        """Take a lease for so long from now, unless somebody holds it; return whether it was taken."""
+
     async def renew(self, names: Sequence[str], seconds: float) -> None:
         """Take leases, or keep them, for so long from now."""
 
@@ -40,6 +43,14 @@ class RedisLeases:
 
     def __init__(self, redis: SharedRedis) -> None:
         self._redis = redis
+
+    async def take(self, name: str, seconds: float) -> bool:
+        """Set the key if there is none."""
+        client, milliseconds = self._redis.client, int(seconds * 1000)
+        with suppress(RedisAwayError):
+            setting = partial(client.set, _PREFIX + name, 1, px=milliseconds, nx=True)
+            return bool(await self._redis.call(setting))
+        return True
 
     async def renew(self, names: Sequence[str], seconds: float) -> None:
         """Set the keys, which expire."""
@@ -84,6 +95,24 @@ class ToolLeases:
                 if self._shared is not None:
                     with suppress(UpstreamError):
                         await self._shared.give_back(conversation_id)
+
+    @asynccontextmanager
+    async def holding_alone(self, conversation_id: str) -> AsyncIterator[None]:
+        """Hold a lease that nobody else holds; raises `ConversationLockedError` if somebody does."""
+        if conversation_id in self._held or not await self._taken(conversation_id):
+            raise ConversationLockedError("Tools of this thread are at work already. Retry shortly.")
+        async with self.holding(conversation_id):
+            yield
+
+    async def _taken(self, conversation_id: str) -> bool:
+        if self._shared is not None:
+            with suppress(UpstreamError):
+                return await self._shared.take(conversation_id, LEASE_SECONDS)
+        return True
+
+    def holds(self, conversation_id: str) -> bool:
+        """Return whether this process holds a conversation's lease."""
+        return conversation_id in self._held
 
     async def is_held(self, conversation_id: str) -> bool:
         """Return whether somebody carries out calls of a conversation."""

@@ -13,13 +13,13 @@ from app.core.caller import RequestScope
 from app.core.errors import ServiceError
 from app.core.runs.held_runs import HeldRun, HeldRuns
 from app.core.runs.tool_leases import ToolLeases
+from app.core.runs.tool_outputs import ToolRounds
 from app.core.telemetry import inside_agent, mark_failed
 from app.core.tools.port import ToolCall, ToolResult
 from app.core.tools.toolbox import UNKNOWN, Toolbox
 from app.core.upstream.conversation_metadata import ConversationMetadata
-from app.core.upstream.conversations import Conversations
 from app.tools import Caller
-from app.translate.client_calls import CANCELLED, NOT_ANSWERED, closing_item
+from app.translate.client_calls import CANCELLED, NOT_ANSWERED, closing_item, waits_for_answer
 from app.translate.context import RunContext
 from app.translate.events import Json
 from app.translate.objects import pending_calls, run_object
@@ -40,7 +40,7 @@ class ToolServices:
 
     Args:
         toolbox: the functions.
-        conversations: takes the outputs of calls beside which others wait for the client.
+        rounds: takes the outputs of calls beside which others wait for the client, and closes calls.
         metadata: takes the ends that the upstream does not know.
         leases: tells others that a run's calls are being carried out.
         held_runs: lets others stop them.
@@ -50,7 +50,7 @@ class ToolServices:
     """
 
     toolbox: Toolbox
-    conversations: Conversations
+    rounds: ToolRounds
     metadata: ConversationMetadata
     leases: ToolLeases
     held_runs: HeldRuns
@@ -95,7 +95,8 @@ class ToolLoop:
         own = self.context.own_tools
         if response.get("status") != "completed":
             return []
-        return [item for item in response.get("output") or [] if own.has(item) and own.runs(item)]
+        calls = [item for item in response.get("output") or [] if own.has(item) and own.runs(item)]
+        return once_each(calls)
 
     async def step(self, response: Json) -> tuple[NextStep, dict[str, ToolResult]]:
         """Carry out the calls of a response and prepare the next round; return the results by call id."""
@@ -107,13 +108,13 @@ class ToolLoop:
             await self.give_up(response, "failed")
             return "end", {}
         self._rounds += 1
-        results = await self._carried_out(response, calls)
+        results = await self.carried_out(response, calls)
         if results is None:
             return "end", {}
         items = [closing_item(item, result.output) for item, result in zip(calls, results, strict=True)]
         found = {result.call_id: result for result in results}
         if pending_calls(response, self.context.own_tools):
-            await self.services.conversations.add_items(self.conversation_id, items)
+            await self.services.rounds.conversations.add_items(self.conversation_id, items)
             return "wait", found
         self._prepare(response, items)
         return "round", found
@@ -125,9 +126,9 @@ class ToolLoop:
             self._work.cancel()
             await asyncio.wait([self._work])
 
-    async def _carried_out(self, response: Json, calls: list[Json]) -> list[ToolResult] | None:
+    async def carried_out(self, response: Json, calls: list[Json]) -> list[ToolResult] | None:
         """Carry out calls by the run's deadline; None if that ended the run."""
-        self._work = asyncio.create_task(self.results(response, calls))
+        self._work = asyncio.create_task(self._results(response, calls))
 
         async def stop() -> Json | None:
             await self.stop()
@@ -149,7 +150,7 @@ class ToolLoop:
         """Return the id of the response that began the run."""
         return self.context.first_response_id or str(response["id"])
 
-    async def results(self, response: Json, calls: Sequence[Json]) -> list[ToolResult]:
+    async def _results(self, response: Json, calls: Sequence[Json]) -> list[ToolResult]:
         """Carry out calls side by side, and return their results in order."""
         caller, run_id = self.scope.caller, self.context.ids.run(self.first_id(response))
         told = Caller(caller.user, self.context.thread_id, run_id, caller.claims)
@@ -170,13 +171,12 @@ class ToolLoop:
         return [task.result() for task in tasks]
 
     async def give_up(self, response: Json, end: End) -> None:
-        """Close the calls of a response that the run does not go on from, and note how it ended."""
+        """Close the open calls of a run that does not go on from this response, and note how it ended."""
         self.ended_as = end
         sentence = {"cancelled": CANCELLED, "expired": NOT_ANSWERED, "failed": TOO_MANY}[end]
-        items = [closing_item(item, sentence) for item in self.calls(response)]
         first = self.first_id(response)
         try:
-            await self.services.conversations.add_items(self.conversation_id, items)
+            await self.services.rounds.close(self.conversation_id, sentence)
             await self.services.metadata.note(
                 self.conversation_id, lambda history: history.set_ended(first, end)
             )
@@ -191,6 +191,8 @@ class ToolLoop:
             self.agent.end()
             self.agent = None
         if self._lease is not None:
+            # Without the lease, others go by what the history says of the run.
+            await self.services.metadata.settle(self.conversation_id)
             await self._lease.aclose()
 
     async def hold(self) -> None:
@@ -204,5 +206,14 @@ class ToolLoop:
         self.context = replace(self.context, first_response_id=self.first_id(response))
         metadata = public_metadata(response.get("metadata")) | RunRounds.follow(response)
         self.params = self.params | {"input": items, "metadata": metadata}
+        if self.params.get("tool_choice") is not None:
+            # Else a call that the first round was forced to make would be made in every round.
+            self.params["tool_choice"] = "auto"
         if self._rounds >= self.services.max_rounds:
             self.params["tool_choice"] = "none"
+
+
+def once_each(calls: list[Json]) -> list[Json]:
+    """Return the calls whose arguments are whole, without those that repeat another one's id."""
+    whole = [item for item in calls if item.get("status") != "incomplete"]
+    return list({waits_for_answer(item): item for item in reversed(whole)}.values())[::-1]

@@ -23,6 +23,7 @@ from app.translate.client_calls import (
 from app.translate.context import RunContext
 from app.translate.events import DomainEvent, Json, StepEnded
 from app.translate.objects import pending_calls
+from app.translate.own_calls import OwnTools
 from app.translate.steps import run_steps
 
 _SCAN_ITEMS = 200
@@ -44,12 +45,20 @@ class ToolRounds:
         items = [closing_item(item, CANCELLED) for item in _waiting(view).values()]
         await self.conversations.add_items(view.conversation_id, items)
 
-    async def repair(self, conversation_id: str, sent: list[Json]) -> list[str]:
+    async def close(self, conversation_id: str, sentence: str) -> None:
+        """Close all open calls of a conversation with a sentence."""
+        open_calls = await self._open_calls(conversation_id)
+        items = [closing_item(item, sentence) for item in open_calls.values()]
+        await self.conversations.add_items(conversation_id, items)
+
+    async def repair(self, conversation_id: str, sent: list[Json], *, is_new_run: bool) -> list[str]:
         """Close the open calls of a conversation, of whatever kind, that the input items `sent` leave open.
 
-        Return the ids of those calls. Raises `ConversationLockedError` while somebody carries them out.
+        Return the ids of those calls. Raises `ConversationLockedError` while a run before a new one carries
+        them out; a run that goes on would wait for itself.
         """
-        await self.tool_leases.wait(conversation_id)
+        if is_new_run:
+            await self.tool_leases.wait(conversation_id)
         open_calls = await self._open_calls(conversation_id)
         for answer in filter(None, map(answered_call, sent)):
             open_calls.pop(answer[0], None)
@@ -67,14 +76,24 @@ class ToolRounds:
         if not items:
             raise thread_is_empty("Add one first, or send additional_messages.", param="thread_id")
 
-    async def typed_answers(self, conversation_id: str, items: list[Json]) -> list[Json]:
+    async def typed_answers(self, conversation_id: str, items: list[Json], own: OwnTools) -> list[Json]:
         """Return input items with each function output in the form that its call needs upstream.
 
-        A frontend's history has functions only, and not the kinds of their calls.
+        A frontend's history has functions only, and not the kinds of their calls. Raises `BadRequestError`
+        for the output of a function of the service's `own`: a history names no run whose call to approve.
         """
-        if all(item.get("type") != "function_call_output" for item in items):
+        answered = [item.get("call_id") for item in items if item.get("type") == "function_call_output"]
+        if not answered:
             return items
         calls = await self._open_calls(conversation_id)
+        for call in filter(None, map(calls.get, map(str, answered))):
+            if own.has(call):
+                raise BadRequestError(
+                    f"The service runs {call.get('name')} itself: approve or deny its call with 'run_id' "
+                    "and 'tool_outputs'.",
+                    param="messages",
+                    code="invalid_approval",
+                )
         return [_typed_answer(calls.get(str(item.get("call_id"))), item) for item in items]
 
     async def _open_calls(self, conversation_id: str) -> dict[str, Json]:
@@ -92,9 +111,7 @@ class ToolRounds:
 def checked_outputs(view: RunView, outputs: list[ToolOutput]) -> dict[str, str]:
     """Return submitted outputs by call id; raises 400 unless they are what the run needs."""
     if view.status != "requires_action":
-        raise BadRequestError(
-            f"The run is {view.status} and waits for no tool outputs.", param="run_id", code="run_not_waiting"
-        )
+        raise run_not_waiting(view.status)
     waiting = _waiting(view)
     given = [output.tool_call_id for output in outputs]
     _refuse([each for each in given if each not in waiting], "are not waited for", "unknown_tool_call")
@@ -104,6 +121,12 @@ def checked_outputs(view: RunView, outputs: list[ToolOutput]) -> dict[str, str]:
     # Before anything is carried out, as it may refuse one of them.
     output_items(view, found := {output.tool_call_id: output.output for output in outputs})
     return found
+
+
+def run_not_waiting(status: str) -> BadRequestError:
+    """Return the error for outputs that a run does not wait for."""
+    message = f"The run is {status} and waits for no tool outputs."
+    return BadRequestError(message, param="run_id", code="run_not_waiting")
 
 
 def output_items(view: RunView, outputs: Mapping[str, str]) -> list[Json]:

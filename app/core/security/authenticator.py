@@ -144,6 +144,7 @@ class Authenticator:
             key_name=session.key_name,
             user=session.user,
             chat_limit=session.chat_limit,
+            budget_tokens=session.budget_tokens,
             claims=session.claims,
         )
         owned = self._of_user(session.key_name, session.user, caller)

@@ -32,6 +32,7 @@ class Session:
     origins: tuple[str, ...] = ()
     thread_id: str | None = None
     chat_limit: str | None = None
+    budget_tokens: int | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,6 +54,7 @@ class SessionTokens:
             "origins": list(session.origins),
             "thread": session.thread_id,
             "limit": session.chat_limit,
+            "budget": session.budget_tokens,
             "claims": dict(session.claims),
         }
         return SESSION_PREFIX + jwt.encode(claims, self._keys[0], _ALGORITHM, headers={"typ": _TYPE})
@@ -88,6 +90,7 @@ def _session(claims: dict[str, Any]) -> Session:
         origins=tuple(claims["origins"]),
         thread_id=claims["thread"],
         chat_limit=claims["limit"],
-        # Tokens from before have none.
+        # Tokens from before have neither.
+        budget_tokens=claims.get("budget"),
         claims=claims.get("claims") or {},
     )

@@ -11,6 +11,7 @@ from app.core.errors import BadRequestError, ConflictError
 from app.core.runs.create import RunCreator
 from app.core.runs.follow import FollowedRun
 from app.core.runs.params import RunParams, turn_body
+from app.core.safety.intake import Intake
 from app.core.services.runs import Runs
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import ConversationLockedError
@@ -31,6 +32,7 @@ class Chat:
     runs: Runs
     params: RunParams
     settings: Settings
+    intake: Intake | None = None
 
     async def answer(
         self,
@@ -104,18 +106,23 @@ class Chat:
         self, scope: RequestScope, thread_id: str | None, before: list[Json], items: list[Json]
     ) -> tuple[RunContext, Json]:
         """Create the thread if there is none, and return the run's context and its response's parameters."""
-        if thread_id is None:
+        conversation_id = None if thread_id is None else scope.conversation(thread_id)
+        if conversation_id is None:
             scope.check_new_thread()
-            conversation_id = (await self.conversations.create(before, {}))["id"]
+        if self.intake is not None:
+            admitted = await self.intake.admitted(scope, [*before, *items], thread_id)
+            before, items = admitted[: len(before)], admitted[len(before) :]
+        if thread_id is None or conversation_id is None:
+            conversation_id = str((await self.conversations.create(before, {}))["id"])
             thread_id = scope.ids.thread(conversation_id)
-        else:
-            conversation_id = scope.conversation(thread_id)
+            scope.has_new_thread = not before
         scope.headers["x-thread-id"] = thread_id
-        if self.params.waits_for_more_than_functions:
-            items = await self.runs.rounds.typed_answers(conversation_id, items)
+        context = self.params.context(scope, thread_id, is_brief=True)
+        if self.params.waits_for_more_than_functions or context.own_tools.approvals:
+            items = await self.runs.rounds.typed_answers(conversation_id, items, context.own_tools)
         resources = await self.runs.resources(conversation_id) if self.params.uses_files else {}
         params = self.params.for_chat(scope, resources)
-        return self.params.context(scope, thread_id, is_brief=True), turn_body(params, conversation_id, items)
+        return context, turn_body(params, conversation_id, items)
 
     def history(
         self, messages: list[Json], thread_id: str | None, *, brings_files: bool = False

@@ -11,6 +11,7 @@ from app.core.errors import BadRequestError, not_found
 from app.core.files.attachments import Attachments
 from app.core.files.service import file_url
 from app.core.runs.message_runs import Authors, MessageRuns
+from app.core.safety.intake import Intake
 from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversation_metadata import ConversationMetadata
 from app.core.upstream.conversations import Conversations
@@ -54,12 +55,13 @@ class Messages:
     unsupported: UnsupportedParams
     assistant_id: str
     settings: Settings
+    intake: Intake | None = None
 
     async def create(self, scope: RequestScope, thread_id: str, body: MessageCreate) -> Json:
         """Add a message; waits for a busy thread. Upstream: POST conversations/{c}/items."""
         conversation_id = scope.conversation(thread_id)
         attached = await self.attachments.find(scope, [body])
-        items = self.to_items(scope, [body], attached)
+        items = await self.to_items(scope, [body], attached, thread_id=thread_id)
         with not_found_as("thread"):
             await self.attachments.remember(conversation_id, attached[0])
             stored = await self.conversations.add_items(conversation_id, items)
@@ -143,16 +145,18 @@ class Messages:
         # A call or another message of the same response is paired with the same reasoning.
         return [] if [item async for item in following if is_models_own(item)] else found
 
-    def to_items(
+    async def to_items(
         self,
         scope: RequestScope,
         messages: Iterable[MessageCreate],
         attached: Iterable[Sequence[Attached]],
         prefix: str = "",
+        thread_id: str | None = None,
     ) -> list[Json]:
         """Return the upstream input items for messages and the files attached to each.
 
-        Raises `BadRequestError` for a message that is too long, `NotFoundError` for a foreign file.
+        Raises `BadRequestError` for a message that is too long, `NotFoundError` for a foreign file, and what
+        `Intake.admitted` raises.
         """
         items = []
         for number, (message, files) in enumerate(zip(messages, attached, strict=True)):
@@ -172,7 +176,7 @@ class Messages:
                 items.append(message_item(dumped, scope.ids, files))
             except BadIdError:
                 raise not_found("file", param="file_id") from None
-        return items
+        return items if self.intake is None else await self.intake.admitted(scope, items, thread_id)
 
     async def _window(
         self,

@@ -22,7 +22,7 @@ from app.core.unsupported_params import UnsupportedParams
 from app.core.upstream.conversations import Conversations
 from app.core.upstream.errors import ConversationLockedError, UpstreamRefusedError, not_found_as
 from app.core.upstream.responses import Responses
-from app.models.runs import RunCreate, RunOverrides, ThreadRunCreate, ToolOutputsSubmit
+from app.models.runs import RunCreate, ThreadRunCreate, ToolOutputsSubmit
 from app.models.threads import ThreadCreate
 from app.translate.attachments import resources_of
 from app.translate.context import RunContext
@@ -160,10 +160,9 @@ class Runs:
         async with self.locks.holding(run_id):
             view = await self.view(scope, thread_id, run_id)
             given = checked_outputs(view, body.tool_outputs)
-            outputs = await self.creator.carried_out(scope, view, given)
-            params = await self._next_round(scope, view, outputs)
             try:
-                yield view, params, outputs
+                async with self.creator.answering(scope, view, given) as outputs:
+                    yield view, await self._next_round(scope, view, outputs), outputs
             except ConversationLockedError:
                 # Another replica may have been first: then this says that the run waits no more.
                 checked_outputs(await self.view(scope, thread_id, run_id), body.tool_outputs)
@@ -183,10 +182,9 @@ class Runs:
         self.unsupported.check(body, scope)
         # Before anything is written, as it may refuse the overrides.
         params = self.params.for_run(body, scope, {})
-        await self._check_tools(body)
         added = body.additional_messages or []
         attached = await self.attachments.find(scope, added, "additional_messages")
-        items = self.messages.to_items(scope, added, attached, "additional_messages")
+        items = await self.messages.to_items(scope, added, attached, "additional_messages", thread_id)
         with not_found_as("thread"):
             await self.attachments.remember(conversation_id, list(itertools.chain.from_iterable(attached)))
         if uses_files(params) and (resources := await self.resources(conversation_id)):
@@ -204,7 +202,6 @@ class Runs:
             new = new.model_copy(update={"tool_resources": body.tool_resources})
         # Before the thread is created, as it may refuse the overrides.
         params = self.params.for_run(body, scope, {})
-        await self._check_tools(body)
         if not new.messages:
             raise thread_is_empty("Send some in 'thread'.", param="thread.messages")
         thread = await self.threads.create(scope, new, "thread.")
@@ -213,14 +210,6 @@ class Runs:
             resources = await self.resources(conversation_id)
             params = self.params.for_run(body, scope, resources)
         return thread, self.params.context(scope, thread["id"]), turn_body(params, conversation_id, [])
-
-    async def _check_tools(self, body: RunOverrides) -> None:
-        """Raise `NoToolError` for tools of files that a run brings and the upstream has no place for.
-
-        Some upstreams ignore such tools in silence. Those of the assistant are its operator's choice.
-        """
-        if brought := self.params.brought_file_tools(body):
-            await self.attachments.routes.check_tools(brought, "tools")
 
     async def _next_round(self, scope: RequestScope, view: RunView, outputs: Mapping[str, str]) -> Json:
         items = output_items(view, outputs)

@@ -47,7 +47,7 @@ class Threads:
         scope.check_new_thread()
         self.unsupported.check(body, scope, prefix)
         attached = await self.attachments.find(scope, body.messages, f"{prefix}messages")
-        items = self.messages.to_items(scope, body.messages, attached, f"{prefix}messages")
+        items = await self.messages.to_items(scope, body.messages, attached, f"{prefix}messages")
         asked = await self.attachments.requested(scope, body.tool_resources) if body.tool_resources else {}
         resources = await self.attachments.provide(asked, itertools.chain.from_iterable(attached))
         metadata = (body.metadata or {}) | (resources_metadata(resources) if resources else {})

@@ -1,8 +1,9 @@
 """Leases in the store, by name."""
 
+import secrets
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.store.database import Database
@@ -17,15 +18,29 @@ class StoredLeases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def take(self, name: str, seconds: float) -> bool:
+        """Take a lease for so long from now, unless somebody holds it; return whether it was taken."""
+        # A statement that is sent again after a lost connection knows its own lease by it.
+        owner, now = secrets.token_hex(8), self._database.now()
+        new = self._database.insert(LEASES).values(name=_PREFIX + name, expires_at=now + seconds, owner=owner)
+        taking = new.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"expires_at": now + seconds, "owner": owner},
+            where=(LEASES.c.expires_at <= now) | (LEASES.c.owner == owner),
+        )
+        found = await self._database.run(lambda connection: connection.execute(taking))
+        return bool(found.rowcount)
+
     async def renew(self, names: Sequence[str], seconds: float) -> None:
         """Take leases, or keep them, for so long from now."""
+        until = self._database.now() + seconds
 
         async def work(connection: AsyncConnection) -> None:
-            until = self._database.now() + seconds
-            for name in names:
-                held = update(LEASES).where(LEASES.c.name == _PREFIX + name).values(expires_at=until)
-                if (await connection.execute(held)).rowcount == 0:
-                    await connection.execute(insert(LEASES).values(name=_PREFIX + name, expires_at=until))
+            # In one order, so that replicas do not wait for each other.
+            for name in sorted(names):
+                new = self._database.insert(LEASES).values(name=_PREFIX + name, expires_at=until)
+                held = new.on_conflict_do_update(index_elements=["name"], set_={"expires_at": until})
+                await connection.execute(held)
 
         await self._database.run(work)
 

@@ -142,3 +142,40 @@ UPSTREAMS = Table(
     Column("has_conversations", Boolean),
     Column("stores_responses", Boolean),
 )
+
+BUDGETS = Table(
+    "budgets",
+    METADATA,
+    Column("day", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    # Money is in billionths.
+    Column("tokens", BigInteger, nullable=False, server_default="0"),
+    Column("nanos", BigInteger, nullable=False, server_default="0"),
+    # Of turns under way.
+    Column("held_tokens", BigInteger, nullable=False, server_default="0"),
+    Column("held_nanos", BigInteger, nullable=False, server_default="0"),
+    # The percentage of its limit that has been told, 80 or 100.
+    Column("told", Integer, nullable=False, server_default="0"),
+)
+
+BUDGETED_TURNS = Table(
+    "budgeted_turns",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("day", Text, nullable=False),
+    Column("accounts", Text, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("nanos", BigInteger, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("is_held", Boolean, nullable=False),
+    Index("budgeted_turns_by_expiry", "is_held", "expires_at"),
+)
+
+THREAD_SIZES = Table(
+    "thread_sizes",
+    METADATA,
+    Column("conversation_id", Text, primary_key=True),
+    Column("tokens", BigInteger, nullable=False),
+    Column("noted_at", Double, nullable=False),
+    Index("thread_sizes_by_age", "noted_at"),
+)

@@ -16,7 +16,7 @@ from app.core.tools.arguments import Arguments, is_name
 from app.core.tools.output import text_of
 from app.core.tools.port import ToolCall
 from app.core.tools.threads import ToolThreads
-from app.tools import Options, marked
+from app.tools import GuardOptions, Options, marked, marked_guards
 from app.translate.events import Json
 
 # Places in these files say nothing about a mistake in the operator's.
@@ -83,14 +83,21 @@ def load_functions(settings: Settings, threads: ToolThreads) -> list[FunctionToo
         except (ValueError, TypeError) as exc:
             name = options.name or getattr(function, "__name__", "?")
             raise ValueError(f"TOOLS_MODULE={named}: the tool {name!r}: {exc}") from exc
-    if not tools:
-        raise ValueError(f"TOOLS_MODULE={named}: no function in it is marked with @tool (from app.tools)")
+    if not tools and not guards_in(named):
+        raise ValueError(
+            f"TOOLS_MODULE={named}: no function in it is marked with @tool or @guard (from app.tools)"
+        )
     return tools
 
 
+def guards_in(named: str) -> list[tuple[Callable[..., Any], GuardOptions]]:
+    """Return the guards of TOOLS_MODULE, which `load_functions` has imported."""
+    name = _file_module(Path(named)) if _is_path(named) else named
+    return [each for each in marked_guards if getattr(each[0], "__module__", None) == name]
+
+
 def _imported(named: str) -> ModuleType:
-    path = Path(named).expanduser()
-    is_path = named.endswith(".py") or len(path.parts) > 1
+    path, is_path = Path(named).expanduser(), _is_path(named)
     if is_path and not path.is_file():
         raise ValueError(f"TOOLS_MODULE={named}: there is no such file")
     try:
@@ -99,10 +106,19 @@ def _imported(named: str) -> ModuleType:
         raise ValueError(f"TOOLS_MODULE={named} cannot be imported: {_cause(exc)}") from exc
 
 
+def _is_path(named: str) -> bool:
+    return named.endswith(".py") or len(Path(named).parts) > 1
+
+
+def _file_module(path: Path) -> str:
+    return f"soloist_tools_{path.stem}"
+
+
 def _executed(path: Path) -> ModuleType:
     """Execute a file as a module, anew each time, with the files beside it in reach."""
-    name = f"soloist_tools_{path.stem}"
+    name = _file_module(path)
     marked[:] = [each for each in marked if getattr(each[0], "__module__", None) != name]
+    marked_guards[:] = [each for each in marked_guards if getattr(each[0], "__module__", None) != name]
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     spec = importlib.util.spec_from_file_location(name, path)

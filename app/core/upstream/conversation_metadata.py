@@ -63,6 +63,10 @@ class ConversationMetadata:
         """Add a new run to the history in the background."""
         self._schedule(conversation_id, lambda history: history.add_run(response_id))
 
+    def note_soon(self, conversation_id: str, change: Change) -> None:
+        """Change the history in the background; `settle` waits until that is written."""
+        self._schedule(conversation_id, change)
+
     async def note(self, conversation_id: str, change: Change) -> None:
         """Change the history and wait until that is written, because later calls depend on it."""
         self._schedule(conversation_id, change)

@@ -1,6 +1,6 @@
 """Upstream conversations and their items. Source: OpenAI's Conversations API."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +23,8 @@ class Conversations:
 
     upstream: Upstream
     lock: ConversationLock
+    on_added: Callable[[str], None] | None = None
+    """Called with the id of a conversation that got items outside of its turns."""
 
     async def create(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
         """Create a conversation with any number of items; if they cannot all be stored, delete it again."""
@@ -60,6 +62,8 @@ class Conversations:
     async def add_items(self, conversation_id: str, items: list[Json]) -> list[Json]:
         """Append items and return them as stored; waits while the conversation is locked."""
         stored: list[Json] = []
+        if self.on_added is not None and items:
+            self.on_added(conversation_id)
         for start in range(0, len(items), ITEMS_PER_CALL):
             post = partial(self.append, conversation_id, items[start : start + ITEMS_PER_CALL])
             stored += await self.lock.write(conversation_id, post)

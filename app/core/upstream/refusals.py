@@ -100,6 +100,9 @@ _NO_INPUT = re.compile(
 )
 """Refusals of a request without input that do not name the parameter in its field."""
 
+_OPTIONAL = re.compile(r"\b(prompt_cache_key|context_management|temperature|top_p|reasoning[._]effort)\b")
+"""What a request can do without, named in the text of a refusal only."""
+
 
 def failure_of(status: int, body: bytes, headers: Mapping[str, str], url: str = "") -> UpstreamError:
     """Return the error for a status of 400 or more; `url` is what was asked for."""
@@ -180,6 +183,8 @@ def _refusal(detail: Json) -> UpstreamError:
         return _tool_refused(tool[1])
     if _is_unknown_conversation(param, text):
         return UpstreamMissingError(frozenset({"conversation"}))
+    if param is None and (named := _OPTIONAL.search(text)) and _UNSUPPORTED.search(text):
+        param = named[1]
     if param is None and _NO_INPUT.search(text):
         param = "input"
     what = f"parameter '{param}'" if param else "request"

@@ -9,6 +9,7 @@ import structlog
 
 from app.core.upstream.conversation_lock import ConversationLock
 from app.core.upstream.errors import UpstreamBrokenError, UpstreamMalformedError, UpstreamRefusedError
+from app.core.upstream.optional_fields import OptionalFields
 from app.core.upstream.port import Upstream, UpstreamStream
 from app.core.upstream.retries import retry_twice
 from app.translate.events import Json
@@ -38,6 +39,7 @@ class Responses:
     lock: ConversationLock
     observer: ResponseObserver
     deadline_seconds: float
+    optional: OptionalFields = field(default_factory=lambda: OptionalFields({}))
     _omits_empty_input: bool = field(default=False, init=False)
 
     async def create(self, params: Json) -> Json:
@@ -87,7 +89,9 @@ class Responses:
         return response
 
     async def _write(self, body: Json, call: Callable[..., Awaitable[T]]) -> T:
-        """Send the body of a new response; where its empty `input` is refused, once more without the key."""
+        """Send the body of a new response; where what it can do without is refused, once more without it."""
+        if self.optional.refused:
+            body = self.optional.without_refused(body)
         if not body.get("input") and self._omits_empty_input:
             body = _without_input(body)
         # Outputs that a locked conversation refuses may be a second replica's: a repeat would answer twice.
@@ -97,6 +101,8 @@ class Responses:
             return await self.lock.write(body["conversation"], once, is_repeatable=is_repeatable)
         except UpstreamRefusedError as exc:
             # Nothing was started, so the request may be sent again.
+            if self.optional.named_by(exc, body) is not None:
+                return await self._write_less(body, exc, call)
             if body.get("input") != [] or exc.param != "input" or not exc.is_plain:
                 raise
         bare = partial(call, body=_without_input(body))
@@ -104,6 +110,25 @@ class Responses:
         self._omits_empty_input = True
         _log.warning("empty_input_refused")
         return answer
+
+    async def _write_less(
+        self, body: Json, refusal: UpstreamRefusedError, call: Callable[..., Awaitable[T]]
+    ) -> T:
+        """Send a refused body without the optional field that is named, and so on for every one."""
+        left_out: list[str] = []
+        is_repeatable = {item.get("type") for item in body.get("input") or []} <= {"message"}
+        while (name := self.optional.named_by(refusal, body)) is not None:
+            left_out.append(name)
+            body = self.optional.without(body, name)
+            once = partial(call, body=body)
+            try:
+                answer = await self.lock.write(body["conversation"], once, is_repeatable=is_repeatable)
+            except UpstreamRefusedError as exc:
+                refusal = exc
+                continue
+            self.optional.learn(body, left_out)
+            return answer
+        raise refusal
 
 
 def _without_input(body: Json) -> Json:

@@ -10,6 +10,7 @@ from app.embedded.items import text_of
 from app.embedded.responders.base import Annotation, Hit, HostedTool, Piece, TextDelta, Turn
 from app.embedded.responders.chart import chart_pieces, wants_chart
 from app.embedded.responders.memory import asked_fact, told_facts
+from app.embedded.responders.named_tool import call_pieces, named_tool, new_outputs
 from app.embedded.responders.phrases import ENGLISH, KOREAN, Phrases
 from app.embedded.responders.sections import Section, SectionIndex, excerpt, is_korean, query_words
 from app.embedded.responders.tokens import tokens_of
@@ -61,17 +62,22 @@ class GuideResponder:
         self._index.close()
 
     async def answer(self, turn: Turn) -> AsyncGenerator[Piece, None]:
-        """A chart, a passage of an attached file, or an answer from thread and documents."""
+        """A chart, a call of a function, a passage of a file, or an answer from thread and documents."""
         phrases = KOREAN if is_korean(turn.prompt) else ENGLISH
         if wants_chart(turn):
             async for piece in chart_pieces(turn, phrases.chart):
                 yield piece
             return
-        hits = await _file_hits(turn)
-        if turn.has_tool("file_search") and turn.vector_store_ids():
+        outputs = new_outputs(turn)
+        if not outputs and (named := named_tool(turn)):
+            async for piece in call_pieces(*named):
+                yield piece
+            return
+        hits = [] if outputs else await _file_hits(turn)
+        if not outputs and turn.has_tool("file_search") and turn.vector_store_ids():
             results = [hit.result() for hit in hits]
             yield HostedTool("fs", {"type": "file_search_call", "queries": [turn.prompt], "results": results})
-        answer = self._answer(turn, phrases, hits)
+        answer = _quoted_outputs(outputs, phrases) if outputs else self._answer(turn, phrases, hits)
         for token in tokens_of(answer.text):
             yield TextDelta(token)
         for annotation in answer.annotations:
@@ -137,6 +143,15 @@ def _from_thread(turn: Turn, phrases: Phrases) -> str | None:
     fact = facts[-1]
     what = fact.korean if phrases is KOREAN else fact.what
     return phrases.noted.format(what=what, value=fact.value)
+
+
+def _quoted_outputs(outputs: Sequence[str], phrases: Phrases) -> _Answer:
+    answer = _Answer()
+    answer.say(phrases.tool_answered)
+    for output in outputs:
+        answer.say("\n".join(f"> {line}".rstrip() for line in output.splitlines()))
+    answer.say(phrases.signature)
+    return answer
 
 
 async def _file_hits(turn: Turn) -> list[Hit]:

@@ -14,6 +14,7 @@ class Phrases:
     found: str
     found_in_file: str
     also: str
+    tool_answered: str
     noted: str
     recalled: str
     not_told: str
@@ -40,6 +41,7 @@ ENGLISH = Phrases(
     found="From {place}:",
     found_in_file="From your file {filename}:",
     also="See also {places}.",
+    tool_answered="The tool answered:",
     noted="Noted: your {what} is {value}. I remember that in this thread.",
     recalled="Your {what} is {value}.",
     not_told="You have not told me your {what} in this thread.",
@@ -66,6 +68,7 @@ KOREAN = Phrases(
     found="{place} 부분에 이렇게 나와 있습니다:",
     found_in_file="첨부하신 {filename}에서 찾았습니다:",
     also="함께 볼 곳: {places}.",
+    tool_answered="도구의 답입니다:",
     noted="기억했습니다. {what}: {value}. 이 대화에서 잊지 않겠습니다.",
     recalled="{what}: {value}. 이 대화에서 알려 주셨습니다.",
     not_told="이 대화에서 아직 알려 주시지 않았습니다: {what}.",

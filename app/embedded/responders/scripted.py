@@ -2,9 +2,9 @@
 
 `slow:N` N words (400 without a number) at 20 ms each, `long:N` N words at once, `sleep:MS text` waits first,
 `fail:CODE` fails, `fail-late:CODE` fails after some words, `refuse:` refuses, `incomplete:` stops early,
-`cite:` or `files:` cites an attached file, `rounds:N` calls the first function N times in turn, the word
-"tool" calls it once, "tools" or "parallel" twice at once, "chart" draws one when code interpreter is offered;
-`think:` reasons before the answer; all else is echoed.
+`cite:` or `files:` cites an attached file, `rounds:N` calls the first function N times in turn, `calls:N` the
+first N functions at once, the word "tool" calls one, "tools" or "parallel" the first one twice at once,
+"chart" draws one when code interpreter is offered; `think:` reasons before the answer; all else is echoed.
 """
 
 import asyncio
@@ -62,6 +62,8 @@ class ScriptedResponder:
     def _pieces(self, turn: Turn, command: str, rest: str) -> Pieces:
         rounds = _number(rest) if command == "rounds" else 0
         functions = _functions(turn)
+        if command == "calls" and turn.items[-1]["type"] != "function_call_output":
+            return _calls(functions[: _number(rest)])
         if turn.items[-1]["type"] == "function_call_output":
             if functions and _calls_since_prompt(turn) < rounds:
                 return _calls(functions[:1])

@@ -11,10 +11,12 @@ from fastapi import FastAPI
 from redis.exceptions import RedisError
 
 from app.core.assistant import Assistant, load_assistant
+from app.core.budgets.rules import BudgetRules
 from app.core.config import Settings
 from app.core.errors import ServiceError
 from app.core.observability.health import ModelWatch
 from app.core.observability.run_metrics import Price, load_prices, price_of
+from app.core.safety.moderation import NO_MODERATION, Moderation
 from app.core.security.authenticator import UNSHARED
 from app.core.upstream.errors import (
     UpstreamAuthError,
@@ -42,7 +44,7 @@ def add_to(add_parser: Callable[..., ArgumentParser]) -> None:
 
 def add_options(parser: ArgumentParser) -> None:
     """Add the options of the command to a parser."""
-    parser.add_argument("--live", action="store_true", help="also make nine short turns, which cost tokens")
+    parser.add_argument("--live", action="store_true", help="also make ten short turns, which cost tokens")
 
 
 def run(given: Namespace, create_app: Callable[[Settings], FastAPI]) -> int:
@@ -108,6 +110,7 @@ async def _check_upstream(
             kept = await check_conversations(settings, target, upstream)
             findings += kept.findings
             findings += await check_tools(assistant, upstream)
+            findings += await _check_moderation(settings, upstream, model)
             if is_live:
                 turns = (model, price)
                 findings += await check_live(settings, target, upstream, turns, is_own=bool(kept.is_own))
@@ -138,17 +141,42 @@ async def _check_model(upstream: Upstream, model: str, warn_days: int) -> list[F
     return [*findings, Finding("warning", watch.warning)] if watch.warning else findings
 
 
+async def _check_moderation(settings: Settings, upstream: Upstream, model: str) -> list[Finding]:
+    moderation = Moderation.load(settings, upstream, model)
+    if moderation is None:
+        return []
+    await moderation.ask()
+    found = {
+        "policy": Finding("ok", "The upstream moderates messages and answers, by a policy for responses."),
+        "endpoint": Finding("ok", "The upstream moderates messages by its endpoint, and answers not at all."),
+        "none": Finding("error" if moderation.is_blocking else "warning", NO_MODERATION),
+        None: Finding("warning", "The upstream does not tell whether it moderates."),
+    }
+    return [found[moderation.ability]]
+
+
 async def _check_redis(settings: Settings) -> list[Finding]:
     if settings.redis_url is None:
         return []
     url = settings.redis_url
     client = redis.asyncio.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+    problems: list[str] = []
     try:
         await client.ping()
+        if BudgetRules.of(settings, {}).is_on:
+            problems = await _unfit_for_budgets(client)
     except (RedisError, OSError) as exc:
         return [
             Finding("error", f"Redis at RATE_LIMIT_STORAGE does not answer ({type(exc).__name__}): check it.")
         ]
     finally:
         await client.aclose()
-    return [Finding("ok", "Redis answers, so limits hold over all replicas.")]
+    findings = [Finding("error", f"RATE_LIMIT_STORAGE: {problem}") for problem in problems]
+    return [Finding("ok", "Redis answers, so limits hold over all replicas."), *findings]
+
+
+async def _unfit_for_budgets(client: redis.asyncio.Redis) -> list[str]:
+    # Imported here: without budgets in Redis it is not needed.
+    from app.core.budgets.redis_ledger import unfit_for_budgets
+
+    return await unfit_for_budgets(client)

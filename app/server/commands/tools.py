@@ -44,7 +44,10 @@ def run(given: Namespace, _create_app: Callable[..., Any]) -> int:
     if given.name is not None:
         return call_by_hand(toolbox, given)
     tools = [tool for name in sorted(toolbox.names) if (tool := toolbox.get(name))]
-    sys.stdout.write("".join(map(described, tools)) or "No tools: set TOOLS_MODULE or TOOLS_FILE.\n")
+    sys.stdout.write(
+        "".join(map(described, tools))
+        or "No tools: set TOOLS_FILE, or TOOLS_MODULE with functions marked @tool.\n"
+    )
     return 0
 
 

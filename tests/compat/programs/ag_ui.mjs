@@ -33,6 +33,16 @@ async function function_calls() {
   assert.match(answered.newMessages.at(-1).content, /sunny/);
 }
 
+async function tools_of_both() {
+  const agent = new HttpAgent({ url: `${baseURL}/ag-ui` });
+  // The client checks the order of all events, and fails the run where one is out of place.
+  const { newMessages } = await ask(agent, "calls:2");
+  const calls = newMessages.flatMap(({ toolCalls }) => toolCalls ?? []);
+  assert.deepEqual(calls.map((call) => call.function.name).sort(), ["get_weather", "look_up"]);
+  const own = calls.find((call) => call.function.name === "look_up");
+  assert.match(newMessages.find(({ role, toolCallId }) => role === "tool" && toolCallId === own.id)?.content, /looked up/);
+}
+
 async function errors() {
   const heard = [];
   const agent = new HttpAgent({ url: `${baseURL}/ag-ui` });
@@ -41,4 +51,4 @@ async function errors() {
   assert.equal(heard.length, 1);
 }
 
-await run("@ag-ui/client", live_text, history, function_calls, errors);
+await run("@ag-ui/client", live_text, history, function_calls, tools_of_both, errors);

@@ -48,4 +48,13 @@ async function chart() {
   assert.ok(file, JSON.stringify(message.parts));
 }
 
-await run("ai", live_text, history, plain_text, errors, chart);
+async function tools_of_both() {
+  const message = await answer([said("calls:2")]);
+  const calls = message.parts.filter(({ type }) => type.startsWith("tool-") || type === "dynamic-tool");
+  const found = Object.fromEntries(calls.map((part) => [part.toolName ?? part.type.slice("tool-".length), part]));
+  assert.equal(found.look_up?.state, "output-available", JSON.stringify(message.parts));
+  assert.match(JSON.stringify(found.look_up.output), /looked up/);
+  assert.equal(found.get_weather?.state, "input-available", JSON.stringify(message.parts));
+}
+
+await run("ai", live_text, history, plain_text, errors, chart, tools_of_both);

@@ -87,6 +87,11 @@ def function_calls():
     assert streamed("use tools").text == "The tool answered: sunny; sunny"
 
 
+def tools_of_both():
+    """Answer one of two functions that a streamed run calls; the service carries out the other."""
+    assert streamed("calls:2").text == "The tool answered: looked up; sunny"
+
+
 def citations():
     """Number the citations of an answer, with the loop of OpenAI's documents."""
     file = client.files.create(file=("notes.txt", b"All is well on the ship."), purpose="assistants")
@@ -116,4 +121,4 @@ def chart():
     assert all(client.files.content(each).read().startswith(b"\x89PNG") for each in ids)
 
 
-run(openai.__version__, thread_and_run, live_text, function_calls, citations, chart)
+run(openai.__version__, thread_and_run, live_text, function_calls, tools_of_both, citations, chart)

@@ -145,7 +145,7 @@ def test_nothing_is_configured():
         ),
         ("@tool(approval='now')\ndef f(): ...", None),
         ("@tool(timeout_seconds=0)\ndef f(): ...", None),
-        ("def f(): ...", "no function in it is marked with @tool (from app.tools)"),
+        ("def f(): ...", "no function in it is marked with @tool or @guard (from app.tools)"),
         ("@tool\ndef f(a): ...", "the tool 'f': the parameter 'a' has no type"),
         ("@tool\ndef f(*a: int): ...", "the tool 'f': the parameter 'a' cannot be given by its name"),
         ("@tool\ndef f(a: 'Nowhere'): ...", None),

@@ -1,4 +1,4 @@
-"""The tables of conversations, responses, threads, leases, feedback, usage and upstreams."""
+"""The tables of conversations, responses, threads, leases, upstreams, budgets, feedback and usage."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -102,3 +102,31 @@ def upgrade() -> None:
         sa.Column("has_conversations", sa.Boolean),
         sa.Column("stores_responses", sa.Boolean),
     )
+    op.create_table(
+        "budgets",
+        sa.Column("day", sa.Text, primary_key=True),
+        sa.Column("account", sa.Text, primary_key=True),
+        sa.Column("tokens", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("nanos", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("held_tokens", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("held_nanos", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("told", sa.Integer, nullable=False, server_default="0"),
+    )
+    op.create_table(
+        "budgeted_turns",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("day", sa.Text, nullable=False),
+        sa.Column("accounts", sa.Text, nullable=False),
+        sa.Column("tokens", sa.BigInteger, nullable=False),
+        sa.Column("nanos", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.Double, nullable=False),
+        sa.Column("is_held", sa.Boolean, nullable=False),
+    )
+    op.create_index("budgeted_turns_by_expiry", "budgeted_turns", ["is_held", "expires_at"])
+    op.create_table(
+        "thread_sizes",
+        sa.Column("conversation_id", sa.Text, primary_key=True),
+        sa.Column("tokens", sa.BigInteger, nullable=False),
+        sa.Column("noted_at", sa.Double, nullable=False),
+    )
+    op.create_index("thread_sizes_by_age", "thread_sizes", ["noted_at"])

@@ -1,0 +1,1 @@
+"""Budgets: what users and everybody together may spend upstream in a day."""
