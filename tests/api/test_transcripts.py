@@ -209,7 +209,7 @@ class TestExport:
         async with start(assistant_tools=TOOLS) as service:
             thread_id = await self._thread(service.client)
             found = await exported(service.client, thread_id)
-            assert set(found) == {"object", "thread", "data", "tool_calls"}
+            assert set(found) == {"object", "thread", "data", "tool_calls", "feedback"}
             assert [message["role"] for message in found["data"]] == ["user", "assistant"] * 3
             assert found["data"][1]["run_id"]
             assert found["data"][0]["attachments"]

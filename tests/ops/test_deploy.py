@@ -212,6 +212,7 @@ async def _all_samples():
     metrics.request_ended("GET", "/", 429, 0.1, "rate_limit_exceeded")
     metrics.run_ended("completed")
     metrics.tokens_used("m", input_tokens=1, cached_tokens=0, output_tokens=1, cost=1)
+    metrics.event_ended("sent")
     metrics.upstream_answered("GET /x", 0.1)
     metrics.upstream_failed("GET /x", "upstream_failed")
     return {

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.security.support import GUARDED, KEY_A, KEY_B, bearer, mint
-from tests.store.support import chat, rows_of
-from tests.support import error_of, finished_run
+from tests.store.support import change, chat, rows_of
+from tests.support import error_of, finished_run, until
 
 KEY = bearer(KEY_A)
 OWNER = bearer(KEY_A, x_user_id="u1")
@@ -169,10 +169,22 @@ async def test_it_goes_with_its_thread_and_its_user(begin, store_url):
         await client.delete("users/u1", headers=KEY)
         assert rows_of(store_url, COUNT) == [(0,)]
         assert rows_of(store_url, "SELECT count(*) FROM usage") == [(3,)]
-        named = "SELECT count(*) FROM usage WHERE conversation_id IS NOT NULL"
-        assert rows_of(store_url, named) == [(0,)]
+        of_threads = "SELECT count(*) FROM usage WHERE conversation_id IS NOT NULL"
+        assert rows_of(store_url, of_threads) == [(0,)]
         hashed = "SELECT count(*) FROM usage WHERE user_hash IS NOT NULL"
         assert rows_of(store_url, hashed) == [(1,)]
+
+
+async def test_it_goes_with_a_thread_that_nobody_uses(begin, store_url, monkeypatch):
+    monkeypatch.setattr("app.core.services.retention._PAUSE_SECONDS", 0.05)
+    async with begin(thread_retention_days=7) as service:
+        client = service.client
+        answer = await chat(client, "one", OWNER)
+        await rate(client, thread_id=answer["thread_id"], run_id=answer["run_id"], value="down")
+        await client.get("threads", headers=OWNER)
+        assert rows_of(store_url, COUNT) == [(1,)]
+        await change(store_url, "UPDATE threads SET active_at = active_at - :age", age=8 * 86_400_000_000)
+        await until(lambda: rows_of(store_url, COUNT) == [(0,)])
 
 
 async def test_it_counts_as_a_write(begin):

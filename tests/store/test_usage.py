@@ -14,7 +14,7 @@ from app.core.store.tables import USAGE
 from app.server.commands import report as command
 from tests.security.support import GUARDED, KEY_A, bearer, mint
 from tests.store.support import change, chat, rows_of
-from tests.support import WEATHER, error_of, finished_run, make_settings, run_to, until
+from tests.support import WEATHER, Json, error_of, finished_run, make_settings, run_to, until
 
 KEY = bearer(KEY_A)
 OWNER = bearer(KEY_A, x_user_id="u1")
@@ -203,7 +203,7 @@ async def test_sums_are_those_of_a_hand_count_over_a_thousand_turns(begin, store
 
 def times_of(rows):
     """The milliseconds from each turn's start to its first text, and to its end."""
-    runs: dict[str, list[dict]] = {}
+    runs: dict[str, list[Json]] = {}
     for row in rows:
         runs.setdefault(row["run_id"], []).append(row)
     first, whole = [], []
@@ -286,6 +286,7 @@ async def test_the_command_prints_tables(begin, store_url, tmp_path):
         found = await report(service.client)
     settings = make_settings(store_url=store_url, **GUARDED)
     again = await command.read_report(settings, 1)
+    assert again is not None
     text = command.as_text(again)
     assert text.startswith("days (UTC)")
     assert "soloist-scripted" in text

@@ -140,7 +140,8 @@ class UsageLog:
         ended_at = float(response.get("completed_at") or time.time())
         row = UsageRow(
             response_id=response_id,
-            run_id=RunRounds.read(response).first or response_id,
+            # A round that did not begin is known by what it was to be created with.
+            run_id=RunRounds.read(response or (measured.params if measured else {})).first or response_id,
             conversation_id=conversation_of(measured.params if measured else response),
             user_hash=self._hash_of(owner) if owner else None,
             model=used.model,

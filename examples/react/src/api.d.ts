@@ -495,6 +495,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Rate an answer, up or down */
+        post: operations["give_feedback"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users/{user}": {
         parameters: {
             query?: never;
@@ -507,6 +524,23 @@ export interface paths {
         post?: never;
         /** Delete a user's threads with their files; for API keys only */
         delete: operations["delete_user"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Report turns, users, tokens, cost, times, failures and feedback; for API keys only */
+        get: operations["get_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -793,6 +827,43 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * DaySums
+         * @description Sums of one day, in UTC.
+         */
+        DaySums: {
+            /**
+             * Turns
+             * @description Runs and chats, however many responses each took.
+             */
+            turns: number;
+            /**
+             * Users
+             * @description Different callers; 0 where callers are not told apart.
+             */
+            users: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /**
+             * Cached Tokens
+             * @description A part of the input tokens.
+             */
+            cached_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /**
+             * Cost
+             * @description In the currency of PRICES_FILE; null without a price.
+             */
+            cost: number | null;
+            /**
+             * Failed
+             * @description Turns that failed, expired or stayed incomplete.
+             */
+            failed: number;
+            /** Day */
+            day: string;
+        };
+        /**
          * Deleted
          * @description The answer to a deletion.
          */
@@ -839,6 +910,88 @@ export interface components {
              * @description A stable code for programs.
              */
             code: string | null;
+        };
+        /**
+         * FailureCount
+         * @description How many turns ended with a code.
+         */
+        FailureCount: {
+            /** Code */
+            code: string;
+            /** Turns */
+            turns: number;
+        };
+        /**
+         * FeedbackCreate
+         * @description What a user says of an answer; a second one of the same answer replaces the first.
+         * @example {
+         *       "comment": "The date is wrong.",
+         *       "run_id": "run_1",
+         *       "thread_id": "thread_1",
+         *       "value": "down"
+         *     }
+         */
+        FeedbackCreate: {
+            /** Thread Id */
+            thread_id: string;
+            /**
+             * Message Id
+             * @description The answer; or send `run_id`.
+             */
+            message_id?: string | null;
+            /**
+             * Run Id
+             * @description The run that answered; or send `message_id`.
+             */
+            run_id?: string | null;
+            /**
+             * Value
+             * @enum {string}
+             */
+            value: "up" | "down";
+            /** Comment */
+            comment?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * FeedbackRead
+         * @description Feedback as it is stored.
+         */
+        FeedbackRead: {
+            /**
+             * Object
+             * @constant
+             */
+            object: "feedback";
+            /** Thread Id */
+            thread_id: string;
+            /** Message Id */
+            message_id: string | null;
+            /**
+             * Run Id
+             * @description The run that answered, where that is known.
+             */
+            run_id: string | null;
+            /**
+             * Value
+             * @enum {string}
+             */
+            value: "up" | "down";
+            /** Comment */
+            comment: string | null;
+            /** Created At */
+            created_at: number;
+        };
+        /**
+         * FeedbackSums
+         * @description Thumbs.
+         */
+        FeedbackSums: {
+            /** Up */
+            up: number;
+            /** Down */
+            down: number;
         };
         /**
          * File
@@ -1147,12 +1300,59 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ModelSums
+         * @description Sums of one model.
+         */
+        ModelSums: {
+            /**
+             * Turns
+             * @description Runs and chats, however many responses each took.
+             */
+            turns: number;
+            /**
+             * Users
+             * @description Different callers; 0 where callers are not told apart.
+             */
+            users: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /**
+             * Cached Tokens
+             * @description A part of the input tokens.
+             */
+            cached_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /**
+             * Cost
+             * @description In the currency of PRICES_FILE; null without a price.
+             */
+            cost: number | null;
+            /**
+             * Failed
+             * @description Turns that failed, expired or stayed incomplete.
+             */
+            failed: number;
+            /** Model */
+            model: string;
+        };
+        /**
          * NamedFunction
          * @description A function's name.
          */
         NamedFunction: {
             /** Name */
             name: string;
+        };
+        /**
+         * Percentiles
+         * @description Times in milliseconds; null where none was measured.
+         */
+        Percentiles: {
+            /** P50 */
+            p50: number | null;
+            /** P95 */
+            p95: number | null;
         };
         /**
          * ReadyRead
@@ -1482,6 +1682,16 @@ export interface components {
              * @example 30/minute
              */
             rate_limit?: string | null;
+            /**
+             * Claims
+             * @description What the assistant's own tools are told of the user, such as a tenant; never the model.
+             * @example {
+             *       "tenant": "north"
+             *     }
+             */
+            claims?: {
+                [key: string]: string | number | boolean | null;
+            } | null;
         };
         /**
          * SessionRead
@@ -1653,8 +1863,23 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ThreadDown
+         * @description A thread with a thumb down.
+         */
+        ThreadDown: {
+            /**
+             * Thread Id
+             * @description As its owner knows it.
+             */
+            thread_id: string;
+            /** Down */
+            down: number;
+            /** Last At */
+            last_at: string;
+        };
+        /**
          * ThreadExport
-         * @description A thread with all its messages and tool calls.
+         * @description A thread with all its messages, tool calls and feedback.
          */
         ThreadExport: {
             /**
@@ -1675,6 +1900,11 @@ export interface components {
             tool_calls: {
                 [key: string]: unknown;
             }[];
+            /**
+             * Feedback
+             * @description What its user said of answers, where a store keeps it.
+             */
+            feedback: components["schemas"]["FeedbackRead"][];
         };
         /**
          * ThreadImport
@@ -1875,6 +2105,68 @@ export interface components {
             completion_tokens: number;
             /** Total Tokens */
             total_tokens: number;
+        };
+        /**
+         * UsageReport
+         * @description The report of some days, the last of which is today.
+         */
+        UsageReport: {
+            /**
+             * Turns
+             * @description Runs and chats, however many responses each took.
+             */
+            turns: number;
+            /**
+             * Users
+             * @description Different callers; 0 where callers are not told apart.
+             */
+            users: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /**
+             * Cached Tokens
+             * @description A part of the input tokens.
+             */
+            cached_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /**
+             * Cost
+             * @description In the currency of PRICES_FILE; null without a price.
+             */
+            cost: number | null;
+            /**
+             * Failed
+             * @description Turns that failed, expired or stayed incomplete.
+             */
+            failed: number;
+            /**
+             * Object
+             * @constant
+             */
+            object: "usage.report";
+            /** Days */
+            days: number;
+            /** First Day */
+            first_day: string;
+            /** Last Day */
+            last_day: string;
+            /** @description From a streamed turn's start to its first text. */
+            first_text_ms: components["schemas"]["Percentiles"];
+            /** @description From a turn's start to its end, calls of tools included. */
+            answer_ms: components["schemas"]["Percentiles"];
+            /** Failures */
+            failures: components["schemas"]["FailureCount"][];
+            /** Models */
+            models: components["schemas"]["ModelSums"][];
+            feedback: components["schemas"]["FeedbackSums"];
+            /**
+             * Threads Down
+             * @description The twenty that got a thumb down last.
+             */
+            threads_down: components["schemas"]["ThreadDown"][];
+            /** By Day */
+            by_day: components["schemas"]["DaySums"][];
         };
         /**
          * UserDeleted
@@ -6955,6 +7247,135 @@ export interface operations {
             };
         };
     };
+    give_feedback: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description For API keys: act for this user of yours. Other callers' is ignored. */
+                "x-user-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FeedbackCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description Requests in a window. */
+                    "ratelimit-limit"?: number;
+                    /** @description Requests left in this window. */
+                    "ratelimit-remaining"?: number;
+                    /** @description Seconds until the window ends. */
+                    "ratelimit-reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackRead"];
+                };
+            };
+            /** @description The request is wrong; `param` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The credential does not reach this far. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Unknown, or somebody else's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Over a limit, ours or the upstream's; see `Retry-After`. */
+            429: {
+                headers: {
+                    /** @description Requests in a window. */
+                    "ratelimit-limit"?: number;
+                    /** @description Requests left in this window. */
+                    "ratelimit-remaining"?: number;
+                    /** @description Seconds until the window ends. */
+                    "ratelimit-reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It needs a store (`STORE_URL`), and this service has none. */
+            501: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The upstream failed or cannot be reached. */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Overloaded, shutting down, or the store is away. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The upstream did not answer in time. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
     delete_user: {
         parameters: {
             query?: never;
@@ -7064,6 +7485,107 @@ export interface operations {
             };
             /** @description The upstream did not answer in time. */
             504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+        };
+    };
+    get_usage: {
+        parameters: {
+            query?: {
+                /** @description Days in UTC, the last one being today. */
+                days?: number;
+            };
+            header?: {
+                /** @description For API keys: act for this user of yours. Other callers' is ignored. */
+                "x-user-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description Requests in a window. */
+                    "ratelimit-limit"?: number;
+                    /** @description Requests left in this window. */
+                    "ratelimit-remaining"?: number;
+                    /** @description Seconds until the window ends. */
+                    "ratelimit-reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReport"];
+                };
+            };
+            /** @description The request is wrong; `param` names the field. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description No valid credential. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The credential does not reach this far. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description The body is over the limit. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Over a limit, ours or the upstream's; see `Retry-After`. */
+            429: {
+                headers: {
+                    /** @description Requests in a window. */
+                    "ratelimit-limit"?: number;
+                    /** @description Requests left in this window. */
+                    "ratelimit-remaining"?: number;
+                    /** @description Seconds until the window ends. */
+                    "ratelimit-reset"?: number;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description It needs a store (`STORE_URL`), and this service has none. */
+            501: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Overloaded, shutting down, or the store is away. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
