@@ -109,6 +109,8 @@ async def _opened_client(
     target = await stack.enter_async_context(opened_target(settings))
     tracing = Tracing(target.kind, target.base_url, assistant.name or assistant.id, assistant.id)
     plain: Upstream = MeasuredUpstream(open_upstream(target, settings), metrics, tracing)
+    # The client closes it too, but what follows may stop the start.
+    stack.push_async_callback(plain.aclose)
     model = model_name(settings, assistant.model)
     moderation = Moderation.load(settings, plain, model)
     background = BackgroundTasks()
