@@ -1,9 +1,10 @@
 """The lifespan: opens what requests share, and closes it in reverse order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from app.core.assistant import load_assistant
 from app.core.background import BackgroundTasks, stop_task
 from app.core.budgets.ledger import Ledger
 from app.core.budgets.rules import BudgetRules
+from app.core.budgets.service import BudgetReached
 from app.core.config import VERSION, Settings
 from app.core.insight.event_webhook import EventWebhook
 from app.core.limits.idempotency import Idempotency
@@ -33,9 +35,10 @@ from app.core.telemetry import Tracing
 from app.core.tools.toolbox import Toolbox
 from app.core.upstream.factory import model_name, open_upstream, opened_target
 from app.core.upstream.port import Upstream
-from app.core.upstream.target import may_need_store
+from app.core.upstream.target import UpstreamTarget, may_need_store
 
 if TYPE_CHECKING:
+    from app.core.directory.thread_directory import ThreadDirectory
     from app.core.insight.insight import Insight
     from app.core.own_conversations.factory import Kept
 
@@ -64,17 +67,9 @@ def lifespan_of(
             moderation = Moderation.load(settings, upstream, model)
             intake = Intake(guards, moderation, metrics) if guards or moderation else None
             background = BackgroundTasks()
-            kept: Kept | None = None
-            if may_need_store(settings, target):
-                # Imported here: a service that stores nothing need not load SQLAlchemy.
-                from app.core.own_conversations.factory import opened_conversations
-
-                opening = opened_conversations(settings, target, upstream, background, metrics.items_dropped)
-                kept = await stack.enter_async_context(opening)
-                upstream = kept.upstream
-            events = EventWebhook.of(settings, metrics.event_ended)
-            if events is not None:
-                stack.push_async_callback(events.aclose)
+            kept = await _opened_store(stack, settings, target, upstream, background, metrics)
+            upstream = kept.upstream if kept else upstream
+            events = _opened_events(stack, settings, metrics)
             insight = await _opened_insight(stack, settings, kept, events, tracing, metrics)
             run_metrics = RunMetrics(
                 metrics,
@@ -102,6 +97,7 @@ def lifespan_of(
                 insight,
             )
             app.state.budgets = client.budgets
+            client.budgets.on_reached = partial(_tell_of_budget, events) if events else None
             registry = app.state.registry = _open_registry(stack, settings, client)
             if moderation is not None:
                 await moderation.start()
@@ -119,13 +115,9 @@ def lifespan_of(
             watches += [ledger.watch()] if ledger else []
             watches += [client.tool_leases.renew()] if toolbox.names else []
             watches += [moderation.watch()] if moderation else []
+            watches += [_retention(settings, directory, client)] if directory else []
             for watching in watches:
                 stack.push_async_callback(stop_task, asyncio.create_task(watching))
-            if directory is not None:
-                from app.core.services.retention import Retention
-
-                retention = Retention(directory, client.threads, settings.thread_retention_days)
-                stack.push_async_callback(stop_task, asyncio.create_task(retention.run()))
             warn_of_open_doors(settings)
             _log.info("started", version=VERSION, upstream=health.describe(), assistant=assistant.id)
             yield State(
@@ -159,6 +151,45 @@ def _stored_ledger(kept: "Kept | None") -> Ledger | None:
     from app.core.budgets.stored_ledger import StoredLedger
 
     return StoredLedger(kept.database)
+
+
+async def _opened_store(
+    stack: AsyncExitStack,
+    settings: Settings,
+    target: UpstreamTarget,
+    upstream: Upstream,
+    background: BackgroundTasks,
+    metrics: Metrics,
+) -> "Kept | None":
+    """Return the store before this upstream, None for a service that stores nothing."""
+    if not may_need_store(settings, target):
+        return None
+    # Imported here: a service that stores nothing need not load SQLAlchemy.
+    from app.core.own_conversations.factory import opened_conversations
+
+    opening = opened_conversations(settings, target, upstream, background, metrics.items_dropped)
+    return await stack.enter_async_context(opening)
+
+
+def _retention(
+    settings: Settings, directory: "ThreadDirectory", client: OpenAIClient
+) -> Coroutine[Any, Any, None]:
+    """Return the work that deletes what is old, until cancelled."""
+    from app.core.services.retention import Retention
+
+    return Retention(directory, client.threads, settings.thread_retention_days).run()
+
+
+def _opened_events(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> EventWebhook | None:
+    """Return the operator's webhook, which gives up at the end; None without one."""
+    events = EventWebhook.of(settings, metrics.event_ended)
+    if events is not None:
+        stack.push_async_callback(events.aclose)
+    return events
+
+
+def _tell_of_budget(events: EventWebhook, reached: BudgetReached) -> None:
+    events.send("budget.reached", reached._asdict())
 
 
 async def _opened_insight(
