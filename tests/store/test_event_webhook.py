@@ -86,6 +86,25 @@ async def test_feedback_is_told_without_its_words(begin):
             await until(is_counted)
 
 
+async def test_budgets_are_told(start):
+    async with fake_upstream(answering(200)) as receiver:
+        settings = {"feedback_webhook_url": receiver.url, "feedback_webhook_secret": SECRET}
+        async with start(budget_total_tokens_day=2_000, max_output_tokens=100, **settings) as service:
+
+            async def is_told():
+                await service.client.post("chat", json={"message": CANARY * 40})
+                return len(receiver.requests) == 2
+
+            await until(is_told)
+    told = [Webhook(SECRET).verify(request.body, request.headers) for request in receiver.requests]
+    assert {each["type"] for each in told} == {"budget.reached"}
+    assert sorted(each["data"]["percent"] for each in told) == [80, 100]
+    for each in told:
+        names = {"kind", "account", "percent", "tokens", "cost", "day", "resets_at"}
+        assert set(each["data"]) == names
+        assert CANARY not in str(each)
+
+
 async def test_it_is_tried_again_under_the_same_id():
     ended: list[str] = []
     async with fake_upstream(answering(500, 302, 429, 200)) as receiver:

@@ -163,7 +163,7 @@ class RunMetrics:
         usage, model = response.get("usage") or {}, str(response.get("model"))
         read, written = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
         details = usage.get("input_tokens_details") or {}
-        cached, stored = (int(details.get(f"{name}_tokens") or 0) for name in ("cached", "cache_write"))
+        cached, stored = int(details.get("cached_tokens") or 0), int(details.get("cache_write_tokens") or 0)
         price = price_of(self.prices, model)
         cost = price.cost(read, cached, written, stored) if price else None
         return Used(model, read, cached, written, cost)

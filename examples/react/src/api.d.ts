@@ -1683,6 +1683,12 @@ export interface components {
              */
             rate_limit?: string | null;
             /**
+             * Budget Tokens
+             * @description Tokens that this user's sessions with a budget may take in a day.
+             * @example 20000
+             */
+            budget_tokens?: number | null;
+            /**
              * Claims
              * @description What the assistant's own tools are told of the user, such as a tenant; never the model.
              * @example {
