@@ -92,11 +92,30 @@ class Ledger(Protocol):
 
 @dataclass(slots=True)
 class _Book:
-    """One account of one day."""
+    """One account of one day: what is spent, what is reserved, and the percentage that has been told."""
 
-    spent: Amount = NOTHING
-    held: Amount = NOTHING
+    tokens: int = 0
+    nanos: int = 0
+    held_tokens: int = 0
+    held_nanos: int = 0
     told: int = 0
+
+    def with_turn(self, turn: Amount) -> Amount:
+        """Return what is used with one more turn."""
+        return Amount(self.tokens + self.held_tokens + turn.tokens, self.nanos + self.held_nanos + turn.nanos)
+
+    def hold(self, tokens: int, nanos: int) -> None:
+        """Reserve so much; less than nothing releases it."""
+        self.held_tokens += tokens
+        self.held_nanos += nanos
+
+
+class _Turn(NamedTuple):
+    """A turn that is not settled."""
+
+    books: list[_Book]
+    reserved: Amount
+    expires_at: float
 
 
 @dataclass(eq=False)
@@ -104,9 +123,11 @@ class MemoryLedger:
     """A ledger for one process; implements `Ledger`."""
 
     _books: dict[tuple[str, str], _Book] = field(default_factory=dict, init=False)
-    _held: dict[str, tuple[Wish, float]] = field(default_factory=dict, init=False)
-    _open: dict[str, Amount] = field(default_factory=dict, init=False)
+    _held: OrderedDict[str, _Turn] = field(default_factory=OrderedDict, init=False)
+    """Reservations, those that expire first at the front: all turns have the same deadline."""
+    _expired: dict[str, _Turn] = field(default_factory=dict, init=False)
     _sizes: OrderedDict[str, int] = field(default_factory=OrderedDict, init=False)
+    _day: str = field(default="", init=False)
 
     async def reserve(self, wish: Wish) -> Answer:
         """Reserve a turn's estimate in all of its accounts or in none."""
@@ -114,35 +135,42 @@ class MemoryLedger:
             if (size := self._sizes.get(wish.conversation_id)) is None:
                 return Answer(needs_history=True)
             wish = wish.with_history(size)
-        self._expire(wish.day)
-        books = [self._book(wish, account) for account in wish.accounts]
-        used = [book.spent.plus(book.held).plus(wish.whole) for book in books]
-        for account, book, wanted in zip(wish.accounts, books, used, strict=True):
+        self._tidy(wish.day)
+        whole, accounts = wish.whole, wish.accounts
+        books = [self._book(wish.day, account) for account in accounts]
+        used = [book.with_turn(whole) for book in books]
+        for account, book, wanted in zip(accounts, books, used, strict=True):
             if not account.has_room(wanted):
-                is_held = account.has_room(book.spent.plus(wish.whole))
-                reached = [] if is_held else self._reached(account, book, 100)
+                spent = Amount(book.tokens + whole.tokens, book.nanos + whole.nanos)
+                is_held = account.has_room(spent)
+                reached = [] if is_held else _reached(account, book, 100)
                 return Answer([wanted], account, reached, is_held)
         reached = []
-        for account, book, wanted in zip(wish.accounts, books, used, strict=True):
-            book.held = book.held.plus(wish.whole)
-            if account.share(wanted) >= WARN_SHARE:
-                reached += self._reached(account, book, 80)
-        self._held[wish.id] = wish, time.time() + wish.seconds
-        self._open[wish.id] = wish.whole
+        for account, book, wanted in zip(accounts, books, used, strict=True):
+            book.hold(*whole)
+            if book.told < 80 and account.share(wanted) >= WARN_SHARE:
+                reached += _reached(account, book, 80)
+        self._held[wish.id] = _Turn(books, whole, time.time() + wish.seconds)
         return Answer(used, None, reached)
 
     async def settle(self, wish: Wish, billed: Amount | None, size: int | None) -> None:
         """Replace a reservation by what was billed, once."""
+        self.settle_now(wish, billed, size)
+
+    def settle_now(self, wish: Wish, billed: Amount | None, size: int | None) -> None:
+        """Do the same without a task."""
         self._remember(wish.conversation_id, size)
-        self._release(wish.id)
-        if (reserved := self._open.pop(wish.id, None)) is not None:
-            for account in wish.accounts:
-                book = self._book(wish, account)
-                book.spent = book.spent.plus(reserved if billed is None else billed)
+        turn = self._release(wish.id) or self._expired.pop(wish.id, None)
+        if turn is not None:
+            tokens, nanos = turn.reserved if billed is None else billed
+            for book in turn.books:
+                book.tokens += tokens
+                book.nanos += nanos
 
     def reserved(self, wish_id: str) -> Amount:
         """Return what was reserved for a turn that is not settled."""
-        return self._open.get(wish_id, Amount())
+        turn = self._held.get(wish_id) or self._expired.get(wish_id)
+        return turn.reserved if turn else NOTHING
 
     async def forget(self, conversation_id: str) -> None:
         """Forget the size of a thread that has changed."""
@@ -151,29 +179,27 @@ class MemoryLedger:
     async def watch(self) -> None:
         """Do nothing: reservations expire when somebody asks for room."""
 
-    def _book(self, wish: Wish, account: Account) -> _Book:
-        return self._books.setdefault((wish.day.name, account.name), _Book())
+    def _book(self, day: Day, account: Account) -> _Book:
+        return self._books.setdefault((day.name, account.name), _Book())
 
-    def _reached(self, account: Account, book: _Book, percent: int) -> list[tuple[Account, int]]:
-        if book.told >= percent:
-            return []
-        book.told = percent
-        return [(account, percent)]
-
-    def _expire(self, day: Day) -> None:
+    def _tidy(self, day: Day) -> None:
+        """Release what has expired, and forget the days before."""
         now = time.time()
-        for wish_id in [found for found, (_, until) in self._held.items() if until <= now]:
-            self._release(wish_id)
-        for key in [key for key in self._books if key[0] < day.name]:
-            if all(wish.day.name != key[0] for wish, _ in self._held.values()):
-                del self._books[key]
+        while self._held and (first := next(iter(self._held.items())))[1].expires_at <= now:
+            released = self._release(first[0])
+            if released is not None:
+                self._expired[first[0]] = released
+        if day.name != self._day:
+            self._day = day.name
+            # Turns that are under way have their books with them.
+            self._books = {key: book for key, book in self._books.items() if key[0] == day.name}
+            self._expired.clear()
 
-    def _release(self, wish_id: str) -> None:
-        if (found := self._held.pop(wish_id, None)) is not None:
-            wish, _ = found
-            for account in wish.accounts:
-                book = self._book(wish, account)
-                book.held = book.held.plus(Amount(-wish.whole.tokens, -wish.whole.nanos))
+    def _release(self, wish_id: str) -> _Turn | None:
+        if (turn := self._held.pop(wish_id, None)) is not None:
+            for book in turn.books:
+                book.hold(-turn.reserved.tokens, -turn.reserved.nanos)
+        return turn
 
     def _remember(self, conversation_id: str, size: int | None) -> None:
         if size is None:
@@ -183,3 +209,10 @@ class MemoryLedger:
         self._sizes.move_to_end(conversation_id)
         if len(self._sizes) > _MOST_SIZES:
             self._sizes.popitem(last=False)
+
+
+def _reached(account: Account, book: _Book, percent: int) -> list[tuple[Account, int]]:
+    if book.told >= percent:
+        return []
+    book.told = percent
+    return [(account, percent)]

@@ -4,7 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from typing import Literal, NamedTuple
 
@@ -19,6 +19,7 @@ NANOS = 1_000_000_000
 
 AccountKind = Literal["session", "total", "user"]
 _NAME_CHARS = 32
+_MOST_REMEMBERED = 10_000
 
 
 class Amount(NamedTuple):
@@ -59,7 +60,7 @@ class Day(NamedTuple):
     ends_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class BudgetRules:
     """What the settings say of budgets; `prices` are by model."""
 
@@ -69,6 +70,8 @@ class BudgetRules:
     total_nanos: int | None
     zone: tzinfo
     prices: Mapping[str, Price]
+    _accounts: dict[tuple[str, int | None], list[Account]] = field(default_factory=dict, init=False)
+    _day: Day = field(default_factory=lambda: Day("", 0), init=False)
 
     @classmethod
     def of(cls, settings: Settings, prices: Mapping[str, Price]) -> "BudgetRules":
@@ -90,7 +93,16 @@ class BudgetRules:
 
     def accounts(self, caller: Caller) -> list[Account]:
         """Return the accounts that a caller's turns count for, in the order of their names."""
-        who = hashlib.sha256((caller.owner or caller.counted_as or "").encode()).hexdigest()[:_NAME_CHARS]
+        owner = caller.owner or caller.counted_as or ""
+        known = self._accounts.get((owner, caller.budget_tokens))
+        if known is None:
+            if len(self._accounts) >= _MOST_REMEMBERED:
+                self._accounts.clear()
+            known = self._accounts[owner, caller.budget_tokens] = self._accounts_of(owner, caller)
+        return known
+
+    def _accounts_of(self, owner: str, caller: Caller) -> list[Account]:
+        who = hashlib.sha256(owner.encode()).hexdigest()[:_NAME_CHARS]
         found = []
         if caller.budget_tokens is not None:
             found.append(Account("session", f"session:{who}", caller.budget_tokens, None))
@@ -102,9 +114,12 @@ class BudgetRules:
 
     def today(self) -> Day:
         """Return the day that it is in BUDGET_TIMEZONE."""
+        if time.time() < self._day.ends_at:
+            return self._day
         now = datetime.fromtimestamp(time.time(), self.zone)
         midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), self.zone)
-        return Day(now.date().isoformat(), math.ceil(midnight.timestamp()))
+        self._day = Day(now.date().isoformat(), math.ceil(midnight.timestamp()))
+        return self._day
 
     def billed(self, response: Json, model: str) -> Amount | None:
         """Return what the upstream says that a response took; None where it says nothing."""
@@ -112,13 +127,24 @@ class BudgetRules:
             return None
         details = usage.get("input_tokens_details") or {}
         read, written = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
+        if not self.prices:
+            return Amount(read + written)
         price = self.price(str(response.get("model") or model), model)
         cached, stored = (int(details.get(f"{name}_tokens") or 0) for name in ("cached", "cache_write"))
         return Amount(read + written, _nanos(price.cost(read, cached, written, stored)) or 0)
 
     def estimated(self, model: str, read: int, written: int) -> Amount:
         """Return what a turn takes at most: none of its input is cached, and all of it is written there."""
+        if not self.prices:
+            return Amount(read + written)
         return Amount(read + written, _nanos(self.price(model).cost(read, 0, written, read)) or 0)
+
+    def nanos_per_token(self, model: str) -> float:
+        """Return what a token of input costs at most."""
+        if not self.prices:
+            return 0
+        price = self.price(model)
+        return max(price.input_per_million, price.cache_write_per_million or 0) * 1_000
 
     def price(self, *models: str) -> Price:
         """Return the price of the first model that has one, else the dearest, so that nothing is free."""

@@ -3,15 +3,16 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
 
 import orjson
 import structlog
 
 from app.core.background import BackgroundTasks
-from app.core.budgets.ledger import Ledger, Wish
+from app.core.budgets.ledger import Ledger, MemoryLedger, Wish
 from app.core.budgets.rules import Account, AccountKind, Amount, BudgetRules, Day
 from app.core.caller import RequestScope
 from app.core.errors import RateLimitedError, ServiceError
@@ -34,6 +35,8 @@ _HELD_SECONDS = 5
 
 _ITEM_TOKENS = 16
 _FILE_TOKENS = 2_000
+_FILE_PARTS = frozenset({"input_image", "input_file"})
+_TEXTS = ("text", "arguments", "output", "input", "content")
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 15.0
 _FOREGROUND_LOOKS = 3
@@ -104,6 +107,8 @@ class Budgets:
     is_on: bool = field(init=False)
     """Whether there is any budget but those of sessions."""
     _fixed: tuple[tuple[Any, ...], int] = field(default=((), 0), init=False)
+    _id: str = field(default_factory=lambda: secrets.token_hex(8), init=False)
+    _numbers: Iterator[int] = field(default_factory=count, init=False)
     _has_sessions: bool = field(default=False, init=False)
     _settling: dict[str, "asyncio.Task[None]"] = field(default_factory=dict, init=False)
 
@@ -130,11 +135,13 @@ class Budgets:
         if answer.over is not None:
             self.metrics.budget_refused(answer.over.kind)
             raise BudgetExceededError(answer.over, wish.day, is_held=answer.is_held)
-        shares = [account.share(used) for account, used in zip(wish.accounts, answer.used, strict=True)]
-        for account, share in zip(wish.accounts, shares, strict=True):
+        most = 0.0
+        for account, used in zip(wish.accounts, answer.used, strict=True):
+            share = account.share(used)
             self.metrics.budget_share(account.kind, share)
-        if (most := max(shares)) >= WARN_SHARE:
-            scope.headers[USED_HEADER] = f"{wish.accounts[shares.index(most)].kind};percent={int(most * 100)}"
+            if share >= WARN_SHARE and share > most:
+                most = share
+                scope.headers[USED_HEADER] = f"{account.kind};percent={int(share * 100)}"
         return Reservation(self, wish, str(params.get("model")))
 
     def forget(self, conversation_id: str) -> None:
@@ -144,6 +151,9 @@ class Budgets:
 
     def settle(self, wish: Wish, billed: Amount | None, size: int | None) -> None:
         """Replace a reservation by what was billed, soon; the thread's next turn waits for it."""
+        if isinstance(self.ledger, MemoryLedger):
+            self.ledger.settle_now(wish, billed, size)
+            return
         conversation_id = wish.conversation_id
         work = self.ledger.settle(wish, billed, size)
         task = self._settling[conversation_id] = self.background.spawn(work)
@@ -158,16 +168,15 @@ class Budgets:
         model = str(params.get("model"))
         read = self._fixed_size(params) + sum(map(size_of, params["input"]))
         written = int(params.get("max_output_tokens") or _UNCAPPED_OUTPUT)
-        price = self.rules.price(model)
         return Wish(
-            secrets.token_hex(8),
+            f"{self._id}{next(self._numbers):x}",
             self.rules.today(),
             self.seconds,
             self.rules.accounts(scope.caller),
             self.rules.estimated(model, read, written),
             params["conversation"],
             0 if scope.has_new_thread else None,
-            max(price.input_per_million, price.cache_write_per_million or 0) * 1_000,
+            self.rules.nanos_per_token(model),
         )
 
     def _fixed_size(self, params: Json) -> int:
@@ -268,7 +277,11 @@ def size_of(item: Json) -> int:
     What a picture or a file takes is not known before; it is taken for 2,000.
     """
     content = item.get("content")
-    parts = content if isinstance(content, list) else [item]
-    texts = [str(part.get(name) or "") for part in parts for name in ("text", "arguments", "output", "input")]
-    files = sum(str(part.get("type")) in {"input_image", "input_file"} for part in parts)
-    return sum(len(text.encode()) for text in texts) + files * _FILE_TOKENS + _ITEM_TOKENS
+    size = _ITEM_TOKENS
+    for part in content if isinstance(content, list) else [item]:
+        if part.get("type") in _FILE_PARTS:
+            size += _FILE_TOKENS
+        for name in _TEXTS:
+            if text := part.get(name):
+                size += len(str(text).encode())
+    return size

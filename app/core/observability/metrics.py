@@ -106,7 +106,7 @@ class Metrics:
             "Used share of the budget that the last turn counted for.",
             ("budget",),
             registry=self.registry,
-        )
+        ).labels("total")
         self._budget_warnings = counter("budget_warnings", "Turns from 80 percent of a budget on.", "budget")
         self._budget_refused = counter("budget_refused", "Turns refused for want of budget.", "budget")
         self._tool_calls = counter("tool_calls", "Calls of the service's own tools.", "tool", "outcome")
@@ -181,7 +181,7 @@ class Metrics:
     def budget_share(self, budget: str, share: float) -> None:
         """Note how much of a budget is used, 1.0 for all; only the total's is shown, users have many."""
         if budget == "total":
-            self._budget_share.labels(budget).set(share)
+            self._budget_share.set(share)
         if share >= WARN_SHARE:
             self._budget_warnings.labels(budget).inc()
 

@@ -47,7 +47,10 @@ async def ledgers(place: str, tmp_path: Path) -> AsyncIterator[Sequence[Ledger]]
     elif place == "redis":
         async with redis_server(tmp_path, *KEEPS) as server:
             clients = [SharedRedis(server.url) for _ in range(3)]
-            yield [RedisLedger(client, lambda: DAY) for client in clients]
+            found = [RedisLedger(client, lambda: DAY) for client in clients]
+            for ledger in found:
+                await ledger.beat()
+            yield found
             for client in clients:
                 await client.aclose()
     else:
