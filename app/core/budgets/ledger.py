@@ -172,6 +172,16 @@ class MemoryLedger:
         turn = self._held.get(wish_id) or self._expired.get(wish_id)
         return turn.reserved if turn else NOTHING
 
+    @property
+    def open_turns(self) -> int:
+        """Number of reservations that hold."""
+        return len(self._held)
+
+    def spent(self, day: Day, account: str) -> Amount:
+        """Return what an account has spent, without reservations."""
+        book = self._books.get((day.name, account), _Book())
+        return Amount(book.tokens, book.nanos)
+
     async def forget(self, conversation_id: str) -> None:
         """Forget the size of a thread that has changed."""
         self._sizes.pop(conversation_id, None)

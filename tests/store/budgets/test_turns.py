@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from app.core.budgets.service import BudgetReached
+from app.server.commands.check import check_service
 from tests.fake_openai import FakeOpenAI
 from tests.fake_upstream import fake_upstream
 from tests.security.redis_server import redis_server
@@ -266,3 +267,69 @@ def test_money_needs_prices(setting):
 def test_a_time_zone_is_one():
     with pytest.raises(ValueError, match="no time zone"):
         make_settings(budget_timezone="Mars/Base")
+
+
+class TestEndsThatNobodyTells:
+    async def test_a_stream_that_is_cut_counts_as_estimated(self, start):
+        settings = {"budget_total_tokens_day": 1_500, "max_output_tokens": 1_000, "is_served": True}
+        async with start(knobs={"token_ms": 20}, **settings) as service:
+            body = {"message": "slow:400", "stream": True}
+            async with service.client.stream("POST", "chat", json=body) as response:
+                async for _ in response.aiter_bytes():
+                    break
+            ledger = service.app.state.budgets.ledger
+
+            async def is_settled():
+                return not ledger.open_turns
+
+            await until(is_settled)
+            answer = await chat(service.client)
+            assert answer.status_code == 429
+            assert answer.headers["x-should-retry"] == "false"
+
+    async def test_an_upstream_that_breaks_off_counts_as_estimated(self, start):
+        async with start(
+            knobs={"fault": "reset"}, budget_total_tokens_day=1_500, max_output_tokens=1_000
+        ) as service:
+            assert (await chat(service.client)).status_code >= 500
+            ledger = service.app.state.budgets.ledger
+
+            async def is_settled():
+                return not ledger.open_turns
+
+            await until(is_settled)
+            assert (await chat(service.client)).status_code == 429
+
+
+class TestRounds:
+    async def test_every_round_counts(self, start, tmp_path):
+        tools = tmp_path / "tools.py"
+        tools.write_text(
+            "from app.tools import tool\n\n\n@tool\n"
+            'def clock(zone: str = "UTC") -> str:\n    """Tells the time."""\n    return "noon"\n'
+        )
+        settings = {
+            "budget_total_tokens_day": 100_000,
+            "max_output_tokens": 100,
+            "assistant_tools": ["clock"],
+        }
+        async with start(tools_module=str(tools), **settings) as service:
+            answer = await chat(service.client, "use tools")
+            assert answer.status_code == 200
+            ledger = service.app.state.budgets.ledger
+            assert not ledger.open_turns
+            # The usage of a turn is that of all its rounds.
+            whole = answer.json()["usage"]["total_tokens"]
+            assert ledger.spent(service.app.state.budgets.rules.today(), "total").tokens == whole
+
+
+@pytest.mark.needs_redis
+async def test_the_check_names_a_redis_that_forgets(tmp_path):
+    async with redis_server(tmp_path) as server, embedded_upstream() as url:
+        settings = {"rate_limit_storage": server.url, "openai_base_url": url, "openai_api_key": "k"}
+        found = await check_service(make_settings(budget_total_tokens_day=1, **settings))
+        errors = [each.text for each in found if each.level == "error"]
+        assert len(errors) == 1
+        assert errors[0].startswith("RATE_LIMIT_STORAGE: Redis has no append-only file")
+        found = await check_service(make_settings(**settings))
+        assert not [each for each in found if each.level == "error"]
