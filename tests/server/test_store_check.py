@@ -183,7 +183,7 @@ async def test_live_turns_work_on_conversations_of_our_own(
         lines = await lines_of(url, is_live=True, store_url=store_url)
     live = [line for line in lines if "Live" in line]
     assert [line for line in live if not line.startswith("ok")] == []
-    assert len(live) == 10
+    assert len(live) == 11
     assert any(f"opened again: {reopened}" in line for line in live)
     assert lines[-1].startswith(f"ok: {storing}")
     # The turns are in a store of their own.

@@ -109,7 +109,9 @@ class RedisLedger:
             found = await self.redis.call(lambda: self._reserve(keys=_keys(wish), args=arguments))
         except RedisAwayError:
             return await self._reserve_alone(wish)
-        self._alone = None
+        if not self._unsent and not self._alone_ids:
+            # Redis knows of all that was spent without it.
+            self._alone = None
         return self._answer(wish, found)
 
     async def settle(self, wish: Wish, billed: Amount | None, size: int | None) -> None:

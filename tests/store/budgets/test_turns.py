@@ -132,7 +132,12 @@ class TestCounting:
         ):
             told = [(await chat(service.client)).headers.get("x-budget-used") for _ in range(5)]
             assert told[:4] == [None] * 4
-            assert told[4].startswith("user;percent=8") or told[4].startswith("user;percent=9")
+            assert told[4].startswith(("user;percent=8", "user;percent=9"))
+
+    async def test_streams_tell_it_too(self, start):
+        async with start(budget_user_tokens_day=1_300, max_output_tokens=1_000) as service:
+            answer = await chat(service.client, stream=True)
+            assert answer.headers["x-budget-used"].startswith("user;percent=")
 
     async def test_a_refused_turn_costs_nothing(self, start):
         async with billing(start, (400, 100), budget_total_tokens_day=700, max_output_tokens=100) as (
