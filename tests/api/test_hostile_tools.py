@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from app.core.runs.tool_loop import ToolLoop
 from tests.api.scripted_tools import call, outputs
 from tests.fake_upstream import fake_upstream
 from tests.scripted_openai import ScriptedOpenAI, message
@@ -236,3 +237,20 @@ async def test_what_a_frontend_says_of_a_guarded_call_is_no_output(before, count
         response = await client.post("chat", json={"messages": said, "thread_id": asked["thread_id"]})
         assert error_of(response, 400)["code"] == "invalid_approval"
     assert counted() == 0
+
+
+async def test_an_approval_waits_for_the_lease_of_the_round_before(before, counted, monkeypatch):
+    giving_back = ToolLoop.aclose
+
+    async def late(self):
+        await asyncio.sleep(0.3)
+        await giving_back(self)
+
+    monkeypatch.setattr(ToolLoop, "aclose", late)
+    model = ScriptedOpenAI([call("guarded", 1)], [message("done")])
+    async with fake_upstream(model.handle) as upstream, before(upstream) as service:
+        run = await waiting_run(service.client)
+        answered = await approving(service.client, run["id"], run["thread_id"])
+        assert answered.status_code == 200, answered.text
+        await run_to(service.client, answered.json(), "completed")
+    assert counted() == 1

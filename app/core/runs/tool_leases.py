@@ -5,7 +5,7 @@ runs out by itself when its process dies.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Protocol
@@ -98,13 +98,17 @@ class ToolLeases:
 
     @asynccontextmanager
     async def holding_alone(self, conversation_id: str) -> AsyncIterator[None]:
-        """Hold a lease that nobody else holds; raises `ConversationLockedError` if somebody does."""
-        if conversation_id in self._held or not await self._taken(conversation_id):
-            raise ConversationLockedError("Tools of this thread are at work already. Retry shortly.")
+        """Hold a lease that nobody else holds; raises `ConversationLockedError` if that takes too long.
+
+        Whoever made the run wait for an approval may just be about to give its lease back.
+        """
+        await self._until(lambda: self._taken(conversation_id))
         async with self.holding(conversation_id):
             yield
 
     async def _taken(self, conversation_id: str) -> bool:
+        if conversation_id in self._held:
+            return False
         if self._shared is not None:
             with suppress(UpstreamError):
                 return await self._shared.take(conversation_id, LEASE_SECONDS)
@@ -124,9 +128,16 @@ class ToolLeases:
 
     async def wait(self, conversation_id: str) -> None:
         """Wait until nobody carries out calls; raises `ConversationLockedError` if that takes too long."""
+
+        async def is_free() -> bool:
+            return not await self.is_held(conversation_id)
+
+        await self._until(is_free)
+
+    async def _until(self, condition: Callable[[], Awaitable[bool]]) -> None:
         deadline = asyncio.get_running_loop().time() + self._wait_seconds
         pause = _FIRST_PAUSE_SECONDS
-        while await self.is_held(conversation_id):
+        while not await condition():
             if asyncio.get_running_loop().time() > deadline:
                 raise ConversationLockedError(
                     "The thread is busy: tools of an earlier message are still at work. Retry shortly."
