@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.core.directory.entries import MICROSECONDS, Entry, EntryPage, UnknownCursorError
 from app.core.store.database import Database
 from app.core.store.tables import FEEDBACK, THREADS, USAGE
+from app.translate.titles import one_line
 
 _PLACE = (THREADS.c.active_at, THREADS.c.conversation_id)
 """The order of lists, in which no two threads have the same place."""
@@ -73,8 +74,9 @@ class ThreadTable:
             query = select(THREADS).where(THREADS.c.owner == page.owner)
             if page.only is not None:
                 query = query.where(THREADS.c.conversation_id == page.only)
-            if page.words:
-                query = query.where(THREADS.c.title.icontains(page.words, autoescape=True))
+            # No title holds what is not printable, and PostgreSQL takes no NUL.
+            if words := one_line(page.words or ""):
+                query = query.where(THREADS.c.title.icontains(words, autoescape=True))
             if page.after is not None:
                 place = await _place(connection, page.owner, page.after, "after")
                 query = query.where(_beyond(place, descends=page.is_descending))
