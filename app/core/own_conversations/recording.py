@@ -63,8 +63,10 @@ class RecordedStream:
 
     async def aclose(self) -> None:
         """Close the upstream's stream and tell the recorder."""
-        await self._upstream.aclose()
-        await self._recorder.closed()
+        try:
+            await self._upstream.aclose()
+        finally:
+            await self._recorder.closed()
 
     def said(self) -> list[Json]:
         """Return the items so far; a message that is not done is `incomplete`."""
