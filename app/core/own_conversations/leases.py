@@ -57,6 +57,10 @@ class HeldLeases:
                     async with asyncio.timeout(LEASE_SECONDS):
                         asked = await self._table.renew(names[start : start + _MOST_AT_ONCE])
                 except (StoreAwayError, TimeoutError):
+                    # The database has logged it.
+                    continue
+                except Exception as exc:  # noqa: BLE001 - as after a failover to a database that only reads
+                    _log.error("leases_not_renewed", error=type(exc).__name__)
                     continue
                 for response_id in asked:
                     self._cancel(response_id)
