@@ -53,7 +53,10 @@ class BackgroundRuns:
             run.stop()
 
     async def cancel(self, response: StoredResponse) -> StoredResponse:
-        """Stop a response, wherever it is worked on, and return its last state."""
+        """Stop a response, wherever it is worked on, and return its last state.
+
+        Raises `UpstreamMissingError` if its conversation is deleted meanwhile.
+        """
         table, found = self._turns.table, response
         self.stop(response.id)
         if response.id not in self._runs:
@@ -61,7 +64,7 @@ class BackgroundRuns:
         deadline = asyncio.get_running_loop().time() + _CANCEL_SECONDS
         while found.is_live and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(_POLL_SECONDS)
-            found = await table.response(response.id) or found
+            found = await table.known_response(response.id)
         return found
 
     async def _begun(self, body: Json, options: CallOptions) -> "BackgroundRun":
@@ -99,9 +102,10 @@ class BackgroundRun(Recorder):
         self._task = background.spawn(self._work())
 
     def stop(self) -> None:
-        """Cancel the response."""
-        self._is_stopped = True
-        self._task.cancel()
+        """Cancel the response; a second call would cut off the storing of what it said."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._task.cancel()
 
     async def first_state(self) -> Json:
         """Return the response as it began; raises the `UpstreamError` if it did not."""

@@ -76,11 +76,12 @@ class ConversationTable:
 
         async def work(connection: AsyncConnection) -> None:
             nonlocal found
-            known = (await connection.execute(stored)).scalars().all()
             gone = delete(CONVERSATIONS).where(CONVERSATIONS.c.id == conversation_id)
             if not (await connection.execute(gone)).rowcount:
                 return
+            # From here on no turn can add anything.
             await connection.execute(delete(LEASES).where(LEASES.c.name == conversation_id))
+            known = (await connection.execute(stored)).scalars().all()
             for table in (ITEMS, RESPONSES):
                 await connection.execute(delete(table).where(table.c.conversation_id == conversation_id))
             found = known

@@ -117,6 +117,8 @@ class OwnConversations:
                 return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
             case "POST", True, None:
                 added = kept_input(body.get("items"))
+                # A run that has ended upstream unseen still holds the conversation.
+                await self._turns.settle_all(conversation_id)
                 await table.append(conversation_id, added)
                 return _listed(added, has_more=False)
             case "GET", True, None:
@@ -142,7 +144,7 @@ class OwnConversations:
                 return
 
     async def _response(self, method: str, found: "re.Match[str]", options: CallOptions) -> bytes:
-        response = await self._stored(found[1])
+        response = await self._turns.table.known_response(found[1])
         if found[2] is None and method == "GET":
             return orjson.dumps(await self._state(response, options))
         if found[2] is not None and method == "POST":
@@ -171,17 +173,11 @@ class OwnConversations:
         return state | {"conversation": {"id": response.conversation_id}}
 
     async def _follow(self, response_id: str, options: CallOptions) -> UpstreamStream:
-        response = await self._stored(response_id)
+        response = await self._turns.table.known_response(response_id)
         if not response.is_stored:
             raise UpstreamRefusedError("This response cannot be followed; read it instead.", param="stream")
         stream = await self._upstream.stream("GET", f"/responses/{response_id}", **options)
         return self._turns.following(response, stream)
-
-    async def _stored(self, response_id: str) -> StoredResponse:
-        response = await self._turns.table.response(response_id)
-        if response is None:
-            raise UpstreamMissingError(frozenset({"response"}))
-        return response
 
 
 def _conversation_in(body: Mapping[str, object]) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, Text, bindparam, exists, func, select, update
+from sqlalchemy import ColumnElement, Double, Row, Text, and_, bindparam, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.own_conversations.conversation_table import (
@@ -22,7 +22,7 @@ from app.core.own_conversations.conversation_table import (
 )
 from app.core.store.database import Database
 from app.core.store.tables import CONVERSATIONS, ITEMS, LEASES, RESPONSES
-from app.core.upstream.errors import UpstreamBrokenError
+from app.core.upstream.errors import UpstreamBrokenError, UpstreamMalformedError, UpstreamMissingError
 from app.translate.events import Json
 from app.translate.objects import RUN_EXPIRED
 from app.translate.replay import StoredItem
@@ -41,6 +41,14 @@ _GIVE_BACK = (
     update(LEASES)
     .where(LEASES.c.name == _CONVERSATION, LEASES.c.fence == bindparam("held"), LEASES.c.owner.is_not(None))
     .values(owner=None, expires_at=0)
+)
+_HAND_OVER = (
+    update(LEASES)
+    .where(LEASES.c.name == _CONVERSATION, LEASES.c.fence == bindparam("held"), LEASES.c.owner.is_not(None))
+    .values(
+        owner=bindparam("new_owner"),
+        expires_at=func.coalesce(bindparam("until", type_=Double), LEASES.c.expires_at),
+    )
 )
 _HISTORY = (
     select(ITEMS.c.position, ITEMS.c.body, ITEMS.c.origin, ITEMS.c.response)
@@ -69,10 +77,12 @@ class UnsettledError(Exception):
 
 
 class TurnLostError(UpstreamBrokenError):
-    """The lease has run out, and another turn has begun: what this one made is not stored."""
+    """The lease has run out and another turn has begun, or the conversation is deleted: nothing is stored."""
 
     def __init__(self) -> None:
-        super().__init__("Another request has taken the thread over. Send the message again.")
+        super().__init__(
+            "The thread was deleted, or another request has taken it over. Send the message again."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +186,21 @@ class TurnTable:
 
     @cached_property
     def _put_begun(self) -> Any:
-        """Inserts a response unless an attempt before has."""
-        return self.database.insert(RESPONSES).on_conflict_do_nothing()
+        """Inserts a response, or leaves the one that an attempt before has inserted."""
+        return self._putting("id")
 
     @cached_property
     def _put_ended(self) -> Any:
         """Inserts a response, or ends the one that is there."""
+        return self._putting("is_live", "body", "input")
+
+    def _putting(self, *changed: str) -> Any:
+        """Return an insert that changes these columns of the same turn's row, and no row of another turn."""
         new = self.database.insert(RESPONSES)
-        changes = {name: new.excluded[name] for name in ("is_live", "body", "input")}
-        return new.on_conflict_do_update(index_elements=["id"], set_=changes)
+        same = (RESPONSES.c[name] == new.excluded[name] for name in ("conversation_id", "fence"))
+        changes = {name: new.excluded[name] for name in changed}
+        put = new.on_conflict_do_update(index_elements=["id"], set_=changes, where=and_(*same))
+        return put.returning(RESPONSES.c.id)
 
     async def started(
         self, lease: Lease, response: Json, asked: Sequence[Json], origin: str, *, stored_until: float | None
@@ -198,10 +214,20 @@ class TurnTable:
         row = _response_row(lease, response, origin, is_live=True, is_stored=is_stored)
         row |= {"deadline": stored_until or 0.0, "input": _text(asked)}
 
+        goes_on = is_stored and response.get("background")
+        held = {"conversation": lease.conversation_id, "held": lease.fence}
+        held |= (
+            {"new_owner": _UPSTREAM_OWNER, "until": stored_until}
+            if goes_on
+            else {"new_owner": self.owner, "until": None}
+        )
+
         async def work(connection: AsyncConnection) -> None:
-            await connection.execute(self._put_begun, row)
-            if is_stored and response.get("background"):
-                await connection.execute(_held(lease).values(owner=_UPSTREAM_OWNER, expires_at=stored_until))
+            # The conversation may have been deleted meanwhile: nobody would delete the response again.
+            if (await connection.execute(_HAND_OVER, held)).rowcount == 0:
+                await _check_ended(connection, str(response["id"]))
+                return
+            await _put(connection, self._put_begun, row)
 
         await self.database.run(work)
 
@@ -213,9 +239,9 @@ class TurnTable:
             if (await connection.execute(_GIVE_BACK, held)).rowcount == 0:
                 await _check_ended(connection, str(end.response["id"]))
                 return
-            await _insert_turn(connection, lease.conversation_id, end)
             row = _response_row(lease, end.response, end.origin, is_live=False, is_stored=end.is_stored)
-            await connection.execute(self._put_ended, row)
+            await _put(connection, self._put_ended, row)
+            await _insert_turn(connection, lease.conversation_id, end)
             if end.replayed_from is not None:
                 await connection.execute(
                     update(CONVERSATIONS)
@@ -265,10 +291,31 @@ class TurnTable:
 
         return await self.database.run(work)
 
-    async def live_responses(self, conversation_id: str) -> list[StoredResponse]:
-        """Return the responses that the upstream works on for a conversation."""
-        found = await self.database.run(lambda connection: _live(connection, conversation_id))
-        return [response for response in found if response.is_stored]
+    async def known_response(self, response_id: str) -> StoredResponse:
+        """Do what `response` does; raises `UpstreamMissingError` if there is none."""
+        if (found := await self.response(response_id)) is None:
+            raise UpstreamMissingError(frozenset({"response"}))
+        return found
+
+    async def unread_responses(self, conversation_id: str) -> list[StoredResponse]:
+        """Return the live responses that the upstream stores and no process reads to their end."""
+
+        async def work(connection: AsyncConnection) -> list[StoredResponse]:
+            read = select(LEASES.c.fence).where(
+                LEASES.c.name == conversation_id,
+                LEASES.c.owner.is_not(None),
+                ~self._is_unread,
+            )
+            fence = (await connection.execute(read)).scalar()
+            live = await _live(connection, conversation_id)
+            return [response for response in live if response.is_stored and response.fence != fence]
+
+        return await self.database.run(work)
+
+    @property
+    def _is_unread(self) -> ColumnElement[bool]:
+        """Whether no process reads the response of a lease: the upstream has it, or the process is gone."""
+        return (LEASES.c.owner == _UPSTREAM_OWNER) | (LEASES.c.expires_at < self.database.now())
 
     async def ask_to_cancel(self, response_id: str) -> None:
         """Tell the process that works on a response to stop."""
@@ -276,10 +323,11 @@ class TurnTable:
         await self.database.run(lambda connection: connection.execute(change))
 
     async def expire(self, response: StoredResponse) -> None:
-        """End a response that the upstream has lost, and free its conversation."""
+        """End a response that the upstream has lost and no process reads, and free its conversation."""
+        unread = _held(response.lease).where(self._is_unread)
 
         async def work(connection: AsyncConnection) -> None:
-            if (await connection.execute(_held(response.lease).values(owner=None, expires_at=0))).rowcount:
+            if (await connection.execute(unread.values(owner=None, expires_at=0))).rowcount:
                 await _expire(connection, response)
 
         await self.database.run(work)
@@ -299,6 +347,12 @@ class TurnTable:
             return (await connection.execute(asked)).scalars().all()
 
         return list(await self.database.run(work))
+
+
+async def _put(connection: AsyncConnection, statement: Any, row: Json) -> None:
+    """Put a response; raises `UpstreamMalformedError` if the upstream has given its id to another one."""
+    if (await connection.execute(statement, row)).first() is None:
+        raise UpstreamMalformedError
 
 
 def _held(lease: Lease) -> Any:

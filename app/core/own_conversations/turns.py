@@ -156,8 +156,11 @@ class Turns:
         try:
             found = parsed(await self.upstream.request("GET", path), checked_response)
         except UpstreamMissingError:
+            # Some servers store a response only when it has ended: a process may still read its stream.
             await self.table.expire(response)
-            raise
+            if not (body := (await self.table.known_response(response.id)).body):
+                raise
+            return body
         if found.get("status") not in LIVE:
             return await self.store(response, found, [])
         if is_abandoned and (not response.body.get("background") or time.time() > response.deadline):
@@ -181,10 +184,9 @@ class Turns:
 
     async def settle_all(self, conversation_id: str, *, is_abandoned: bool = False) -> None:
         """Store the turns of a conversation that have ended upstream."""
-        for response in await self.table.live_responses(conversation_id):
-            if is_abandoned or response.body.get("background"):
-                with suppress(UpstreamMissingError):
-                    await self.settle(response, is_abandoned=is_abandoned)
+        for response in await self.table.unread_responses(conversation_id):
+            with suppress(UpstreamMissingError):
+                await self.settle(response, is_abandoned=is_abandoned)
 
     async def _begun(self, conversation_id: str) -> Begun:
         try:
