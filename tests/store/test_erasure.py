@@ -5,7 +5,7 @@ import pytest
 from app.core.services.threads import Threads
 from app.core.upstream.errors import UpstreamServerError
 from tests.security.support import GUARDED, KEY_A, KEY_B, bearer, mint
-from tests.store.support import chat, rows_of, titles
+from tests.store.support import change, chat, rows_of, titles
 from tests.support import embedded_upstream, error_of, stats
 
 KEY = bearer(KEY_A)
@@ -141,3 +141,28 @@ async def test_threads_of_another_replica_are_deleted_too(begin):
         assert (await erase(two.client))["threads"] == 1
         error_of(await one.client.get(f"threads/{thread_id}", headers=OWNER), 404)
         assert await titles(one.client, OWNER) == []
+
+
+@pytest.mark.parametrize("keeper", ["own"], indirect=True)
+async def test_an_entry_whose_thread_is_gone_goes_too(begin, store_url):
+    async with begin() as service:
+        client = service.client
+        for number in range(2):
+            await chat(client, str(number), OWNER)
+        await change(store_url, "DELETE FROM conversations")
+        await erase(client)
+        assert await titles(client, OWNER) == []
+
+
+@pytest.mark.parametrize("keeper", ["own"], indirect=True)
+async def test_an_entry_that_another_call_deletes_meanwhile_is_passed_over(begin, monkeypatch, store_url):
+    async with begin() as service:
+        await chat(service.client, "one", OWNER)
+
+        async def gone_and_failing(self, conversation_id):
+            await change(store_url, "DELETE FROM threads")
+            raise UpstreamServerError("The upstream failed.")
+
+        monkeypatch.setattr(Threads, "delete_conversation", gone_and_failing)
+        error_of(await service.client.delete("users/u1", headers=KEY), 502)
+        assert await titles(service.client, OWNER) == []

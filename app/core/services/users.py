@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.core.caller import RequestScope
-from app.core.directory.entries import Entry, EntryPage
+from app.core.directory.entries import Entry, EntryPage, UnknownCursorError
 from app.core.errors import NoStoreError, ServiceError
 from app.core.files.attachments import Attachments
 from app.core.files.service import Files
@@ -44,7 +44,8 @@ class Users:
         await self.directory.written(scope.caller.owner)
         deleted, failures, last = 0, list[ServiceError](), None
         while entries := await self._next(self.directory, scope.caller.owner, last):
-            results = await asyncio.gather(*(self._delete(scope, entry) for entry in entries))
+            deleting = (self._delete(self.directory, scope, entry) for entry in entries)
+            results = await asyncio.gather(*deleting)
             deleted += results.count(None)
             for entry, failure in zip(entries, results, strict=True):
                 if failure is not None:
@@ -59,16 +60,23 @@ class Users:
     @staticmethod
     async def _next(directory: "ThreadDirectory", owner: str, last: Entry | None) -> list[Entry]:
         """Return some of the owner's threads, after the last one that cannot be deleted."""
-        after = last.conversation_id if last else None
-        entries, _ = await directory.table.page(EntryPage(owner, _AT_ONCE, after=after))
-        return entries
+        # Another call may have deleted the last one meanwhile.
+        with suppress(UnknownCursorError):
+            after = last.conversation_id if last else None
+            return (await directory.table.page(EntryPage(owner, _AT_ONCE, after=after)))[0]
+        return (await directory.table.page(EntryPage(owner, _AT_ONCE)))[0]
 
-    async def _delete(self, scope: RequestScope, entry: Entry) -> ServiceError | None:
+    async def _delete(
+        self, directory: "ThreadDirectory", scope: RequestScope, entry: Entry
+    ) -> ServiceError | None:
         """Delete a thread; return why it cannot be deleted."""
         try:
             with suppress(UpstreamMissingError):
                 await self._delete_files(scope, entry.conversation_id)
-                await self.threads.delete_conversation(entry.conversation_id)
+            await self.threads.delete_conversation(entry.conversation_id)
+        except UpstreamMissingError:
+            # An entry that stayed would be found again, for ever.
+            await directory.removed(entry.conversation_id)
         except ServiceError as exc:
             return exc
         return None
