@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -27,7 +26,7 @@ class StoringUpstream:
     """Stores responses, but knows one only when it has ended; a stream waits until it may begin and end."""
 
     def __init__(self):
-        self.ids: Iterator[str] = iter(f"resp_{number}" for number in range(100))
+        self.ids = iter([f"resp_{number}" for number in range(100)])
         self.ended = set()
         self.asked, self.may_begin, self.may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.may_begin.set()

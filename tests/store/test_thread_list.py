@@ -186,3 +186,9 @@ class TestSearch:
         assert await titles(live, query="nothing") == []
         assert len(await titles(live, query="")) == 3
         error_of(await live.get("threads", params={"query": "x" * 201}), 400)
+
+
+async def test_words_that_cannot_be_printed_are_no_words(live):
+    await chat(live, "one 🙂 \u200f\u05d0\x00 two")
+    assert await titles(live, query="\x00") == await titles(live) == ["one 🙂 \u05d0 two"]
+    assert await titles(live, query="🙂\n\u200f\u05d0") == ["one 🙂 \u05d0 two"]
