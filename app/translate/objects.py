@@ -141,7 +141,8 @@ def _run_settings(response: Json, context: RunContext) -> Json:
         "top_p": response.get("top_p"),
         "max_completion_tokens": response.get("max_output_tokens"),
         "max_prompt_tokens": None,
-        "truncation_strategy": {"type": str(response.get("truncation") or "auto"), "last_messages": None},
+        # The Assistants API knows no way not to shorten a thread.
+        "truncation_strategy": {"type": "auto", "last_messages": None},
         "response_format": to_response_format(response.get("text")),
         "tool_choice": to_assistants_choice(response.get("tool_choice")),
         "reasoning_effort": reasoning.get("effort") if isinstance(reasoning, dict) else None,

@@ -102,11 +102,11 @@ class RunParams:
             common["metadata"] = metadata
         if scope.safety_identifier:
             common["safety_identifier"] = scope.safety_identifier
-        if self._moderation is not None:
-            common |= self._moderation.params()
             # Turns of one user begin alike, so the upstream should keep them in one cache.
             cached = f"{self._assistant.id}\0{scope.safety_identifier}"
             common["prompt_cache_key"] = hashlib.sha256(cached.encode()).hexdigest()[:32]
+        if self._moderation is not None:
+            common |= self._moderation.params()
         return common
 
     def _overrides(self, body: RunOverrides, scope: RequestScope) -> Json:
