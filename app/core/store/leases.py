@@ -28,8 +28,9 @@ class StoredLeases:
             set_={"expires_at": now + seconds, "owner": owner},
             where=(LEASES.c.expires_at <= now) | (LEASES.c.owner == owner),
         )
-        found = await self._database.run(lambda connection: connection.execute(taking))
-        return bool(found.rowcount)
+        # The count of an upsert's rows is not told by every driver; what it returns is.
+        taking = taking.returning(LEASES.c.name)
+        return (await self._database.run(lambda connection: connection.execute(taking))).first() is not None
 
     async def renew(self, names: Sequence[str], seconds: float) -> None:
         """Take leases, or keep them, for so long from now."""
