@@ -3,7 +3,8 @@
 import pytest
 
 from app.core.own_conversations.conversation_table import ConversationTable, Page
-from app.core.own_conversations.turn_table import TurnEnd, TurnTable
+from app.core.own_conversations.turn_records import TurnEnd
+from app.core.own_conversations.turn_table import TurnTable
 from app.core.store.database import Database
 from tests.store.support import rows_of
 

@@ -42,5 +42,6 @@ class EntryPage:
     after: str | None = None
     before: str | None = None
     only: str | None = None
-    words: str | None = None
     """Lists no other thread than this one."""
+
+    words: str | None = None

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.directory.entries import MICROSECONDS, Entry, EntryPage, UnknownCursorError
 from app.core.store.database import Database
+from app.core.store.json_text import json_text
 from app.core.store.tables import FEEDBACK, THREADS, USAGE
 from app.translate.titles import one_line
 
@@ -47,7 +48,7 @@ class ThreadTable:
 
     async def set_metadata(self, conversation_id: str, metadata: Mapping[str, str]) -> None:
         """Set the metadata of a thread that is there."""
-        text, mine = _text(metadata), THREADS.c.conversation_id == conversation_id
+        text, mine = json_text(metadata), THREADS.c.conversation_id == conversation_id
         await self._execute(update(THREADS).where(mine, THREADS.c.metadata != text).values(metadata=text))
 
     async def delete(self, conversation_id: str) -> None:
@@ -165,10 +166,6 @@ def _row(
         "conversation_id": conversation_id,
         "owner": owner,
         "title": title,
-        "metadata": _text(metadata),
+        "metadata": json_text(metadata),
         "created_at": created_at or int(time.time()),
     }
-
-
-def _text(metadata: Mapping[str, str]) -> str:
-    return orjson.dumps(dict(metadata)).decode()

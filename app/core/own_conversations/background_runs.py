@@ -11,8 +11,8 @@ import structlog
 
 from app.core.background import BackgroundTasks
 from app.core.own_conversations.recording import RecordedStream, Recorder
+from app.core.own_conversations.turn_records import StoredResponse, TurnEnd
 from app.core.own_conversations.turn_requests import Turn
-from app.core.own_conversations.turn_table import StoredResponse, TurnEnd
 from app.core.own_conversations.turns import Turns
 from app.core.upstream.errors import UpstreamBrokenError, UpstreamDeadlineError, UpstreamError
 from app.core.upstream.port import CallOptions, UpstreamStream
@@ -145,11 +145,11 @@ class BackgroundRun(Recorder):
             if failure is not None:
                 await self._cut_off(failure)
             await self._stream.aclose()
-            if not self._created.done():
+            if self._created.done():
+                self._forget(str(self._created.result()["id"]))
+            else:
                 self._created.set_exception(failure or UpstreamBrokenError())
                 self._created.exception()  # somebody may have left who would have asked for it
-            for response_id in [name for name, run in self._runs.items() if run is self]:
-                del self._runs[response_id]
             await self._pass_on(failure)
 
     async def began(self, response: Json) -> Json:
@@ -172,6 +172,11 @@ class BackgroundRun(Recorder):
         """Give the conversation back if nothing was stored."""
         if not self._is_over:
             await self._turns.leases.give_back(self._turn.lease)
+
+    def _forget(self, response_id: str) -> None:
+        # Upstreams may repeat an id: then another run may stand under it.
+        if self._runs.get(response_id) is self:
+            del self._runs[response_id]
 
     async def _cut_off(self, failure: UpstreamError) -> None:
         """Store a response that did not end by itself: the question, and the answer so far."""

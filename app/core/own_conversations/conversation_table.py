@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.core.store.database import Database
+from app.core.store.json_text import json_text
 from app.core.store.tables import CONVERSATIONS, ITEMS, LEASES, RESPONSES
 from app.core.upstream.errors import ConversationLockedError, UpstreamMissingError
 from app.translate.events import Json
@@ -37,10 +38,10 @@ class ConversationTable:
         conversation_id, created_at, write_id = new_conversation_id(), int(time.time()), _write_id()
 
         async def work(connection: AsyncConnection) -> None:
-            row = {"id": conversation_id, "created_at": created_at, "metadata": _text(metadata)}
+            row = {"id": conversation_id, "created_at": created_at, "metadata": json_text(metadata)}
             await connection.execute(insert(CONVERSATIONS), row)
             await connection.execute(insert(LEASES), {"name": conversation_id})
-            await insert_items(connection, conversation_id, item_rows(write_id, items))
+            await insert_items(connection, conversation_id, item_rows(write_id, items), position=0)
 
         await self._once(work)
         return _conversation(conversation_id, created_at, metadata)
@@ -58,7 +59,7 @@ class ConversationTable:
         change = (
             update(CONVERSATIONS)
             .where(CONVERSATIONS.c.id == conversation_id)
-            .values(metadata=_text(metadata))
+            .values(metadata=json_text(metadata))
             .returning(CONVERSATIONS.c.created_at)
         )
         row = (await self.database.run(lambda connection: connection.execute(change))).first()
@@ -163,7 +164,7 @@ def item_rows(
             "id": item["id"],
             "response": write_id,
             "output_index": index,
-            "body": _text(item),
+            "body": json_text(item),
             "origin": origin,
         }
         for index, item in enumerate(items, start)
@@ -220,10 +221,6 @@ async def _check_exists(connection: AsyncConnection, conversation_id: str) -> No
 
 def _write_id() -> str:
     return new_id("write")
-
-
-def _text(value: object) -> str:
-    return orjson.dumps(value).decode()
 
 
 def _conversation(conversation_id: str, created_at: int, metadata: Mapping[str, str]) -> Json:

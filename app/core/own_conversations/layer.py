@@ -11,7 +11,7 @@ from app.core.background import BackgroundTasks
 from app.core.own_conversations.background_runs import BackgroundRuns
 from app.core.own_conversations.choice import ConversationChoice
 from app.core.own_conversations.conversation_table import ConversationTable, Page
-from app.core.own_conversations.turn_table import StoredResponse
+from app.core.own_conversations.turn_records import StoredResponse
 from app.core.own_conversations.turns import Turns
 from app.core.upstream.errors import NO_ROUTE, UpstreamError, UpstreamMissingError, UpstreamRefusedError
 from app.core.upstream.port import CallOptions, FileForm, Query, Upstream, UpstreamStream

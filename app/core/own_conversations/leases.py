@@ -6,7 +6,8 @@ from collections.abc import Callable
 import structlog
 
 from app.core.background import BackgroundTasks
-from app.core.own_conversations.turn_table import LEASE_SECONDS, Lease, TurnTable
+from app.core.own_conversations.turn_records import Lease
+from app.core.own_conversations.turn_table import LEASE_SECONDS, TurnTable
 from app.core.store.database import StoreAwayError
 
 _log = structlog.get_logger(__name__)

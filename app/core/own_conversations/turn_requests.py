@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 import structlog
 
 from app.core.own_conversations.choice import ConversationChoice
-from app.core.own_conversations.turn_table import Lease
+from app.core.own_conversations.turn_records import Lease
 from app.core.upstream.errors import ToolOutputMissingError, UpstreamMissingError, UpstreamRefusedError
 from app.core.upstream.optional_fields import field_of
 from app.translate.events import Json

@@ -14,15 +14,19 @@ import orjson
 from sqlalchemy import ColumnElement, Double, Row, Text, and_, bindparam, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.core.own_conversations.conversation_table import (
-    insert_items,
-    item_rows,
-    locked,
-    no_conversation,
+from app.core.own_conversations.conversation_table import insert_items, item_rows, locked, no_conversation
+from app.core.own_conversations.turn_records import (
+    Begun,
+    Lease,
+    StoredResponse,
+    TurnEnd,
+    TurnLostError,
+    UnsettledError,
 )
 from app.core.store.database import Database
+from app.core.store.json_text import json_text
 from app.core.store.tables import CONVERSATIONS, ITEMS, LEASES, RESPONSES
-from app.core.upstream.errors import UpstreamBrokenError, UpstreamMalformedError, UpstreamMissingError
+from app.core.upstream.errors import UpstreamMalformedError, UpstreamMissingError
 from app.translate.events import Json
 from app.translate.objects import RUN_EXPIRED
 from app.translate.replay import StoredItem
@@ -37,14 +41,15 @@ _UPSTREAM_OWNER = "upstream"
 
 # Statements of every turn are made once: that takes longer than to carry them out.
 _CONVERSATION = bindparam("conversation", type_=Text)
-_GIVE_BACK = (
-    update(LEASES)
-    .where(LEASES.c.name == _CONVERSATION, LEASES.c.fence == bindparam("held"), LEASES.c.owner.is_not(None))
-    .values(owner=None, expires_at=0)
+_IS_HELD = and_(
+    LEASES.c.name == _CONVERSATION, LEASES.c.fence == bindparam("held"), LEASES.c.owner.is_not(None)
 )
+"""Whether nobody has given a lease back or taken it over; `_held` returns the parameters."""
+
+_GIVE_BACK = update(LEASES).where(_IS_HELD).values(owner=None, expires_at=0)
 _HAND_OVER = (
     update(LEASES)
-    .where(LEASES.c.name == _CONVERSATION, LEASES.c.fence == bindparam("held"), LEASES.c.owner.is_not(None))
+    .where(_IS_HELD)
     .values(
         owner=bindparam("new_owner"),
         expires_at=func.coalesce(bindparam("until", type_=Double), LEASES.c.expires_at),
@@ -70,72 +75,6 @@ _LAST_AND_IDS = select(ITEMS.c.position, ITEMS.c.id).where(
     ),
 )
 """The last item of a conversation, and those with these ids."""
-
-
-class UnsettledError(Exception):
-    """The upstream works on a turn of the conversation, or has ended one that nobody has stored yet."""
-
-
-class TurnLostError(UpstreamBrokenError):
-    """The lease has run out and another turn has begun, or the conversation is deleted: nothing is stored."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The thread was deleted, or another request has taken it over. Send the message again."
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to write a turn to a conversation."""
-
-    conversation_id: str
-    fence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A turn that has begun: its lease, the items that the model may be shown, and how many came before."""
-
-    lease: Lease
-    history: list[StoredItem]
-    hidden: int
-
-
-@dataclass(frozen=True, slots=True)
-class TurnEnd:
-    """What a turn leaves: the response's last state, the items of input and output in order.
-
-    `origin` names the model that wrote the output; `replayed_from` is the position of the first item that
-    fits into its window, None if nothing has changed.
-    """
-
-    response: Json
-    asked: Sequence[Json]
-    answered: Sequence[Json]
-    origin: str
-    is_stored: bool
-    replayed_from: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredResponse:
-    """A response of the store. `body` is empty where the upstream stores it and tells its state."""
-
-    id: str
-    conversation_id: str
-    is_live: bool
-    is_stored: bool
-    fence: int
-    deadline: float
-    origin: str
-    asked: list[Json]
-    body: Json
-
-    @property
-    def lease(self) -> Lease:
-        """The lease under which the response was begun."""
-        return Lease(self.conversation_id, self.fence)
 
 
 @dataclass(eq=False)
@@ -212,11 +151,10 @@ class TurnTable:
         """
         is_stored = stored_until is not None
         row = _response_row(lease, response, origin, is_live=True, is_stored=is_stored)
-        row |= {"deadline": stored_until or 0.0, "input": _text(asked)}
+        row |= {"deadline": stored_until or 0.0, "input": json_text(asked)}
 
         goes_on = is_stored and response.get("background")
-        held = {"conversation": lease.conversation_id, "held": lease.fence}
-        held |= (
+        held = _held(lease) | (
             {"new_owner": _UPSTREAM_OWNER, "until": stored_until}
             if goes_on
             else {"new_owner": self.owner, "until": None}
@@ -235,8 +173,7 @@ class TurnTable:
         """Store a turn and give the lease back; raises `TurnLostError` if another one has begun since."""
 
         async def work(connection: AsyncConnection) -> None:
-            held = {"conversation": lease.conversation_id, "held": lease.fence}
-            if (await connection.execute(_GIVE_BACK, held)).rowcount == 0:
+            if (await connection.execute(_GIVE_BACK, _held(lease))).rowcount == 0:
                 await _check_ended(connection, str(end.response["id"]))
                 return
             row = _response_row(lease, end.response, end.origin, is_live=False, is_stored=end.is_stored)
@@ -255,7 +192,7 @@ class TurnTable:
         """Give back the lease of a turn that leaves nothing but, perhaps, a response."""
 
         async def work(connection: AsyncConnection) -> None:
-            await connection.execute(_held(lease).values(owner=None, expires_at=0))
+            await connection.execute(_GIVE_BACK, _held(lease))
             if response_id is not None:
                 gone = update(RESPONSES).where(RESPONSES.c.id == response_id).values(is_live=False)
                 await connection.execute(gone)
@@ -273,20 +210,15 @@ class TurnTable:
             found = _stored(row)
             if not found.is_live or found.is_stored:
                 return found
-            now = self.database.now()
-            alive = select(LEASES.c.name).where(
-                LEASES.c.name == found.conversation_id,
-                LEASES.c.fence == found.fence,
-                LEASES.c.owner.is_not(None),
-                LEASES.c.expires_at >= now,
-            )
-            if (await connection.execute(alive)).first() is not None:
+            held = _held(found.lease)
+            alive = select(LEASES.c.name).where(_IS_HELD, LEASES.c.expires_at >= self.database.now())
+            if (await connection.execute(alive, held)).first() is not None:
                 return found
             # Its turn may have ended since the first look, which gave the lease back.
             row = (await connection.execute(query)).first()
             if row is None or not row.is_live:
                 return None if row is None else _stored(row)
-            await connection.execute(_held(found.lease).values(owner=None, expires_at=0))
+            await connection.execute(_GIVE_BACK, held)
             return _stored(await _expire(connection, found))
 
         return await self.database.run(work)
@@ -324,10 +256,10 @@ class TurnTable:
 
     async def expire(self, response: StoredResponse) -> None:
         """End a response that the upstream has lost and no process reads, and free its conversation."""
-        unread = _held(response.lease).where(self._is_unread)
+        give_back = _GIVE_BACK.where(self._is_unread)
 
         async def work(connection: AsyncConnection) -> None:
-            if (await connection.execute(unread.values(owner=None, expires_at=0))).rowcount:
+            if (await connection.execute(give_back, _held(response.lease))).rowcount:
                 await _expire(connection, response)
 
         await self.database.run(work)
@@ -355,11 +287,9 @@ async def _put(connection: AsyncConnection, statement: Any, row: Json) -> None:
         raise UpstreamMalformedError
 
 
-def _held(lease: Lease) -> Any:
-    """Return an update of a lease that is still held."""
-    return update(LEASES).where(
-        LEASES.c.name == lease.conversation_id, LEASES.c.fence == lease.fence, LEASES.c.owner.is_not(None)
-    )
+def _held(lease: Lease) -> Json:
+    """Return the parameters of `_IS_HELD`."""
+    return {"conversation": lease.conversation_id, "held": lease.fence}
 
 
 async def _reason(connection: AsyncConnection, conversation_id: str) -> Exception:
@@ -428,7 +358,7 @@ async def _expire(connection: AsyncConnection, response: StoredResponse) -> Any:
     change = (
         update(RESPONSES)
         .where(RESPONSES.c.id == response.id)
-        .values(is_live=False, is_stored=False, input="[]", body=_text(body))
+        .values(is_live=False, is_stored=False, input="[]", body=json_text(body))
         .returning(*RESPONSES.c)
     )
     return (await connection.execute(change)).one()
@@ -446,7 +376,7 @@ def _response_row(lease: Lease, response: Json, origin: str, *, is_live: bool, i
         "deadline": 0.0,
         "input": "[]",
         "origin": origin,
-        "body": _text({} if is_stored and not is_live else response),
+        "body": json_text({} if is_stored and not is_live else response),
     }
 
 
@@ -462,7 +392,3 @@ def _stored(row: Row[Any]) -> StoredResponse:
         orjson.loads(row.input),
         orjson.loads(row.body),
     )
-
-
-def _text(value: object) -> str:
-    return orjson.dumps(value).decode()

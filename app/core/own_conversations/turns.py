@@ -12,8 +12,9 @@ from app.core.own_conversations.choice import ConversationChoice
 from app.core.own_conversations.conversation_table import locked
 from app.core.own_conversations.leases import HeldLeases
 from app.core.own_conversations.recording import RecordedStream, Recorder
+from app.core.own_conversations.turn_records import Begun, StoredResponse, TurnEnd, UnsettledError
 from app.core.own_conversations.turn_requests import Turn, TurnRequests
-from app.core.own_conversations.turn_table import Begun, StoredResponse, TurnEnd, TurnTable, UnsettledError
+from app.core.own_conversations.turn_table import TurnTable
 from app.core.upstream.errors import UpstreamError, UpstreamMissingError
 from app.core.upstream.port import CallOptions, Upstream, UpstreamStream
 from app.core.upstream.retries import parsed

@@ -85,28 +85,20 @@ class Database:
         if self.is_sqlite and not self.exists():
             _check_creatable(Path(self.url.database or ""))
             return None
-        engine = _engine(self)
         try:
-            async with asyncio.timeout(_ATTEMPT_SECONDS):
-                return await version_of(engine)
+            return await self._look(version_of)
         except (DBAPIError, TimeoutError, OSError) as exc:
             cause = str(getattr(exc, "orig", None) or exc) or type(exc).__name__
             raise ValueError(f"STORE_URL: the database cannot be read: {cause.splitlines()[0]}") from exc
-        finally:
-            await engine.dispose()
 
     async def peek(self, work: Work[T]) -> T | None:
         """Run `work`, which only reads, beside whoever has an SQLite file; None if that cannot be read."""
         if self.is_sqlite and not self.exists():
             return None
-        engine = _engine(self)
         try:
-            async with asyncio.timeout(_ATTEMPT_SECONDS), engine.connect() as connection:
-                return await work(connection)
+            return await self._look(work)
         except (DBAPIError, TimeoutError, OSError):
             return None
-        finally:
-            await engine.dispose()
 
     async def open(self) -> None:
         """Bring the tables up to date; raises `ValueError` or `StoreAwayError`."""
@@ -155,6 +147,15 @@ class Database:
     def insert(self, table: Table) -> Any:
         """Return an insert that knows `ON CONFLICT`, which only the dialects' own have."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    async def _look(self, work: Work[T]) -> T:
+        """Run `work`, which only reads, once, on a connection of its own: the database need not be open."""
+        engine = _engine(self)
+        try:
+            async with asyncio.timeout(_ATTEMPT_SECONDS), engine.connect() as connection:
+                return await work(connection)
+        finally:
+            await engine.dispose()
 
     async def _opened(self) -> AsyncEngine:
         """Open the database for a request, which is not told what its operator has to mend."""

@@ -8,7 +8,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 VERSION_TABLE = "soloist_schema"
 _LOCK = 7_304_018_263_542_971
@@ -23,10 +23,9 @@ async def upgrade(engine: AsyncEngine) -> None:
         await connection.run_sync(_upgrade)
 
 
-async def version_of(engine: AsyncEngine) -> str | None:
+async def version_of(connection: AsyncConnection) -> str | None:
     """Return the newest migration that a database has, None for a new database."""
-    async with engine.connect() as connection:
-        return await connection.run_sync(_version)
+    return await connection.run_sync(_version)
 
 
 def newest_version() -> str | None:
