@@ -1,84 +1,60 @@
-// Builds web/dist: the playground, the widget, the API's page, and what they load, each beside its gzip.
-import { build } from 'esbuild';
+// Builds web/dist: the chat app, its launcher, the API's page, and what they load, each beside its gzip.
 import { gzipSync } from 'node:zlib';
 import { cp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { rolldown } from 'rolldown';
 
 const OUT = 'dist';
+const ASSETS = join(OUT, 'assets');
 const SWAGGER = 'node_modules/swagger-ui-dist';
+/** Fonts are compressed already. */
+const PACKED = /\.(gz|woff2)$/;
 
-// deep-chat lets every link through, `javascript:` included, and loads pictures from anywhere. What a model
-// writes must do neither on somebody's site, and deep-chat has no option for it: links that lead nowhere from
-// here (`docs/x.md`, `#top`) become their words, as do pictures. A build in which one of these places is not
-// found exactly once fails, so a new version cannot undo them unseen.
-const SAFE_RULES = `(({rules:r})=>{
-  const open=r.link_open;let plain=false;
-  r.link_open=(t,i,o,e)=>(plain=!/^(https?:|mailto:)/i.test(t[i].href.trim()))?"":open(t,i,o,e);
-  r.link_close=()=>plain?"":"</a>";
-  r.image=(t,i)=>(t[i].alt||"").replace(/[&<>"]/g,c=>"&#"+c.charCodeAt(0)+";");
-  r.footnote_ref=(t,i)=>"<sup>["+(t[i].id+1)+"]</sup>";
-  r.footnote_anchor=()=>"";
-})(s.renderer)`;
-// Emphasis that nothing closes is searched for to the end from each of its marks: 60 KB of `**a ` took seven
-// seconds. A paragraph with more marks than people write is shown as its characters.
-const MOST_MARKS = 300;
-const BOUNDED = `(p=>{
-  const parse=p.parse;
-  p.parse=(t,o,e,k)=>t.split(/[*_~+=^[<]/,${MOST_MARKS}+2).length>${MOST_MARKS}+1
-    ?k.push({type:"text",content:t,level:0}):parse.call(p,t,o,e,k);
-})(s.inline)`;
-const PATCHES = [
-  ['s.inline.validateLink=()=>!0', `s.inline.validateLink=()=>!0,${SAFE_RULES},${BOUNDED}`],
-  ['<div style="color:#00000000">.</div>', '<div class="deep-chat-empty"></div>'],
-];
+/** Bundles entry points into a folder; returns the chunks. */
+async function bundle(input, folder, { entries = '[name].js', define = {} } = {}) {
+  const build = await rolldown({
+    input,
+    transform: { define: { 'process.env.NODE_ENV': '"production"', ...define }, target: 'es2022' },
+    moduleTypes: { '.css': 'text' },
+    // Libraries mark modules for React's server, which there is none of here.
+    onLog: (level, log, handle) => log.code === 'MODULE_LEVEL_DIRECTIVE' || handle(level, log),
+  });
+  const names = { entryFileNames: entries, chunkFileNames: '[name]-[hash].js' };
+  return (await build.write({ dir: folder, format: 'esm', minify: true, comments: false, ...names })).output;
+}
 
-const safeDeepChat = {
-  name: 'safe-deep-chat',
-  setup({ onLoad }) {
-    onLoad({ filter: /deepChat\.bundle\.js$/ }, async ({ path }) => {
-      let contents = await readFile(path, 'utf8');
-      for (const [from, to] of PATCHES) {
-        const pieces = contents.split(from);
-        if (pieces.length !== 2) throw new Error(`deep-chat changed: ${from} occurs ${pieces.length - 1} times`);
-        contents = pieces.join(to);
-      }
-      return { contents, loader: 'js' };
-    });
-  },
-};
+/** The app's page, which loads the entry and what that imports at once. */
+async function appPage(chunks) {
+  const entry = chunks.find(({ isEntry }) => isEntry);
+  const preloads = entry.imports.map((name) => `<link rel="modulepreload" href="{{up}}assets/${name}" />`);
+  const page = await readFile('src/app/app.html', 'utf8');
+  return page.replace('<!--entry-->', entry.fileName).replace('<!--preloads-->', preloads.join('\n    '));
+}
 
 async function compress(folder) {
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) await compress(path);
-    else if (!path.endsWith('.gz')) await writeFile(`${path}.gz`, gzipSync(await readFile(path), { level: 9 }));
+    else if (!PACKED.test(path)) await writeFile(`${path}.gz`, gzipSync(await readFile(path), { level: 9 }));
   }
 }
 
 await rm(OUT, { recursive: true, force: true });
-await mkdir(OUT, { recursive: true });
-const common = {
-  bundle: true,
-  minify: true,
-  format: 'esm',
-  target: 'es2022',
-  legalComments: 'none',
-  loader: { '.css': 'text' },
-  plugins: [safeDeepChat],
-  logLevel: 'warning',
-};
-await build({
-  ...common,
-  entryPoints: { embed: 'src/embed.ts', 'assets/playground': 'src/playground.ts', 'assets/docs': 'src/docs.ts' },
-  outdir: OUT,
-  splitting: true,
-  chunkNames: 'assets/[name]-[hash]',
-});
-await cp('src/playground.html', join(OUT, 'playground.html'));
-await cp('src/playground.css', join(OUT, 'assets/playground.css'));
-await cp('src/docs.html', join(OUT, 'docs.html'));
-await cp('src/docs.css', join(OUT, 'assets/docs.css'));
-for (const name of ['swagger-ui.css', 'swagger-ui-bundle.js']) await cp(join(SWAGGER, name), join(OUT, 'assets', name));
+await mkdir(ASSETS, { recursive: true });
+await bundle({ embed: 'src/embed/embed.ts' }, OUT);
+await bundle({ docs: 'src/docs/docs.ts' }, ASSETS);
+// Files that other modules import are named by their content: a query would make a second module of them.
+const entries = '[name]-[hash].js';
+const tags = (await readdir('src/words/languages')).map((name) => name.replace(/\.ts$/, ''));
+const languages = Object.fromEntries(tags.map((tag) => [tag, `src/words/languages/${tag}.ts`]));
+const words = await bundle(languages, ASSETS, { entries: 'words-[name]-[hash].js' });
+const files = Object.fromEntries(words.filter(({ isEntry }) => isEntry).map(({ name, fileName }) => [name, fileName]));
+const chunks = await bundle({ app: 'src/app/main.tsx' }, ASSETS, { entries, define: { LANGUAGES: JSON.stringify(files) } });
+await writeFile(join(OUT, 'app.html'), await appPage(chunks));
+await cp('src/app/app.css', join(ASSETS, 'app.css'));
+await cp('src/docs/docs.html', join(OUT, 'docs.html'));
+await cp('src/docs/docs.css', join(ASSETS, 'docs.css'));
+for (const name of ['swagger-ui.css', 'swagger-ui-bundle.js']) await cp(join(SWAGGER, name), join(ASSETS, name));
 for (const name of ['LICENSE', 'NOTICE', 'swagger-ui-bundle.js.LICENSE.txt']) {
   await cp(join(SWAGGER, name), join(OUT, 'licenses/swagger-ui', name));
 }

@@ -36,6 +36,7 @@ export interface Settings {
   disclaimer: string | null;
   uploads: boolean | null;
   languages: string[] | null;
+  onDisconnect: 'finish' | 'detach' | null;
   /** Values of the host's `--soloist-*` custom properties, by their names without the prefix. */
   colours: Record<string, string>;
   /** Whether the app shows a button that closes it. */

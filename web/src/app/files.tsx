@@ -1,0 +1,88 @@
+// Files of messages: names in the place of ids, pictures from memory, downloads with the session.
+
+import { useEffect, useState } from 'react';
+import { fill } from '../words';
+import { useSentence, useShared, useWords } from './context';
+import { Icon } from './icons';
+import type { ShownFile } from './messages';
+
+export function FileName({ file }: { file: ShownFile }) {
+  const words = useWords();
+  const { api } = useShared();
+  const [name, setName] = useState(file.name);
+  useEffect(() => {
+    if (!file.name) api.fileName(file.id).then(setName, () => setName(words.file));
+  }, [api, file, words]);
+  return (
+    <span className="file-name" dir="auto">
+      {name ?? '…'}
+    </span>
+  );
+}
+
+/** A picture, fetched with the token that an `<img>` could not send. A file that is gone shows nothing. */
+export function Picture({ id, name }: { id: string; name: string | null }) {
+  const words = useWords();
+  const { api } = useShared();
+  const [url, setUrl] = useState('');
+  useEffect(() => {
+    let made = '';
+    let isGone = false;
+    api.fileContent(id).then(
+      (blob) => {
+        if (isGone || !blob.type.startsWith('image/')) return;
+        setUrl((made = URL.createObjectURL(blob)));
+      },
+      () => undefined,
+    );
+    return () => {
+      isGone = true;
+      if (made) URL.revokeObjectURL(made);
+    };
+  }, [api, id]);
+  if (!url) return null;
+  return (
+    <figure className="picture">
+      <img src={url} alt={name ?? words.picture} />
+      {name && (
+        <figcaption>
+          <Download id={id} name={name} />
+        </figcaption>
+      )}
+    </figure>
+  );
+}
+
+export function Download({ id, name }: { id: string; name: string }) {
+  const words = useWords();
+  const say = useSentence();
+  const { api } = useShared();
+  const [problem, setProblem] = useState('');
+  const start = () =>
+    void api.fileContent(id).then(
+      (blob) => save(blob, name),
+      (error: unknown) => setProblem(say(error)),
+    );
+  return (
+    <>
+      <button type="button" className="chip" aria-label={fill(words.download, { name })} onClick={start}>
+        <Icon name="download" />
+        <span className="file-name">{name}</span>
+      </button>
+      {problem && (
+        <span className="complaint" role="alert">
+          {problem}
+        </span>
+      )}
+    </>
+  );
+}
+
+/** Saves a file through the browser. */
+export function save(blob: Blob, name: string): void {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

@@ -1,0 +1,105 @@
+// Starts the app: as the page itself, or in a frame of somebody else's page.
+
+import { createRoot } from 'react-dom/client';
+import type { Settings } from '../protocol';
+import { Api } from '../service/api';
+import { HostStore, LocalStore, Memory, type Store } from '../service/memory';
+import { KeptTokens, NO_TOKENS, sessionFrom, type Tokens } from '../service/tokens';
+import { loadLanguage } from '../words';
+import { App } from './App';
+import { type Appearance, appearanceOf, type Config, readConfig } from './config';
+import type { Shared } from './context';
+import { Conversation } from './conversation';
+import { Host } from './frame';
+import { changeTheme, setColours, startTheme } from './theme';
+
+const ROOT = document.querySelector('#app') as HTMLElement;
+/** The API stands beside this script's folder, under whatever prefix the service is published. */
+const API_BASE = new URL('../api/v1', import.meta.url).href;
+
+async function start(): Promise<void> {
+  const config = readConfig();
+  if (config.closed) {
+    ROOT.textContent = config.closed;
+    ROOT.className = 'closed';
+    return;
+  }
+  const host = config.mode === 'frame' ? await Host.connect() : null;
+  const appearance = appearanceOf(config, host?.settings ?? null);
+  startTheme(appearance.theme, !host);
+  setColours(appearance.colours);
+  const language = await loadLanguage(wantedLanguages(host?.settings ?? null), appearance.languages);
+  document.documentElement.lang = language.tag;
+
+  const api = new Api(API_BASE, tokens(config, host), host ? { 'x-embed-origin': host.origin } : {});
+  const memory = new Memory(store(host));
+  const unread = new Unread(host);
+  const conversation = new Conversation(api, memory, appearance.onDisconnect, (name, detail) => {
+    host?.send({ type: 'event', name, detail });
+    if (name === 'answer') unread.count();
+  });
+  const close = appearance.isClosable && host ? () => host.send({ type: 'close' }) : null;
+  const shared: Shared = { config, appearance, language, api, memory, conversation, close };
+  const root = createRoot(ROOT);
+  const show = (changed: Appearance) => root.render(<App shared={{ ...shared, appearance: changed }} />);
+  if (host) listen(host, shared, show);
+  show(appearance);
+  host?.send({ type: 'ready' });
+  await conversation.load();
+  // So that the first answer finds it there.
+  void import('../markdown/Answer').catch(() => undefined);
+}
+
+function wantedLanguages(settings: Settings | null): string[] {
+  return settings?.lang ? [settings.lang] : [...navigator.languages];
+}
+
+function tokens(config: Config, host: Host | null): Tokens {
+  if (host) return host.settings.needsToken ? new KeptTokens((isRenewal) => host.session(isRenewal)) : NO_TOKENS;
+  const url = config.token_url;
+  return url ? new KeptTokens(() => sessionFrom(url)) : NO_TOKENS;
+}
+
+function store(host: Host | null): Store {
+  if (!host) return new LocalStore(`soloist:${API_BASE}:playground:`);
+  return new HostStore(host.settings.memory, (key, value) => host.send({ type: 'remember', key, value }));
+}
+
+/** Does what the host page asks for. */
+function listen(host: Host, shared: Shared, show: (appearance: Appearance) => void): void {
+  const { conversation } = shared;
+  host.on('ask', ({ text }) => void conversation.ask(text));
+  host.on('new', () => void conversation.restart());
+  host.on('focus', () => document.querySelector<HTMLElement>('.composer textarea')?.focus());
+  host.on('change', ({ settings }) => {
+    const changed = { ...host.settings, ...settings };
+    if (settings.theme) changeTheme(settings.theme);
+    if (settings.colours) setColours(settings.colours);
+    show(appearanceOf(shared.config, changed));
+  });
+}
+
+/** Counts the answers that end while nobody can see them. */
+class Unread {
+  private total = 0;
+  private isShown = true;
+
+  constructor(private readonly host: Host | null) {
+    host?.on('shown', ({ isShown }) => {
+      this.isShown = isShown;
+      if (isShown) this.set(0);
+    });
+  }
+
+  count(): void {
+    if (!this.isShown) this.set(this.total + 1);
+  }
+
+  private set(total: number): void {
+    if (total === this.total) return;
+    this.total = total;
+    this.host?.send({ type: 'unread', count: total });
+  }
+}
+
+void start();

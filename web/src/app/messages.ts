@@ -1,0 +1,100 @@
+// The messages that the page shows, and how those of the service become them.
+
+import type { Api } from '../service/api';
+import type { Decision, Message, Source, ToolEvent, Usage, WaitingCall } from '../service/wire';
+import { flat } from '../service/turn';
+
+export type Status = 'running' | 'completed' | 'stopped' | 'unfinished' | 'incomplete' | 'expired' | 'requires_action' | 'failed';
+
+export interface ShownFile {
+  id: string;
+  /** Null until it is looked up. */
+  name: string | null;
+}
+
+export interface ShownMessage {
+  /** Names the message on the page; stays the same while it is written. */
+  key: string;
+  role: 'user' | 'assistant';
+  /** The message's id at the service, where it is known. */
+  id: string | null;
+  runId: string | null;
+  text: string;
+  files: ShownFile[];
+  /** Ids of picture files. */
+  pictures: string[];
+  sources: Source[];
+  tools: ToolEvent[];
+  reasoning: string;
+  status: Status;
+  error: unknown;
+  /** A sentence below the answer, by its name among the words. */
+  note: 'notStopped' | null;
+  usage: Usage | null;
+  calls: WaitingCall[];
+  decisions: Decision[];
+  /** Of a question: the thread's last message before it; undefined where that is not known. */
+  after?: string | null;
+}
+
+let made = 0;
+
+function empty(role: ShownMessage['role'], status: Status): ShownMessage {
+  const lists = { files: [], pictures: [], sources: [], tools: [], calls: [], decisions: [] };
+  const key = `${role}-${++made}`;
+  return { key, role, id: null, runId: null, text: '', reasoning: '', status, error: null, note: null, usage: null, ...lists };
+}
+
+export function question(text: string, files: ShownFile[], pictures: string[] = []): ShownMessage {
+  return { ...empty('user', 'completed'), text, files, pictures };
+}
+
+export function answer(status: Status, error: unknown = null): ShownMessage {
+  return { ...empty('assistant', status), error };
+}
+
+/** The messages of a thread, oldest first, as the page shows them: those of one run are one answer. */
+export async function history(api: Api, messages: Message[], usages: Map<string, Usage>): Promise<ShownMessage[]> {
+  const shown: ShownMessage[] = [];
+  for (const message of messages) {
+    const one = shownMessage(message, usages);
+    const last = shown.at(-1);
+    if (last?.role === 'assistant' && one.role === 'assistant') shown[shown.length - 1] = joined(last, one);
+    else shown.push(one);
+  }
+  await Promise.all(shown.map((message) => nameSources(api, message)));
+  return shown;
+}
+
+function shownMessage(message: Message, usages: Map<string, Usage>): ShownMessage {
+  const texts = message.content.map((part) => part.text?.value ?? part.refusal ?? '').filter(Boolean);
+  return {
+    ...empty(message.role, message.status === 'incomplete' ? 'unfinished' : 'completed'),
+    key: message.id,
+    id: message.id,
+    runId: message.run_id,
+    text: texts.join('\n\n').trim(),
+    files: (message.attachments ?? []).map(({ file_id: id }) => ({ id, name: null })),
+    pictures: message.content.flatMap((part) => (part.image_file ? [part.image_file.file_id] : [])),
+    sources: message.content.flatMap((part) => (part.text?.annotations ?? []).map(flat)),
+    usage: usages.get(message.run_id ?? '') ?? null,
+  };
+}
+
+function joined(first: ShownMessage, second: ShownMessage): ShownMessage {
+  return {
+    ...second,
+    key: first.key,
+    text: [first.text, second.text].filter(Boolean).join('\n\n'),
+    pictures: [...first.pictures, ...second.pictures],
+    sources: [...first.sources, ...second.sources],
+  };
+}
+
+async function nameSources(api: Api, message: ShownMessage): Promise<void> {
+  const named = message.sources.map(async (source) => {
+    if (source.filename || !source.file_id) return source;
+    return { ...source, filename: await api.fileName(source.file_id).catch(() => undefined) };
+  });
+  message.sources = await Promise.all(named);
+}
