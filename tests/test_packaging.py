@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 GROUPS = PYPROJECT["dependency-groups"]
-LOCKS = ("runtime", "telemetry", "dev", "local")
+LOCKS = ("runtime", "telemetry", "dev", "local", "node")
 
 
 def lock_text(name):
@@ -65,6 +65,7 @@ def compose():
         ("telemetry", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["telemetry"]),
         ("dev", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["telemetry"] + GROUPS["dev"]),
         ("local", GROUPS["local-model"]),
+        ("node", GROUPS["node"]),
     ],
 )
 def test_lock_satisfies_every_range_of_pyproject(lock, ranges):
@@ -74,8 +75,8 @@ def test_lock_satisfies_every_range_of_pyproject(lock, ranges):
         assert all(Version(version) in requirement.specifier for version in versions), requirement.name
 
 
-def test_every_runtime_range_has_a_floor_and_a_ceiling():
-    for requirement in map(Requirement, PROJECT["dependencies"]):
+def test_every_range_has_a_floor_and_a_ceiling():
+    for requirement in map(Requirement, PROJECT["dependencies"] + GROUPS["node"]):
         assert {specifier.operator for specifier in requirement.specifier} == {">=", "<"}, requirement.name
 
 

