@@ -53,6 +53,7 @@ class Authenticator:
         self._is_private = is_loopback(settings.host)
         # Where a proxy publishes the service, its own pages come from there.
         own = [browser_origin(with_path(settings.public_url, ""))] if settings.public_url else []
+        self._own_origins = frozenset(own)
         self._allowed_origins = {*settings.cors_origins, *own}
         self._signing_keys = settings.signing_keys
         self._key_digests = [(name, _digest_of(key)) for name, key in settings.named_api_keys]
@@ -71,7 +72,7 @@ class Authenticator:
                 "No credential. Send 'Authorization: Bearer …' or 'x-api-key'.", code="missing_credential"
             )
         found = await self._verified(sent, sent.token)
-        if found.origins and sent.origin not in found.origins:
+        if found.origins and self._page_of(sent) not in found.origins:
             raise ForbiddenError("The session is not for pages of this origin.", code="origin_not_allowed")
         if sent.user is not None and found.caller.kind == "api_key":
             return self.acting_for(found.caller, checked_user(sent.user, "x-user-id"))
@@ -162,8 +163,23 @@ class Authenticator:
         key = self._signing_keys[0] if self._signing_keys else b""
         return replace(caller, owner=owner, counted_as=owner, safety_identifier=owner_hash(key, owner))
 
+    def _page_of(self, sent: Credentials) -> str | None:
+        """Return the origin of the page that a request is for: one that frames ours, else the sender's."""
+        return sent.origin if sent.embedder is None or not self._is_own_page(sent) else sent.embedder
+
+    def _is_own_page(self, sent: Credentials) -> bool:
+        """Return whether the browser says that a page of this service sends the request."""
+        if sent.site is not None:
+            return sent.site == b"same-origin"
+        # Older browsers, and all over plain http, do not say it. What other pages send has an `Origin`.
+        return sent.origin is None or sent.origin in self._own_origins or _is_at_host(sent.origin, sent.host)
+
     def _anonymous(self, sent: Credentials) -> Caller:
-        if sent.origin is not None and not self._is_known_page(sent.origin, sent.host):
+        is_known = sent.origin is None or self._is_known_page(sent.origin, sent.host)
+        # Both count: a page that points its name at this machine may name another as the one that frames it.
+        if is_known and sent.embedder is not None and self._is_own_page(sent):
+            is_known = self._is_known_page(sent.embedder, sent.host)
+        if not is_known:
             raise ForbiddenError(
                 "Pages of this origin may not call. The service's operator can allow them in CORS_ORIGINS.",
                 code="origin_not_allowed",
@@ -185,6 +201,11 @@ class Authenticator:
         # On a private service the host name proves nothing: an attacker can point a name at this machine (DNS
         # rebinding), and the page then seems to be ours.
         return not self._is_private and host is not None and parts.netloc == host
+
+
+def _is_at_host(origin: str, host: str | None) -> bool:
+    """Return whether an origin's pages come from this host and port; a proxy may change the scheme."""
+    return host is not None and origin.partition("://")[2] == host
 
 
 UNSHARED = (

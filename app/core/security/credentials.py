@@ -14,19 +14,25 @@ Header = tuple[bytes, bytes]
 MAX_USER_CHARS = 256
 _BEARER = b"bearer "
 _PROXY_HEADERS = {b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"}
-_SINGLE = {b"authorization", b"x-api-key", b"origin", b"host", b"x-user-id"}
-_READ = _SINGLE | _PROXY_HEADERS
+_SINGLE = {b"authorization", b"x-api-key", b"origin", b"host", b"x-user-id", b"x-embed-origin"}
+_READ = _SINGLE | _PROXY_HEADERS | {b"sec-fetch-site"}
 # One IPv6 customer has a whole /64, so its addresses count together.
 _COUNTED_IPV6_BITS = 64
 
 
 @dataclass(slots=True)
 class Credentials:
-    """A request's credentials; `address` is the client's, as far as trusted proxies report it."""
+    """A request's credentials; `address` is the client's, as far as trusted proxies report it.
+
+    `embedder` is the origin of the page that frames the sender, as the sender says (`x-embed-origin`); `site`
+    is where the request comes from, as the browser says (`Sec-Fetch-Site`).
+    """
 
     token: str | None
     origin: str | None
     host: str | None
+    embedder: str | None
+    site: bytes | None
     user: bytes | None
     address: str
     is_forwarded: bool
@@ -54,11 +60,13 @@ class CredentialReader:
                 if name in found and name in _SINGLE:
                     raise _repeated(name)
                 found[name] = value
-        origin, host = found.get(b"origin"), found.get(b"host")
+        origin, host, embedder = found.get(b"origin"), found.get(b"host"), found.get(b"x-embed-origin")
         return Credentials(
             token=_token(found),
             origin=origin.decode("latin-1") if origin is not None else None,
             host=host.decode("latin-1") if host is not None else None,
+            embedder=embedder.decode("latin-1") if embedder is not None else None,
+            site=found.get(b"sec-fetch-site"),
             user=found.get(b"x-user-id"),
             address=client_address(peer or "", b",".join(hops), self._networks),
             is_forwarded=not _PROXY_HEADERS.isdisjoint(found),
