@@ -261,6 +261,9 @@ class Settings(EnvironmentSettings):
     playground_sessions: bool = setting(
         False, "For development: mint the playground's sessions here, for anybody who opens it."
     )
+    ui_file: ExistingFile | None = setting(
+        None, "JSON file with title, colours, greeting and more of the chat page and the widget."
+    )
 
     # Callers
     auth_mode: Literal["none", "api_key", "jwt"] = setting("none", "Who may call.")

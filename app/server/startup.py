@@ -16,6 +16,7 @@ from app.core.environment import EnvironmentSettings
 from app.core.logging import configure_logging
 from app.core.observability.run_metrics import load_prices
 from app.core.setting_errors import lines_of
+from app.core.ui_file import load_ui
 
 _BAD_SETTINGS = 2
 
@@ -39,6 +40,7 @@ def check_usable(settings: Settings, *checks: Callable[[Settings], object]) -> N
     files: list[Callable[[Settings], object]] = [
         load_assistant,
         lambda found: load_prices(found.prices_file),
+        lambda found: load_ui(found.ui_file),
     ]
     for check in (configure_logging, *files, *checks):
         try:

@@ -38,6 +38,7 @@ VARIANTS = {
         "existingSecret": "soloist-secrets",
         "ingress": {"enabled": True, "host": "api.example.com", "tlsSecret": "tls"},
         "prices": {"gpt-6-luna": {"input_per_million": 1, "output_per_million": 4}},
+        "ui": {"title": "Ann"},
         "serviceMonitor": {"enabled": True},
         "redis": {"enabled": False, "url": "redis://redis.internal:6379/0"},
         "store": {"existingSecret": "soloist-store"},
@@ -120,6 +121,29 @@ def test_selectors_meet_their_pods_and_no_others():
         if kind in {"Service", "NetworkPolicy", "PodDisruptionBudget", "Deployment"}:
             wanted = selector.get("matchLabels", selector).items()
             assert [pod for pod in labels if wanted <= labels[pod].items()] == [name]
+
+
+@pytest.mark.needs_helm
+def test_the_ingress_passes_the_pages_on():
+    found = rendered({"ingress": {"enabled": True, "host": "api.example.com"}})
+    (rule,) = found["Ingress", "demo-soloist"]["spec"]["rules"]
+    paths = {entry["path"] for entry in rule["http"]["paths"]}
+    assert {"/api", "/playground", "/embed", "/embed.js", "/assets"} <= paths
+
+
+@pytest.mark.needs_helm
+@pytest.mark.parametrize("name", ["prices", "ui"])
+def test_files_of_the_values_reach_the_service(name):
+    found = rendered({name: {"a": 1}})
+    files = found["ConfigMap", "demo-soloist-files"]["data"]
+    assert files == {f"{name}.json": '{"a":1}'}
+    settings = found["ConfigMap", "demo-soloist"]["data"]
+    assert settings[f"{name.upper()}_FILE"] == f"/etc/soloist/{name}.json"
+    pod = found["Deployment", "demo-soloist"]["spec"]["template"]["spec"]
+    (volume,) = [each for each in pod["volumes"] if "configMap" in each]
+    assert volume["configMap"]["name"] == "demo-soloist-files"
+    mounts = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    assert mounts[volume["name"]] == "/etc/soloist"
 
 
 @pytest.mark.needs_helm

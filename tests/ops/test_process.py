@@ -224,7 +224,9 @@ def test_a_port_that_is_taken_stops_the_start(tmp_path):
 def test_all_that_cannot_be_used_is_named_at_once(tmp_path):
     (tmp_path / "assistant.json").write_text('{"tools": "all", "model": 7}')
     (tmp_path / "prices.json").write_text('{"gpt-6-luna": 1}')
+    (tmp_path / "ui.json").write_text('{"title": 7}')
     files = {"ASSISTANT_FILE": "assistant.json", "PRICES_FILE": "prices.json", "LOG_FILE": "/proc/app.log"}
+    files |= {"UI_FILE": "ui.json"}
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with running(begin(COMMAND, tmp_path, port, **files)) as process:
@@ -235,9 +237,10 @@ def test_all_that_cannot_be_used_is_named_at_once(tmp_path):
         "ASSISTANT_FILE=assistant.json",
         "ASSISTANT_FILE=assistant.json",
         "PRICES_FILE=prices.json",
+        "UI_FILE=ui.json",
         f"PORT={port}",
     ]
-    assert [place[1] for place in places[1:4]] == ["model", "tools", "gpt-6-luna"]
+    assert [place[1] for place in places[1:5]] == ["model", "tools", "gpt-6-luna", "title"]
 
 
 @pytest.mark.parametrize(
