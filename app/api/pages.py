@@ -1,9 +1,9 @@
-"""The playground, the widget and Swagger UI, which npm builds from web/ into web/dist."""
+"""The chat app as a page and in frames, the widget, and Swagger UI, built by npm from web/ into web/dist."""
 
 import hashlib
 import html
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,30 +13,47 @@ from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 
-from app.api.dependencies import AssistantDep, AuthenticatorDep, HealthDep, SettingsDep
+from app.api.dependencies import AssistantDep, AuthenticatorDep, ClientDep, HealthDep, SettingsDep
+from app.api.middleware.request import EMBED_PATH
+from app.api.page_config import frame_config, page_config
 from app.api.responses import JsonResponse
 from app.core.config import PROJECT_ROOT, Settings
 from app.core.errors import NotFoundError
 from app.core.security.sessions import Session
+from app.core.ui_file import UiFile, load_ui
+from app.translate.events import Json
 
 BUNDLE = PROJECT_ROOT / "web" / "dist"
-_TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+}
+_PACKED = {".woff2"}
+"""What gzip would only make larger."""
+
 _UNBUILT = (
-    "The playground is not built yet: install Node.js 20 or newer, then start the service with ./run.sh, "
+    "The chat page is not built yet: start the service with ./run.sh, which builds it, "
     "or run “npm ci && npm run build” in the folder web and start the service again."
 )
-_NO_SESSIONS = (
-    "This service asks for a key, and a page must not hold one: set PLAYGROUND_TOKEN_URL to an address of "
-    "your own backend that mints sessions, or on your own machine PLAYGROUND_SESSIONS=true."
-)
 _DOCS = "docs.html"
-_PLAYGROUND = "playground.html"
+_APP = "app.html"
 _SESSION_PATH = "/playground/session"
-# Scripts and styles come from this service only; blob: is for pictures that the page has downloaded itself.
+# Scripts, styles and fonts come from this service only; blob: is for pictures that the page has fetched.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; {media}"
-    "connect-src 'self'{sources}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    "img-src 'self' data: blob:{pictures}; {media}connect-src 'self'{sources}; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors {framers}"
 )
+_DOCS_POLICY = _POLICY.format(pictures="", media="", sources="", framers="'none'")
+# A host page that is isolated from other origins (SharedArrayBuffer) frames only what isolates itself too.
+_ISOLATED = {
+    "cross-origin-embedder-policy": "require-corp",
+    "cross-origin-resource-policy": "cross-origin",
+}
 # Browsers fetch modules with CORS; the files are the same for everybody.
 _SHARED = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
 
@@ -67,17 +84,21 @@ def _read(path: Path) -> _File:
     body = path.read_bytes()
     gzipped = path.with_name(path.name + ".gz")
     etag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
-    return _File(body, gzipped.read_bytes() if gzipped.is_file() else b"", _TYPES[path.suffix], etag)
+    is_packed = path.suffix not in _PACKED and gzipped.is_file()
+    return _File(body, gzipped.read_bytes() if is_packed else b"", _TYPES[path.suffix], etag)
 
 
 def has_playground() -> bool:
     """Return whether the bundle has the chat page."""
-    return (BUNDLE / _PLAYGROUND).is_file()
+    return (BUNDLE / _APP).is_file()
 
 
 def build_router(settings: Settings) -> APIRouter:
-    """Return the routes of `/embed.js` and `/assets`, and of `/playground` and `/docs` where enabled."""
-    bundle = Bundle(BUNDLE)
+    """Return the routes of `/embed`, `/embed.js` and `/assets`; of `/playground` and `/docs` where enabled.
+
+    Raises `ValueError` for a UI_FILE that cannot be used.
+    """
+    bundle, ui = Bundle(BUNDLE), load_ui(settings.ui_file)
     router = APIRouter(include_in_schema=False)
 
     async def read_embed(request: Request) -> Response:
@@ -88,24 +109,26 @@ def build_router(settings: Settings) -> APIRouter:
         return _serve(request, bundle.get(f"assets/{name}"), "public, max-age=31536000, immutable")
 
     async def read_playground(
-        request: Request, assistant: AssistantDep, health: HealthDep, settings: SettingsDep
+        request: Request, assistant: AssistantDep, health: HealthDep, settings: SettingsDep, client: ClientDep
     ) -> Response:
-        upstream = health.describe()
-        config = {
-            "assistant": assistant.name,
-            "description": assistant.description,
-            "model": upstream["model"],
-            "upstream": upstream["kind"],
-            "responder": upstream.get("responder"),
-            "token_url": _token_url(settings, _up(request)),
-            "closed": None if settings.auth_mode == "none" or _token_url(settings, "") else _NO_SESSIONS,
-        }
-        values = {
-            "{{title}}": html.escape(assistant.name),
-            # "<" could end the script element that holds the JSON.
-            "{{config}}": orjson.dumps(config).decode().replace("<", "\\u003c"),
-        }
-        return _filled(bundle, _PLAYGROUND, values | {"{{up}}": _up(request)}, _policy(settings))
+        token_url = _token_url(settings, _up(request))
+        shared = frame_config(settings, assistant, health, client, ui)
+        config = page_config(shared, assistant, health, token_url, settings.auth_mode)
+        return _app(request, bundle, config, _policy(ui, [], settings.playground_token_url))
+
+    async def read_frame(
+        request: Request,
+        assistant: AssistantDep,
+        health: HealthDep,
+        settings: SettingsDep,
+        client: ClientDep,
+        authenticator: AuthenticatorDep,
+    ) -> Response:
+        framers = authenticator.sessions.frames.read(request.query_params.get("ticket", ""))
+        policy = _policy(ui, ["'self'", *settings.cors_origins, *framers])
+        response = _app(request, bundle, frame_config(settings, assistant, health, client, ui), policy)
+        response.headers.update(_ISOLATED)
+        return response
 
     async def read_docs(request: Request) -> Response:
         if bundle.get(_DOCS) is None:
@@ -114,7 +137,7 @@ def build_router(settings: Settings) -> APIRouter:
                 openapi_url=f"{settings.path_prefix}/openapi.json", title="Soloist API"
             )
         values = {"{{title}}": "Soloist", "{{up}}": _up(request)}
-        return _filled(bundle, _DOCS, values, _POLICY.format(media="", sources=""))
+        return _filled(bundle, _DOCS, values, _DOCS_POLICY)
 
     async def mint_session(authenticator: AuthenticatorDep, settings: SettingsDep) -> Response:
         expires_at = int(time.time()) + settings.session_ttl_seconds
@@ -123,6 +146,7 @@ def build_router(settings: Settings) -> APIRouter:
         return JsonResponse({"client_secret": token, "expires_at": expires_at})
 
     router.add_api_route("/embed.js", read_embed, methods=["GET", "HEAD"])
+    router.add_api_route(EMBED_PATH, read_frame, methods=["GET", "HEAD"])
     router.add_api_route("/assets/{name}", read_asset, methods=["GET", "HEAD"])
     if settings.docs_enabled:
         router.add_api_route("/docs", read_docs, methods=["GET", "HEAD"])
@@ -161,6 +185,17 @@ def _serve(request: Request, file: _File | None, caching: str) -> Response:
     return Response(body, media_type=file.media_type, headers=headers)
 
 
+def _app(request: Request, bundle: Bundle, config: Json, policy: str) -> Response:
+    """Return the chat app's page with its configuration."""
+    values = {
+        "{{title}}": html.escape(config["ui"]["title"] or config["assistant"]),
+        # "<" could end the script element that holds the JSON.
+        "{{config}}": orjson.dumps(config).decode().replace("<", "\\u003c"),
+        "{{up}}": _up(request),
+    }
+    return _filled(bundle, _APP, values, policy)
+
+
 def _filled(bundle: Bundle, name: str, values: Mapping[str, str], policy: str) -> Response:
     """Return a page of the bundle with its placeholders replaced, or a page that says how to build it."""
     headers = {"content-security-policy": policy, "cache-control": "no-cache"}
@@ -172,8 +207,16 @@ def _filled(bundle: Bundle, name: str, values: Mapping[str, str], policy: str) -
     return HTMLResponse(text, headers=headers)
 
 
-def _policy(settings: Settings) -> str:
-    """Return the playground's policy, which allows sounds and the URL of sessions too."""
-    url = urlsplit(settings.playground_token_url or "")
+def _policy(ui: UiFile, framers: Sequence[str], token_url: str | None = None) -> str:
+    """Return the app's policy, which allows sounds, the operator's pictures and the URL of sessions too.
+
+    `framers` are the sources that may frame the page, none if it is empty.
+    """
+    url = urlsplit(token_url or "")
     token_origin = f" {url.scheme}://{url.netloc}" if url.netloc else ""
-    return _POLICY.format(media="media-src blob:; ", sources=f" blob:{token_origin}")
+    return _POLICY.format(
+        pictures="".join(f" {origin}" for origin in ui.picture_origins),
+        media="media-src blob:; ",
+        sources=f" blob:{token_origin}",
+        framers=" ".join(dict.fromkeys(framers)) or "'none'",
+    )

@@ -30,7 +30,7 @@ class SessionCreate(BaseModel):
         None,
         min_length=1,
         max_length=20,
-        description="The only pages that may use the token.",
+        description="The only pages that may use the token; they may frame the chat (`/embed`) too.",
         examples=[["https://example.com"]],
     )
     thread_id: str | None = Field(None, description="The only thread that the token opens; it is the user's.")

@@ -7,6 +7,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import idna
 
+_HOST = re.compile(r"[A-Za-z0-9._-]+\Z|\[[0-9a-f:.]+\]\Z")
+
 
 def is_loopback(host: str) -> bool:
     """Return whether only this machine can reach `host`."""
@@ -36,6 +38,9 @@ def browser_origin(origin: str) -> str:
     if not is_bare or re.search(r"\s", origin) or not is_http_url(origin):
         raise ValueError("must be an origin such as https://example.com, without a path")
     host = ascii_host(parts.hostname or "")
+    # An origin may become part of a header, where ";" would begin something else.
+    if not _HOST.match(host):
+        raise ValueError("must be an origin such as https://example.com, without a path")
     is_default = parts.port == {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{host}" + ("" if is_default or parts.port is None else f":{parts.port}")
 

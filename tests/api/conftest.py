@@ -1,9 +1,12 @@
-"""The service with tools of its own, before a model with given answers."""
+"""The service with tools of its own, before a model with given answers; and with pages of few words."""
 
 import builtins
+from pathlib import Path
 
 import pytest
 
+from app.api import pages
+from tests.api.browsing import write_bundle
 from tests.api.scripted_tools import THEIRS, TOOLS
 
 
@@ -27,3 +30,12 @@ def before(start, tmp_path, counted):
         return start(url=upstream.url, is_served=True, **chosen)
 
     return begin
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle of few words in the place of the built one."""
+    folder = tmp_path / "web" / "dist"
+    write_bundle(folder)
+    monkeypatch.setattr(pages, "BUNDLE", folder)
+    return folder

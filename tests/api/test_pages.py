@@ -1,57 +1,20 @@
 """The pages without a browser: what they forbid, how they are cached, what they say when unbuilt."""
 
-import gzip
-import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-import httpx2
 import pytest
 from fastapi import FastAPI
 
 from app.api import pages
-from app.core.config import PROJECT_ROOT
+from app.core.config import DEFAULT_UPLOAD_TYPES
 from app.core.files.service import file_url
+from app.core.ui_file import UiFile
+from tests.api.browsing import AUTH, SOURCE, browsing, config_of
 from tests.conftest import Start
 from tests.support import error_of, make_settings
-
-AUTH: dict[str, Any] = {
-    "auth_mode": "api_key",
-    "api_keys": {"shop": "a-key-of-the-shop"},
-    "secret_keys": ["secret-of-the-tests-with-32-characters"],
-}
-SOURCE = b"export const answer = 42;\n"
-
-
-@pytest.fixture
-def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle of few words in the place of the built one."""
-    source = PROJECT_ROOT / "web" / "src" / "playground.html"
-    folder = tmp_path / "web" / "dist"
-    (folder / "assets").mkdir(parents=True)
-    (folder / "playground.html").write_bytes(source.read_bytes())
-    (folder / "embed.js").write_bytes(SOURCE)
-    (folder / "embed.js.gz").write_bytes(gzip.compress(SOURCE))
-    (folder / "assets" / "chunk-A1.js").write_bytes(SOURCE)
-    monkeypatch.setattr(pages, "BUNDLE", folder)
-    return folder
-
-
-@asynccontextmanager
-async def browsing(start: Start, **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    async with start(**settings) as service:
-        service.client.base_url = httpx2.URL("http://localhost")
-        yield service.client
-
-
-def config_of(page: str) -> Any:
-    found = re.search(r'<script type="application/json" id="config">(.*?)</script>', page, re.DOTALL)
-    assert found
-    return json.loads(found[1])
 
 
 async def test_the_playgrounds_policy_lets_nothing_foreign_in(built: Path, start: Start):
@@ -80,6 +43,7 @@ async def test_the_page_names_assistant_and_upstream(built: Path, start: Start):
     async with browsing(start, assistant_name="Ann", assistant_model="gpt-test") as client:
         config = config_of((await client.get("/playground")).text)
     assert config == {
+        "mode": "page",
         "assistant": "Ann",
         "description": None,
         "model": "gpt-test",
@@ -87,6 +51,13 @@ async def test_the_page_names_assistant_and_upstream(built: Path, start: Start):
         "responder": None,
         "token_url": None,
         "closed": None,
+        "ui": dict.fromkeys(UiFile.model_fields),
+        "features": {"feedback": False, "threads": False, "threads_by": None, "stop_everywhere": False},
+        "files": {
+            "max_files": 10,
+            "max_bytes": 536_870_912,
+            "extensions": [f".{name}" for name in DEFAULT_UPLOAD_TYPES],
+        },
     }
 
 
@@ -124,7 +95,7 @@ def test_sessions_for_everybody_stay_on_loopback(changes: dict[str, Any], reason
 
 
 async def test_without_the_bundle_one_sentence_says_what_to_run(built: Path, start: Start):
-    (built / "playground.html").unlink()
+    (built / "app.html").unlink()
     async with browsing(start) as client:
         response = await client.get("/playground")
         assert response.status_code == 200
@@ -173,12 +144,29 @@ async def test_the_widget_is_cached_shortly_and_its_chunks_for_ever(built: Path,
         assert plain.content == SOURCE
         chunk = await client.get("/assets/chunk-A1.js")
         assert "immutable" in chunk.headers["cache-control"]
-        assert chunk.headers["content-type"] == "text/javascript; charset=utf-8"
 
 
 @pytest.mark.parametrize(
-    "path", ["/assets/none.js", "/assets/..%2fplayground.html", "/assets/%2e%2e/playground.html"]
+    ("name", "kind"),
+    [
+        ("chunk-A1.js", "text/javascript; charset=utf-8"),
+        ("font-A1.woff2", "font/woff2"),
+        ("mark-A1.svg", "image/svg+xml"),
+        ("words-A1.json", "application/json"),
+    ],
 )
+async def test_assets_have_their_types_and_fonts_are_packed_once(
+    built: Path, start: Start, name: str, kind: str
+):
+    async with browsing(start) as client:
+        response = await client.get(f"/assets/{name}")
+    assert (response.status_code, response.headers["content-type"]) == (200, kind)
+    assert response.headers["cross-origin-resource-policy"] == "cross-origin"
+    assert "content-encoding" not in response.headers
+    assert response.content == (built / "assets" / name).read_bytes()
+
+
+@pytest.mark.parametrize("path", ["/assets/none.js", "/assets/..%2fapp.html", "/assets/%2e%2e/app.html"])
 async def test_nothing_but_the_bundle_is_served(path: str, built: Path, start: Start):
     async with browsing(start) as client:
         error_of(await client.get(path), 404)
@@ -318,7 +306,8 @@ class TestSlashes:
         async with browsing(start, playground_sessions=True, metrics_token="t") as client:
             document = (await client.get("/openapi.json/")).json()
             paths = [(path, method) for path, found in document["paths"].items() for method in found]
-            paths += [("/docs", "get"), ("/playground", "get"), ("/embed.js", "get"), ("/metrics", "get")]
+            pages = ("/docs", "/playground", "/embed", "/embed.js", "/metrics")
+            paths += [(path, "get") for path in pages]
             for path, method in paths:
                 plain, slashed = [
                     await client.request(method, path.replace("{", "x").replace("}", "") + end)
@@ -329,6 +318,17 @@ class TestSlashes:
                 assert plain.status_code < 500 or plain.status_code == 501, path
                 assert slashed.headers.get("content-type") == plain.headers.get("content-type"), path
                 assert "location" not in slashed.headers
+
+    @pytest.mark.parametrize("path", ["/embed", "/embed/", "/x/embed", "/x/embed/"])
+    async def test_frames_find_what_they_load(self, built: Path, start: Start, path):
+        async with browsing(start, public_url="http://localhost/x") as client:
+            page = await client.get(path)
+        (style, script) = re.findall(r'(?:href|src)="([^"]*assets/[^"?]*)', page.text)
+        root = path.rstrip("/").removesuffix("embed")
+        assert [urljoin(path, link) for link in (style, script)] == [
+            f"{root}assets/app.css",
+            f"{root}assets/app.js",
+        ]
 
     @pytest.mark.parametrize("path", ["/playground", "/playground/"])
     async def test_pages_find_what_they_load(self, built: Path, start: Start, path):

@@ -26,6 +26,9 @@ _SECURITY_HEADERS = [
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
+# The page of the frame says in its policy who may frame it.
+EMBED_PATH = "/embed"
+_FRAME_HEADERS = [header for header in _SECURITY_HEADERS if header[0] != b"x-frame-options"]
 _CLIENT_GONE = 499
 # Answers of the API belong to one caller, so no cache may keep them; nothing in them may run in a browser.
 _API_HEADERS = [
@@ -129,7 +132,10 @@ def _add_headers(message: MutableMapping[str, Any], request_id: str, scope: Scop
     headers = message.setdefault("headers", [])
     names = {name for name, _ in headers}
     headers.append((b"x-request-id", request_id.encode()))
-    extra = _API_HEADERS if scope["path"].startswith(_API_PREFIX) else _SECURITY_HEADERS
+    if scope["path"].startswith(_API_PREFIX):
+        extra = _API_HEADERS
+    else:
+        extra = _FRAME_HEADERS if scope["path"] == EMBED_PATH else _SECURITY_HEADERS
     headers += [header for header in extra if header[0] not in names]
     for name, value in scope["state"].get("limit_headers", {}).items():
         if (raw := name.encode()) not in names:

@@ -53,6 +53,11 @@ class FileRoutes:
         self._upstream = upstream
         self._found: dict[str, bool] = {}
 
+    @property
+    def lacks_files(self) -> bool:
+        """Whether it is known already that no file can be uploaded."""
+        return self._found.get(_FILES) is False
+
     async def take_files(self) -> bool:
         """Return whether files can be uploaded. Upstream: GET files, the first time."""
         return await self._exists(_FILES)

@@ -15,6 +15,7 @@ from typing import Any
 import jwt
 
 from app.core.errors import UnauthorizedError
+from app.core.security.frame_tickets import FrameTickets
 from app.models.sessions import SESSION_PREFIX
 
 _TYPE = "soloist-session"
@@ -42,6 +43,7 @@ class SessionTokens:
     def __init__(self, keys: Sequence[bytes]) -> None:
         # Derived keys, so that no other signature made with the same secret is valid as a session.
         self._keys = [hmac.digest(key, _PURPOSE, hashlib.sha256) for key in keys]
+        self.frames = FrameTickets(keys)
 
     def mint(self, session: Session) -> str:
         """Return a new token for a session."""
@@ -56,6 +58,8 @@ class SessionTokens:
             "limit": session.chat_limit,
             "budget": session.budget_tokens,
             "claims": dict(session.claims),
+            # For the page that holds the token, to put into the address of the frame.
+            "frame": self.frames.mint(session.origins, session.expires_at),
         }
         return SESSION_PREFIX + jwt.encode(claims, self._keys[0], _ALGORITHM, headers={"typ": _TYPE})
 

@@ -1,0 +1,78 @@
+"""What the chat app is told with its page: who answers, what works here, and the operator's wishes."""
+
+from typing import Any
+
+from app.core.assistant import Assistant
+from app.core.config import Settings
+from app.core.files.upload import MAX_INLINE_BYTES
+from app.core.observability.health import Health
+from app.core.openai_client import OpenAIClient
+from app.core.ui_file import UiFile
+from app.translate.events import Json
+from app.utils.hosts import is_loopback
+
+_NO_SESSIONS = (
+    "This service asks for a key, and a page must not hold one: set PLAYGROUND_TOKEN_URL to an address of "
+    "your own backend that mints sessions, or on your own machine PLAYGROUND_SESSIONS=true."
+)
+
+
+def frame_config(
+    settings: Settings, assistant: Assistant, health: Health, client: OpenAIClient, ui: UiFile
+) -> Json:
+    """Return what a page that frames the app may know: what is public anyway, and no way to a session."""
+    return {
+        "mode": "frame",
+        "assistant": assistant.name,
+        "responder": health.describe().get("responder"),
+        "ui": ui.public(),
+        "features": _features(settings, client),
+        "files": _files(settings, client),
+    }
+
+
+def page_config(shared: Json, assistant: Assistant, health: Health, token_url: str | None, mode: str) -> Json:
+    """Return what the service's own page gets beside `shared`, which is `frame_config`'s.
+
+    `mode` is AUTH_MODE; `token_url` is where the page gets sessions, None where it needs or gets none.
+    """
+    upstream = health.describe()
+    return shared | {
+        "mode": "page",
+        "description": assistant.description,
+        "model": upstream["model"],
+        "upstream": upstream["kind"],
+        "token_url": token_url,
+        "closed": None if mode == "none" or token_url else _NO_SESSIONS,
+    }
+
+
+def _features(settings: Settings, client: OpenAIClient) -> Json:
+    """Return which routes answer here; without a store `/feedback` and the list of threads are 501."""
+    directory = client.thread_list.directory
+    threads_by = None
+    if directory is not None and directory.is_used:
+        if settings.auth_mode != "none":
+            threads_by = "caller"
+        elif is_loopback(settings.host):
+            # Where strangers call without a name, the list is 403.
+            threads_by = "everybody"
+    return {
+        "feedback": client.insight is not None and client.insight.is_used,
+        "threads": threads_by is not None,
+        "threads_by": threads_by,
+        "stop_everywhere": settings.redis_url is not None,
+    }
+
+
+def _files(settings: Settings, client: OpenAIClient) -> dict[str, Any]:
+    """Return the rules of uploads; `extensions`, such as `.pdf`, is empty where every type is taken."""
+    types = settings.allowed_upload_types
+    is_inline = client.files.routes.lacks_files
+    return {
+        "max_files": settings.max_files,
+        "max_bytes": min(
+            settings.max_upload_bytes, MAX_INLINE_BYTES if is_inline else settings.max_upload_bytes
+        ),
+        "extensions": [] if "*" in types else sorted(f".{name}" for name in types),
+    }
