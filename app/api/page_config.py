@@ -50,18 +50,11 @@ def page_config(shared: Json, assistant: Assistant, health: Health, token_url: s
 def _features(settings: Settings, client: OpenAIClient) -> Json:
     """Return which routes answer here; without a store `/feedback` and the list of threads are 501."""
     directory = client.thread_list.directory
-    threads_by = None
-    if directory is not None and directory.is_used:
-        if settings.auth_mode != "none":
-            threads_by = "caller"
-        elif is_loopback(settings.host):
-            # Where strangers call without a name, the list is 403.
-            threads_by = "everybody"
+    # Where strangers call without a name, the list is 403.
+    are_told_apart = settings.auth_mode != "none" or is_loopback(settings.host)
     return {
         "feedback": client.insight is not None and client.insight.is_used,
-        "threads": threads_by is not None,
-        "threads_by": threads_by,
-        "stop_everywhere": settings.redis_url is not None,
+        "threads": directory is not None and directory.is_used and are_told_apart,
     }
 
 

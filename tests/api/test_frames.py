@@ -105,20 +105,13 @@ class TestFeatures:
             config = config_of((await client.get("/embed")).text)
             error_of(await client.get("/api/v1/threads"), 501)
             error_of(await client.post("/api/v1/feedback", json={"thread_id": "t", "value": "up"}), 501)
-        features = {"feedback": False, "threads": False, "threads_by": None, "stop_everywhere": False}
-        assert config["features"] == features
+        assert config["features"] == {"feedback": False, "threads": False}
 
     @pytest.mark.parametrize(
-        ("settings", "status", "threads_by"),
-        [
-            ({}, 200, "everybody"),
-            ({"host": "0.0.0.0", "allow_anonymous": True}, 403, None),
-            (AUTH, 200, "caller"),
-        ],
+        ("settings", "status"),
+        [({}, 200), ({"host": "0.0.0.0", "allow_anonymous": True}, 403), (AUTH, 200)],
     )
-    async def test_with_a_store(
-        self, built: Path, start: Start, tmp_path: Path, settings: Any, status: int, threads_by: str | None
-    ):
+    async def test_with_a_store(self, built: Path, start: Start, tmp_path: Path, settings: Any, status: int):
         store = f"sqlite:///{tmp_path / 'store.db'}"
         async with browsing(start, store_url=store, **settings) as client:
             config = config_of((await client.get("/playground")).text)
@@ -127,8 +120,7 @@ class TestFeatures:
                 "/api/v1/feedback", headers=KEY, json={"thread_id": "t", "message_id": "m", "value": "up"}
             )
         assert (listed.status_code, rated.status_code) == (status, 404)
-        features = {"threads": status == 200, "threads_by": threads_by, "feedback": True}
-        assert config["features"] == features | {"stop_everywhere": False}
+        assert config["features"] == {"threads": status == 200, "feedback": True}
 
     async def test_the_rules_of_files_are_those_of_uploads(self, built: Path, start: Start):
         rules = {"max_files": 2, "max_upload_bytes": 5, "allowed_upload_types": ["txt", "md"]}
@@ -150,16 +142,6 @@ class TestFeatures:
                 form: Any = {"file": ("a.txt", b"text"), "purpose": (None, "user_data")}
                 error_of(await client.post("/api/v1/files", files=form), 400)
         assert found == [536_870_912, 10_485_760]
-
-    @pytest.mark.parametrize(
-        ("storage", "everywhere"), [("memory://", False), ("redis://127.0.0.1:1/0", True)]
-    )
-    async def test_replicas_that_share_a_redis_stop_runs_for_each_other(
-        self, built: Path, start: Start, storage: str, everywhere: bool
-    ):
-        async with browsing(start, rate_limit_storage=storage) as client:
-            config = config_of((await client.get("/embed")).text)
-        assert config["features"]["stop_everywhere"] is everywhere
 
 
 class TestUiFile:

@@ -52,7 +52,7 @@ async def test_the_page_names_assistant_and_upstream(built: Path, start: Start):
         "token_url": None,
         "closed": None,
         "ui": dict.fromkeys(UiFile.model_fields),
-        "features": {"feedback": False, "threads": False, "threads_by": None, "stop_everywhere": False},
+        "features": {"feedback": False, "threads": False},
         "files": {
             "max_files": 10,
             "max_bytes": 536_870_912,
