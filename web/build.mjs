@@ -3,6 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { cp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { rolldown } from 'rolldown';
+import { writeSheets } from './src/markdown/sheets.mjs';
 
 const OUT = 'dist';
 const ASSETS = join(OUT, 'assets');
@@ -49,7 +50,8 @@ const tags = (await readdir('src/words/languages')).map((name) => name.replace(/
 const languages = Object.fromEntries(tags.map((tag) => [tag, `src/words/languages/${tag}.ts`]));
 const words = await bundle(languages, ASSETS, { entries: 'words-[name]-[hash].js' });
 const files = Object.fromEntries(words.filter(({ isEntry }) => isEntry).map(({ name, fileName }) => [name, fileName]));
-const chunks = await bundle({ app: 'src/app/main.tsx' }, ASSETS, { entries, define: { LANGUAGES: JSON.stringify(files) } });
+const define = { LANGUAGES: JSON.stringify(files), SHEETS: JSON.stringify(await writeSheets(ASSETS)) };
+const chunks = await bundle({ app: 'src/app/main.tsx' }, ASSETS, { entries, define });
 await writeFile(join(OUT, 'app.html'), await appPage(chunks));
 await cp('src/app/app.css', join(ASSETS, 'app.css'));
 await cp('src/docs/docs.html', join(OUT, 'docs.html'));
