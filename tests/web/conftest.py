@@ -46,7 +46,7 @@ def bundle() -> Path:
     installed(WEB, "axe-core")
     with _alone_in(WEB):
         built = WEB / "dist" / "embed.js"
-        sources = [*WEB.glob("src/*"), WEB / "build.mjs", WEB / "package-lock.json"]
+        sources = [*WEB.glob("src/**/*"), WEB / "build.mjs", WEB / "package-lock.json"]
         if not built.exists() or built.stat().st_mtime < max(path.stat().st_mtime for path in sources):
             _npm("run", "build", cwd=WEB)
     return WEB / "dist"

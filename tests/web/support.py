@@ -103,25 +103,33 @@ class Site:
     def __init__(self) -> None:
         self.pages: dict[str, str] = {}
         self.scripts: dict[str, str] = {}
+        self.pictures: dict[str, bytes] = {}
         self.tokens: list[Json] = []
         """What the token address answers, one after the other; the last one again and again."""
         self.token_calls = 0
+        self.token_status = 200
+        self.headers: dict[str, str] = {}
+        """What every page and script is sent with."""
         self.origin = ""
 
     async def page(self, request: web.Request) -> web.Response:
         if request.path in self.scripts:
-            return web.Response(text=self.scripts[request.path], content_type="text/javascript")
+            script = self.scripts[request.path]
+            return web.Response(text=script, content_type="text/javascript", headers=self.headers)
+        if request.path in self.pictures:
+            return web.Response(
+                body=self.pictures[request.path], content_type="image/gif", headers=self.headers
+            )
         html = self.pages.get(request.path)
         if html is None:
             return web.Response(status=404)
-        return web.Response(
-            text=f"<!doctype html><html lang=en><title>Shop</title>{html}", content_type="text/html"
-        )
+        text = f"<!doctype html><html lang=en><title>Shop</title>{html}"
+        return web.Response(text=text, content_type="text/html", headers=self.headers)
 
     async def token(self, request: web.Request) -> web.Response:
         answer = self.tokens[min(self.token_calls, len(self.tokens) - 1)]
         self.token_calls += 1
-        return web.json_response(answer)
+        return web.json_response(answer, status=self.token_status)
 
 
 @asynccontextmanager
