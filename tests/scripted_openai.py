@@ -53,10 +53,15 @@ class ScriptedOpenAI:
                 await connection.answer(200, self._conversation())
             case "GET", "/conversations/conv_1/items":
                 found = self.items if query.get("order") == "asc" else self.items[::-1]
+                start = [item["id"] for item in found].index(query["after"]) + 1 if "after" in query else 0
+                found = found[start:]
                 await connection.answer(200, {"data": found, "has_more": False})
             case "POST", "/conversations/conv_1/items":
                 kept = self._keep(request.json["items"])
                 await connection.answer(200, {"data": kept, "has_more": False})
+            case "DELETE", _ if any(item["id"] == name for item in self.items):
+                self.items = [item for item in self.items if item["id"] != name]
+                await connection.answer(200, self._conversation())
             case "GET", _ if name in self.responses and query.get("stream") != "true":
                 await connection.answer(200, self.responses[name])
             case "GET", _ if name in self.responses:

@@ -87,9 +87,9 @@ class RequestScope:
         """Return the upstream response that started a run."""
         return self._opened(self.ids.response, run_id, "run")
 
-    def item(self, message_id: str) -> str:
+    def item(self, message_id: str, param: str | None = None) -> str:
         """Return the upstream item of a message."""
-        return self._opened(self.ids.item, message_id, "message")
+        return self._opened(self.ids.item, message_id, "message", param)
 
     def check_new_thread(self) -> None:
         """Raise `ForbiddenError` for a session that is bound to a thread."""

@@ -25,6 +25,7 @@ from app.core.runs.lookup import RunLookup
 from app.core.runs.message_runs import MessageRuns
 from app.core.runs.overrides import RunOverrides
 from app.core.runs.params import RunParams
+from app.core.runs.replaced_turns import ReplacedTurns
 from app.core.runs.resume import ResumeService
 from app.core.runs.stopped_turns import StoppedTurns
 from app.core.runs.tool_creator import ToolRunCreator
@@ -124,7 +125,7 @@ class OpenAIClient:
             deadline,
             beside.on_budget_reached,
         )
-        conversations.on_added = self.budgets.forget
+        conversations.on_changed = self.budgets.forget
         self.held_runs = HeldRuns(self.background, redis)
         creating = RunCreator(
             responses,
@@ -198,7 +199,8 @@ class OpenAIClient:
         self.transcripts = Transcripts(
             conversations, self._metadata, self.messages, self.files, self.feedback, assistant, settings
         )
-        self.chat = Chat(conversations, self.creator, self.runs, params, settings, intake)
+        replaced = ReplacedTurns(conversations, lock, self.creator, beside.directory)
+        self.chat = Chat(conversations, self.creator, self.runs, params, settings, replaced, intake)
 
     async def aclose(self, grace_seconds: float) -> None:
         """Finish background work, for at most `grace_seconds`, and close the upstream."""

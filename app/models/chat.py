@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 
 from app.models.common import RequestModel, Text, Usage, example
 from app.models.runs import OnDisconnect, RunStatus, ToolOutput
@@ -30,6 +30,21 @@ class ChatRequest(RequestModel):
     messages: list[dict[str, Any]] | None = Field(
         None, description="A history of UI messages; see docs/streaming.md."
     )
+    replaces: str | None = Field(
+        None,
+        description="A message of the thread: its turn (question and answer) and all that follows are "
+        "deleted, and `message` is asked instead; without a message, the old question is asked again. "
+        "If nothing is answered, the thread is as before.",
+    )
+
+    @field_validator("replaces")
+    @classmethod
+    def _in_a_thread(cls, replaces: str | None, info: ValidationInfo) -> str | None:
+        if replaces and info.data.get("tool_outputs") is not None:
+            raise ValueError("send 'replaces' or 'tool_outputs', not both")
+        if replaces and not info.data.get("thread_id"):
+            raise ValueError("'replaces' needs the 'thread_id' of its message")
+        return replaces or None
 
     def unknown_fields(self) -> list[str]:
         """Return the names of the fields that this service does not take, but for a frontend's own."""
@@ -42,7 +57,7 @@ class ChatRequest(RequestModel):
         if self.thread_id == "":
             self.thread_id = None
         given = [name for name in ("message", "tool_outputs", "messages") if getattr(self, name) is not None]
-        if not given and not (info.context or {}).get(HAS_FILES):
+        if not given and self.replaces is None and not (info.context or {}).get(HAS_FILES):
             raise ValueError("send 'message', 'messages' or 'tool_outputs'")
         if len(given) > 1:
             raise ValueError(f"send '{given[0]}' or '{given[1]}', not both")
@@ -78,6 +93,9 @@ class ChatAnswer(BaseModel):
     role: Literal["assistant"]
     created_at: int
     run_id: str
+    message_id: str | None = Field(
+        description="The last message of the answer, which `replaces` may name; null if the thread has none."
+    )
     status: RunStatus
     annotations: list[Source]
     usage: Usage | None

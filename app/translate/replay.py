@@ -52,9 +52,9 @@ def replayed(
             has_reasoning and _is_readable(item, following, origin, keeps_ids=keeps_ids)
         ):
             continue
-        sent.append(_as_input(item.body, keeps_id=keeps_ids and has_reasoning and item.origin == origin))
+        sent.append(as_input(item.body, keeps_id=keeps_ids and has_reasoning and item.origin == origin))
         following = item
-    return [*reversed(sent), *(_as_input(item, keeps_id=False) for item in new)]
+    return [*reversed(sent), *(as_input(item, keeps_id=False) for item in new)]
 
 
 def open_calls(history: Sequence[StoredItem], new: Sequence[Json]) -> list[str]:
@@ -118,7 +118,8 @@ def _begins_turn(item: StoredItem, before: StoredItem) -> bool:
     return item.body.get("role") == "user" and before.body.get("role") != "user"
 
 
-def _as_input(item: Json, *, keeps_id: bool) -> Json:
+def as_input(item: Json, *, keeps_id: bool) -> Json:
+    """Return a stored item as an input item; ids that an answer refers to stay in any case."""
     left_out = _OUTPUT_ONLY if keeps_id else _OUTPUT_ONLY | {"id"}
     sent = {key: value for key, value in item.items() if key not in left_out or _needs_id(key, item)}
     content = item.get("content")

@@ -7,7 +7,17 @@ import pytest
 from tests.dialects import BADLY, DIALECTS, WELL, ends, request_of, text_in
 from tests.support import Json, error_of, finished_run, frames, ids, names, new_thread, stats
 
-KEYS = {"message", "thread_id", "role", "created_at", "run_id", "status", "annotations", "usage"}
+KEYS = {
+    "message",
+    "thread_id",
+    "role",
+    "created_at",
+    "run_id",
+    "message_id",
+    "status",
+    "annotations",
+    "usage",
+}
 
 
 class TestJson:

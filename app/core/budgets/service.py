@@ -144,8 +144,13 @@ class Budgets:
                 scope.headers[USED_HEADER] = f"{account.kind};percent={int(share * 100)}"
         return Reservation(self, wish, str(params.get("model")))
 
+    async def check(self, scope: RequestScope, params: Json) -> None:
+        """Raise `BudgetExceededError` if there is no room for a turn now."""
+        if self.is_on or scope.caller.budget_tokens is not None:
+            (await self.reserve(scope, params)).release()
+
     def forget(self, conversation_id: str) -> None:
-        """Forget the size of a thread that got messages."""
+        """Forget the size of a thread that got or lost messages."""
         if self.is_on or self._has_sessions:
             self.background.spawn(self.ledger.forget(conversation_id))
 
@@ -238,14 +243,19 @@ class Reservation:
         if isinstance(failure, _MAYBE_BILLED):
             self._count_whole()
         else:
-            self.budgets.settle(self.wish, Amount(), None)
+            self.release()
+
+    def release(self) -> None:
+        """Give back the room of a turn that was not begun."""
+        self._is_over = True
+        self.budgets.settle(self.wish, Amount(), None)
 
     def _count(self, response: Json) -> None:
         billed = self.budgets.rules.billed(response, self.model)
         if billed is not None:
             self.budgets.settle(self.wish, billed, billed.tokens)
         elif response.get("status") == "failed":
-            self.budgets.settle(self.wish, Amount(), None)
+            self.release()
         else:
             self._count_whole()
 

@@ -66,6 +66,12 @@ class ThreadDirectory:
         """Note that items were added to a thread or a turn was begun."""
         self._note(conversation_id, created_at=created_at_of(conversation_id), title=title_of(items))
 
+    def asked_anew(self, conversation_id: str, before: list[Json], now: list[Json]) -> None:
+        """Note that a thread begins with another question; a title that somebody gave it stays."""
+        old, new = title_of(before), title_of(now)
+        if self.is_used and old is not None and new is not None:
+            self._spawn(conversation_id, self.table.replace_title(conversation_id, old, new))
+
     def metadata_changed(self, conversation_id: str, metadata: Mapping[str, Any]) -> None:
         """Note new metadata of a thread; `metadata` includes keys of ours."""
         changed = self.table.set_metadata(conversation_id, public_metadata(metadata))

@@ -46,6 +46,11 @@ class ThreadTable:
         change = new.on_conflict_do_update(index_elements=["conversation_id"], set_={"title": title})
         await self.database.run(lambda connection: connection.execute(change, row))
 
+    async def replace_title(self, conversation_id: str, old: str, new: str) -> None:
+        """Replace a title, if the thread has that one."""
+        mine = THREADS.c.conversation_id == conversation_id
+        await self._execute(update(THREADS).where(mine, THREADS.c.title == old).values(title=new))
+
     async def set_metadata(self, conversation_id: str, metadata: Mapping[str, str]) -> None:
         """Set the metadata of a thread that is there."""
         text, mine = json_text(metadata), THREADS.c.conversation_id == conversation_id

@@ -42,6 +42,7 @@ from app.translate.run_metadata import RunRounds
 from app.translate.run_translator import RunTranslator, run_ended
 
 T = TypeVar("T")
+R = TypeVar("R", bound=FollowedRun)
 UNANSWERED_HEADER = "x-unanswered-tool-calls"
 DROPPED_HEADER = "x-dropped-items"
 """How many of a thread's oldest items the model was not shown, as its window has no room for them."""
@@ -101,7 +102,7 @@ class RunCreator:
         """
         opening = self._opened(scope, context, params, on_disconnect, is_listed=is_listed)
         in_background = on_disconnect in self.mode.streams
-        stream = await (self._uncut(opening, on_disconnect) if in_background else opening)
+        stream = await (self.uncut(opening, on_disconnect) if in_background else opening)
         stream.put_first(before or [])
         return stream
 
@@ -300,8 +301,8 @@ class RunCreator:
         with not_found_as("thread"):
             return await call()
 
-    async def _uncut(self, opening: Coroutine[Any, Any, RunStream], on_disconnect: OnDisconnect) -> RunStream:
-        """Await an opening to its end even if the caller is cancelled.
+    async def uncut(self, opening: Coroutine[Any, Any, R], on_disconnect: OnDisconnect) -> R:
+        """Await the opening of a stream to its end even if the caller is cancelled; then `leave` it.
 
         A background run whose id is not known yet could not be stopped.
         """

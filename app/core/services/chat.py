@@ -11,6 +11,7 @@ from app.core.errors import BadRequestError, ConflictError
 from app.core.runs.create import RunCreator
 from app.core.runs.follow import FollowedRun
 from app.core.runs.params import RunParams, turn_body
+from app.core.runs.replaced_turns import ReplacedTurns
 from app.core.safety.intake import Intake
 from app.core.services.runs import Runs
 from app.core.upstream.conversations import Conversations
@@ -21,6 +22,7 @@ from app.translate.attachments import Attached, with_files
 from app.translate.chat_input import history_items, last_user_items
 from app.translate.context import RunContext
 from app.translate.events import Json, RunEnded, StreamFailed
+from app.translate.replaced_items import is_question, question_input
 
 
 @dataclass(eq=False)
@@ -32,6 +34,7 @@ class Chat:
     runs: Runs
     params: RunParams
     settings: Settings
+    replaced: ReplacedTurns
     intake: Intake | None = None
 
     async def answer(
@@ -47,7 +50,8 @@ class Chat:
         Upstream: POST conversations for a new thread, then POST responses: a plain one where the run may end
         with its client, else a background stream.
         """
-        if body.tool_outputs is None and on_disconnect not in self.creator.mode.streams:
+        is_plain = body.tool_outputs is None and body.replaces is None
+        if is_plain and on_disconnect not in self.creator.mode.streams:
             before, items = self._turn(scope, body, files)
             context, params = await self._prepared(scope, body.thread_id, before, items)
             with _busy_as_conflict():
@@ -83,6 +87,10 @@ class Chat:
                 return await self.runs.submit_stream(
                     scope, body.thread_id, body.run_id, outputs, on_disconnect=on_disconnect
                 )
+        if body.replaces is not None and body.thread_id is not None:
+            return await self._open_replacing(
+                scope, body, body.thread_id, body.replaces, files, on_disconnect=on_disconnect
+            )
         before, items = self._turn(scope, body, files)
         return await self.open_turn(scope, body.thread_id, before, items, on_disconnect=on_disconnect)
 
@@ -101,6 +109,28 @@ class Chat:
             return await self.creator.open(
                 scope, context, params, on_disconnect=on_disconnect, is_listed=False
             )
+
+    async def _open_replacing(
+        self,
+        scope: RequestScope,
+        body: ChatRequest,
+        thread_id: str,
+        message_id: str,
+        files: Sequence[Attached],
+        *,
+        on_disconnect: OnDisconnect,
+    ) -> FollowedRun:
+        """Start a turn in the place of that of a message; without a question of its own, ask that one's."""
+        conversation_id = scope.conversation(thread_id)
+        turn = await self.replaced.find(conversation_id, scope.item(message_id, "replaces"))
+        is_new = body.message is not None or body.messages is not None or files
+        # The results of tools in a frontend's history belong to calls that are deleted, or are known.
+        items = self._turn(scope, body, files)[1][-1:] if is_new else [question_input(turn.items[0])]
+        if not is_question(items[-1]):
+            raise BadRequestError("With 'replaces', the last message must be the user's.", param="messages")
+        context, params = await self._prepared(scope, thread_id, [], items)
+        with _busy_as_conflict():
+            return await self.replaced.open(scope, context, params, turn, on_disconnect=on_disconnect)
 
     async def _prepared(
         self, scope: RequestScope, thread_id: str | None, before: list[Json], items: list[Json]

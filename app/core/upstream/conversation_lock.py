@@ -1,8 +1,9 @@
 """One writer per conversation: waits for the upstream's lock, and for work of our own before a turn."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,6 +12,9 @@ from app.core.limits.shared_redis import RedisAwayError, SharedRedis
 from app.core.upstream.errors import ConversationLockedError
 
 T = TypeVar("T")
+_holding: ContextVar["asyncio.Task[None] | None"] = ContextVar("holding", default=None)
+"""The task that holds a conversation for the code that runs here, which does not wait for it."""
+
 _PREFIX = "soloist:stopped:"
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 1.0
@@ -25,7 +29,7 @@ class ConversationLock:
     Args:
         background: runs the work that `hold` is given.
         redis: tells other replicas which conversations are held; without it, only this process knows.
-        wait_seconds: longest wait for the upstream's own lock.
+        wait_seconds: longest wait for the upstream's own lock, and for a conversation that is held.
         waited: called with the length of each pause, in seconds.
 
     """
@@ -47,9 +51,9 @@ class ConversationLock:
         deadline = asyncio.get_running_loop().time() + (self.wait_seconds if is_repeatable else 0)
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            if self.redis is not None or conversation_id in self._held:
+            if (self.redis is not None or conversation_id in self._held) and not self._is_mine():
                 # The messages of a stopped turn belong before those of the next one.
-                await self.wait(conversation_id)
+                await self._wait_bounded(conversation_id)
             try:
                 return await call()
             except ConversationLockedError:
@@ -59,11 +63,27 @@ class ConversationLock:
             self.waited(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    def hold(self, conversation_id: str, work: Coroutine[Any, Any, None]) -> None:
+    def hold(self, conversation_id: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run `work` in the background, after earlier held work; `write` and `wait` wait for it."""
         task = self.background.spawn(self._hold(conversation_id, work, self._held.get(conversation_id)))
         self._held[conversation_id] = task
         task.add_done_callback(lambda _: self._forget(conversation_id, task))
+        return task
+
+    @asynccontextmanager
+    async def holding(self, conversation_id: str) -> AsyncIterator[None]:
+        """Keep other writers out of a conversation within the block, whose own `write` calls pass.
+
+        Raises `ConversationLockedError` if others hold it for longer than `wait_seconds`.
+        """
+        await self._wait_bounded(conversation_id)
+        released = asyncio.Event()
+        token = _holding.set(self.hold(conversation_id, _wait_for(released)))
+        try:
+            yield
+        finally:
+            _holding.reset(token)
+            released.set()
 
     async def wait(self, conversation_id: str) -> None:
         """Wait until no work is held for the conversation."""
@@ -71,6 +91,21 @@ class ConversationLock:
             await asyncio.wait([task])
         if self.redis is not None:
             await self._wait_for_others(self.redis, conversation_id)
+
+    @staticmethod
+    def _is_mine() -> bool:
+        """Return whether this code runs in a `holding` block."""
+        task = _holding.get()
+        return task is not None and not task.done()
+
+    async def _wait_bounded(self, conversation_id: str) -> None:
+        try:
+            async with asyncio.timeout(self.wait_seconds or None):
+                await self.wait(conversation_id)
+        except TimeoutError:
+            raise ConversationLockedError(
+                "The thread is busy with another run or message. Retry when that has ended."
+            ) from None
 
     async def _hold(
         self, conversation_id: str, work: Coroutine[Any, Any, None], before: "asyncio.Task[None] | None"
@@ -81,7 +116,9 @@ class ConversationLock:
                 await asyncio.wait([before])
             await work
         finally:
-            await self._tell_others(conversation_id, is_held=False)
+            if self._held.get(conversation_id) is asyncio.current_task():
+                # Work that was held later tells them when it is done.
+                await self._tell_others(conversation_id, is_held=False)
 
     def _forget(self, conversation_id: str, task: "asyncio.Task[None]") -> None:
         if self._held.get(conversation_id) is task:
@@ -104,3 +141,7 @@ class ConversationLock:
             while await redis.call(lambda: redis.client.exists(_PREFIX + conversation_id)):
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+async def _wait_for(event: asyncio.Event) -> None:
+    await event.wait()

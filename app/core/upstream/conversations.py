@@ -1,12 +1,14 @@
 """Upstream conversations and their items. Source: OpenAI's Conversations API."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from app.core.upstream.conversation_lock import ConversationLock
-from app.core.upstream.errors import UpstreamMalformedError
-from app.core.upstream.port import Upstream
+from app.core.upstream.errors import UpstreamMalformedError, UpstreamMissingError
+from app.core.upstream.port import Query, Upstream
 from app.core.upstream.retries import parsed, read, retry_twice
 from app.translate.events import Json
 from app.translate.upstream_types import checked_conversation, checked_items, checked_stored_item
@@ -15,6 +17,7 @@ ITEMS_PER_CALL = 20
 """Most items that the upstream accepts in one call."""
 
 _PAGE_ITEMS = 100
+_DELETES_AT_ONCE = 8
 
 
 @dataclass(eq=False)
@@ -23,8 +26,8 @@ class Conversations:
 
     upstream: Upstream
     lock: ConversationLock
-    on_added: Callable[[str], None] | None = None
-    """Called with the id of a conversation that got items outside of its turns."""
+    on_changed: Callable[[str], None] | None = None
+    """Called with the id of a conversation that got or lost items outside of its turns."""
 
     async def create(self, items: list[Json], metadata: Mapping[str, str]) -> Json:
         """Create a conversation with any number of items; if they cannot all be stored, delete it again."""
@@ -62,8 +65,8 @@ class Conversations:
     async def add_items(self, conversation_id: str, items: list[Json]) -> list[Json]:
         """Append items and return them as stored; waits while the conversation is locked."""
         stored: list[Json] = []
-        if self.on_added is not None and items:
-            self.on_added(conversation_id)
+        if self.on_changed is not None and items:
+            self.on_changed(conversation_id)
         for start in range(0, len(items), ITEMS_PER_CALL):
             post = partial(self.append, conversation_id, items[start : start + ITEMS_PER_CALL])
             stored += await self.lock.write(conversation_id, post)
@@ -86,6 +89,25 @@ class Conversations:
         """Delete one item."""
         await self.upstream.request("DELETE", f"/conversations/{conversation_id}/items/{item_id}")
 
+    async def delete_items(self, conversation_id: str, item_ids: Sequence[str]) -> None:
+        """Delete items, a few at once; those that are gone already count as deleted.
+
+        Raises the first `UpstreamError` after all were tried.
+        """
+        # All at once could use up the connection pool, which other requests share.
+        gate = asyncio.Semaphore(_DELETES_AT_ONCE)
+        if self.on_changed is not None and item_ids:
+            self.on_changed(conversation_id)
+
+        async def delete(item_id: str) -> None:
+            async with gate:
+                with suppress(UpstreamMissingError):
+                    await retry_twice(partial(self.delete_item, conversation_id, item_id))
+
+        for result in await asyncio.gather(*map(delete, item_ids), return_exceptions=True):
+            if result is not None:
+                raise result
+
     async def items(
         self,
         conversation_id: str,
@@ -94,7 +116,7 @@ class Conversations:
         after: str | None = None,
         page_items: int = _PAGE_ITEMS,
         most: int | None = None,
-        include: str | None = None,
+        include: str | Sequence[str] | None = None,
     ) -> AsyncIterator[Json]:
         """Yield items of every type, at most `most`, reading each page when it is needed.
 
@@ -104,8 +126,8 @@ class Conversations:
         left = most
         while left is None or left > 0:
             limit = min(page_items, _PAGE_ITEMS, left or _PAGE_ITEMS)
-            query = {"limit": limit, "order": order, **_including(include)}
-            query |= {"after": after} if after else {}
+            place = {"after": after} if after else {}
+            query = {"limit": limit, "order": order, **_including(include), **place}
             found = await read(self.upstream, path, query, check=checked_items)
             data = _data(found)[:left]
             for item in data:
@@ -118,8 +140,8 @@ class Conversations:
                 raise UpstreamMalformedError
 
 
-def _including(include: str | None) -> dict[str, str | int]:
-    return {"include[]": include} if include else {}
+def _including(include: str | Sequence[str] | None) -> Query:
+    return {"include": [include] if isinstance(include, str) else include} if include else {}
 
 
 def _data(page: Json) -> list[Json]:

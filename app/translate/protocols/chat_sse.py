@@ -13,6 +13,8 @@ from app.translate.protocols.encoder import (
     with_event_id,
 )
 
+_CUT_OFF = frozenset({"cancelled", "expired"})
+
 
 class ChatEncoder(Encoder):
     """Events `thread`, `delta`, `annotation`, then `done` with the whole JSON answer, or `error`.
@@ -70,17 +72,20 @@ def _chat_call(call: Json) -> Json:
 def chat_answer(ended: events.RunEnded) -> Json:
     """Return the JSON answer of `/chat` for a run that ended in any state but `failed`.
 
-    Keys: `message, thread_id, role, created_at, run_id, status, annotations, usage`; with the status
-    `requires_action` also `tool_calls`, a list of `{id, name, arguments, approval?}`; and `pictures`, a list
-    of file ids, if the assistant made any.
+    Keys: `message, thread_id, role, created_at, run_id, message_id, status, annotations, usage`; with the
+    status `requires_action` also `tool_calls`, a list of `{id, name, arguments, approval?}`; and `pictures`,
+    a list of file ids, if the assistant made any.
     """
-    run = ended.run
+    run, messages = ended.run, ended.messages
+    # A cut-off answer gets another id when it is kept.
+    is_kept = bool(messages) and run["status"] not in _CUT_OFF
     answer: Json = {
-        "message": answer_text(ended.messages),
+        "message": answer_text(messages),
         "thread_id": run["thread_id"],
         "role": "assistant",
-        "created_at": ended.messages[-1]["created_at"] if ended.messages else run["created_at"],
+        "created_at": messages[-1]["created_at"] if messages else run["created_at"],
         "run_id": run["id"],
+        "message_id": messages[-1]["id"] if is_kept else None,
         "status": run["status"],
         "annotations": ended.sources,
         "usage": usage_counts(run),

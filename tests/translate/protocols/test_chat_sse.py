@@ -57,7 +57,7 @@ def test_whole_answer_in_order():
         + b'id: 5\nevent: annotation\ndata: {"type":"url_citation","index":2,"url":"https://example.org"}\n\n'
         + 'id: 6\nevent: done\ndata: {"message":"Hé you\\n",'.encode()
         + IDS
-        + b'9,"run_id":"run_1","status":"completed",'
+        + b'9,"run_id":"run_1","message_id":"msg_1","status":"completed",'
         b'"annotations":[{"type":"url_citation","index":2,"url":"https://example.org"}],'
         b'"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}\n\n'
     )
@@ -88,7 +88,7 @@ def test_requires_action_names_the_calls():
         THREAD
         + b'event: done\ndata: {"message":"",'
         + IDS
-        + b'5,"run_id":"run_1","status":"requires_action",'
+        + b'5,"run_id":"run_1","message_id":null,"status":"requires_action",'
         b'"annotations":[],"usage":null,"tool_calls":[{"id":"call_1","name":"f","arguments":"{}"}]}\n\n'
     )
 
@@ -98,7 +98,7 @@ def test_cancelled_is_done_with_what_there_is():
     assert frames == (
         b'event: delta\ndata: {"text":"Hi"}\n\nevent: done\ndata: {"message":"Hi",'
         + IDS
-        + b'9,"run_id":"run_1","status":"cancelled","annotations":[],"usage":null}\n\n'
+        + b'9,"run_id":"run_1","message_id":null,"status":"cancelled","annotations":[],"usage":null}\n\n'
     )
 
 
