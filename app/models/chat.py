@@ -46,6 +46,18 @@ class ChatRequest(RequestModel):
             raise ValueError("'replaces' needs the 'thread_id' of its message")
         return replaces or None
 
+    @property
+    def regenerates(self) -> bool:
+        """Whether the AI SDK asks for another answer in a thread, in the place of an earlier one."""
+        trigger = (self.__pydantic_extra__ or {}).get("trigger")
+        return self.messages is not None and self.thread_id is not None and trigger == "regenerate-message"
+
+    @property
+    def frontend_message_id(self) -> str | None:
+        """The message that the AI SDK's request is about, if it names one."""
+        found = (self.__pydantic_extra__ or {}).get("messageId")
+        return found if isinstance(found, str) and found else None
+
     def unknown_fields(self) -> list[str]:
         """Return the names of the fields that this service does not take, but for a frontend's own."""
         own = _FRONTEND_KEYS if self.messages is not None else set()

@@ -8,12 +8,11 @@ import pytest
 
 from tests.support import TLS, Json, embedded_upstream, error_of, frames, is_idle, names, new_thread, until
 
-EVERYTHING = [
-    ("order", "asc"),
-    ("limit", "100"),
-    ("include[]", "reasoning.encrypted_content"),
-    ("include[]", "code_interpreter_call.outputs"),
-]
+EVERYTHING: Json = {
+    "order": "asc",
+    "limit": 100,
+    "include[]": ["reasoning.encrypted_content", "code_interpreter_call.outputs"],
+}
 GUARD = """
 from app.tools import Caller, Refusal, guard
 
@@ -25,7 +24,7 @@ def polite(text: str, caller: Caller) -> str:
 """
 
 
-async def items(url, thread_id) -> list[Json]:
+async def items(url, thread_id):
     """All items of a thread as the upstream has them, oldest first."""
     path = f"{url}/conversations/{thread_id.replace('thread_', 'conv_')}/items"
     async with httpx2.AsyncClient(verify=TLS) as client:
@@ -40,7 +39,7 @@ def shape(found):
     ]
 
 
-async def ask(client, message, **body) -> Json:
+async def ask(client, message, **body):
     answer = await client.post("chat", json={"message": message, **body})
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -54,7 +53,7 @@ async def talk(live, upstream):
     return first["thread_id"], [first, second]
 
 
-async def used_tools(client) -> list[Json]:
+async def used_tools(client):
     """A thread with a plain turn, one with reasoning and a call, and a plain one; the answers."""
     first = await ask(client, "one")
     thread_id = first["thread_id"]
@@ -211,6 +210,46 @@ class TestProtocols:
             ("assistant", "You said: edited"),
         ]
 
+    @pytest.mark.parametrize("named", ["its run", "itself", "none"])
+    async def test_the_ai_sdk_regenerates(self, live, upstream, talk, named):
+        thread_id, (_, second) = talk
+        before = await items(upstream, thread_id)
+        known = {"its run": "msg_" + second["run_id"].removeprefix("run_"), "itself": second["message_id"]}
+        history = [{"id": "c", "role": "user", "parts": [{"type": "text", "text": "two"}]}]
+        body = {"id": "chat-1", "trigger": "regenerate-message", "messages": history, "thread_id": thread_id}
+        answer = await live.post("chat", json=body | {"messageId": known.get(named)})
+        kinds = [data if isinstance(data, str) else data["type"] for _, data in frames(answer.text)]
+        assert [kind for kind in kinds if kind != "text-delta"] == [
+            "start",
+            "start-step",
+            "text-start",
+            "text-end",
+            "finish-step",
+            "finish",
+            "[DONE]",
+        ]
+        assert "x-ignored-params" not in answer.headers
+        after = await items(upstream, thread_id)
+        assert shape(after) == shape(before)
+        assert after[2:] != before[2:]
+
+    async def test_the_ai_sdk_regenerates_a_run_with_tools(self, live, upstream):
+        _, second, _ = await used_tools(live)
+        history = [{"id": "c", "role": "user", "parts": [{"type": "text", "text": "anew"}]}]
+        body = {"trigger": "regenerate-message", "messages": history, "thread_id": second["thread_id"]}
+        body["messageId"] = "msg_" + second["run_id"].removeprefix("run_")
+        assert (await live.post("chat", json=body)).status_code == 200
+        found = shape(await items(upstream, second["thread_id"]))
+        assert found[2:] == [("user", "anew"), ("assistant", "You said: anew")]
+
+    @pytest.mark.parametrize("body", [{"messageId": "made-up"}, {"messageId": "msg_" + "0" * 48}])
+    async def test_an_answer_that_is_not_known_is_followed_by_another(self, live, upstream, talk, body):
+        thread_id, _ = talk
+        history = [{"id": "c", "role": "user", "parts": [{"type": "text", "text": "two"}]}]
+        whole = {"trigger": "regenerate-message", "messages": history, "thread_id": thread_id, **body}
+        assert (await live.post("chat", json=whole)).status_code == 200
+        assert len(await items(upstream, thread_id)) == 6
+
     async def test_detached(self, live, upstream, talk):
         thread_id, (_, second) = talk
         body = {"thread_id": thread_id, "replaces": second["message_id"], "on_disconnect": "detach"}
@@ -323,7 +362,7 @@ class TestRefusals:
         assert await deleted(upstream) == deletions
 
 
-async def deleted(url) -> int:
+async def deleted(url):
     """How many items were deleted upstream."""
     async with httpx2.AsyncClient(verify=TLS) as client:
         counts = (await client.get(url.removesuffix("/v1") + "/_stats")).json()["requests"]

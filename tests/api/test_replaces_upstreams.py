@@ -1,5 +1,6 @@
 """`replaces` before upstreams that refuse, fail in between, and do not take back what they have given."""
 
+import asyncio
 import copy
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.api.scripted_tools import call
 from tests.fake_upstream import fake_upstream
 from tests.scripted_openai import ScriptedOpenAI, message
-from tests.support import error_of, frames, names
+from tests.support import error_of, frames, names, until
 
 REFUSED = {
     "error": {"message": "Unknown parameter.", "type": "invalid_request_error", "param": "items[0].id"}
@@ -89,9 +90,9 @@ class Moody(ScriptedOpenAI):
 def serve(start):
     """Ask an upstream's thread to be replaced from its second turn on; the answer."""
 
-    async def asked(openai, **body):
+    async def asked(openai, *, handle=None, **body):
         async with (
-            fake_upstream(openai.handle) as upstream,
+            fake_upstream(handle or openai.handle) as upstream,
             start(url=upstream.url, is_served=True) as service,
         ):
             whole = {"thread_id": "thread_1", "replaces": "msg_a2"} | body
@@ -188,30 +189,26 @@ class TestPuttingBack:
         openai = Moody()
         openai.failures = copy.deepcopy(FAILED_TURN)
         theirs = [question("theirs", 7), message("to them", 7)]
-        respond = openai.handle
 
         async def handle(request, connection):
             if request.path.endswith("/responses"):
                 openai.items += theirs
-            await respond(request, connection)
+            await openai.handle(request, connection)
 
-        openai.handle = handle
-        answer = await serve(openai)
+        answer = await serve(openai, handle=handle)
         assert answer.status_code == 502
         assert openai.items == [*thread()[:2], *theirs, *thread()[2:]]
 
     async def test_a_thread_that_has_gone_on_is_left_alone(self, serve):
         openai = Moody()
         theirs = [question("theirs", 7), message("to them", 7)]
-        respond = openai.handle
 
         async def handle(request, connection):
             if request.method == "POST" and request.path.endswith("/items"):
                 openai.items += theirs
-            await respond(request, connection)
+            await openai.handle(request, connection)
 
-        openai.handle = handle
-        answer = await serve(openai)
+        answer = await serve(openai, handle=handle)
         assert error_of(answer, 409)["code"] == "thread_busy"
         assert openai.items == [*thread(), *theirs]
 
@@ -220,13 +217,12 @@ class TestPuttingBack:
         lock = {
             "error": {"message": "Locked.", "code": "conversation_locked", "type": "invalid_request_error"}
         }
-        respond = openai.handle
 
         async def handle(request, connection):
             if request.method == "POST":
                 await connection.answer(400, lock)
             else:
-                await respond(request, connection)
+                await openai.handle(request, connection)
 
         settings = {"is_served": True, "lock_wait_seconds": 0.1}
         async with fake_upstream(handle) as upstream, start(url=upstream.url, **settings) as service:
@@ -260,6 +256,33 @@ class TestOwnTools:
             assert names(frames(answer.text))[-1] == "error" if is_stream else answer.status_code == 502
         assert openai.items == thread()
         assert counted() == 1
+
+    @pytest.mark.parametrize("is_stream", [False, True])
+    async def test_leaving_while_a_tool_works_leaves_nothing_behind(self, before, counted, is_stream):
+        openai = Moody([call("slow", 7)])
+        async with fake_upstream(openai.handle) as upstream, before(upstream) as service:
+            body = {"thread_id": "thread_1", "replaces": "msg_a2", "message": "new", "stream": is_stream}
+            asking = asyncio.create_task(service.client.post("chat", json=body))
+            await until(lambda: counted() == 1)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            await until(lambda: openai.items == thread())
+            openai.outputs = iter([[message("next", 9)]])
+            next_one = {"thread_id": "thread_1", "message": "next"}
+            assert (await service.client.post("chat", json=next_one)).json()["message"] == "next"
+        assert openai.items[:-2] == thread()
+
+    async def test_stopping_while_a_tool_works_leaves_nothing_behind(self, before, counted):
+        openai = Moody([call("slow", 7)])
+        async with fake_upstream(openai.handle) as upstream, before(upstream) as service:
+            body = {"thread_id": "thread_1", "replaces": "msg_a2", "message": "new", "stream": True}
+            asking = asyncio.create_task(service.client.post("chat", json=body))
+            await until(lambda: counted() == 1)
+            run_id = next(iter(openai.responses)).replace("resp_", "run_")
+            await service.client.post(f"threads/thread_1/runs/{run_id}/cancel")
+            done = frames((await asking).text)[-1]
+        assert (done[0], done[1]["status"], done[1]["message"]) == ("done", "cancelled", "")
+        assert openai.items == thread()
 
     async def test_an_open_call_before_the_turn_is_closed_as_ever(self, serve):
         openai = Moody([message("anew", 9)])

@@ -1,7 +1,7 @@
 """Turns that take the place of the last ones of a thread: these are deleted, and come back on failure."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +11,7 @@ import structlog
 
 from app.core.caller import RequestScope
 from app.core.config import OnDisconnect
-from app.core.errors import BadRequestError, ServiceError, not_found
+from app.core.errors import BadRequestError, NotFoundError, ServiceError, not_found
 from app.core.runs.create import RunCreator
 from app.core.runs.follow import FollowedRun
 from app.core.runs.replacing_run import ReplacingRun
@@ -93,12 +93,42 @@ class ReplacedTurns:
         Upstream: GET conversations/{c}/items. Raises `NotFoundError` if no message of the conversation has
         this id, and `BadRequestError` if too much or no question would be replaced.
         """
+        return await self._found(
+            conversation_id, lambda item: item.get("id") == item_id and item.get("type") == "message"
+        )
+
+    async def find_answer(
+        self, scope: RequestScope, conversation_id: str, message_id: str | None
+    ) -> ReplacedTurn | None:
+        """Return the turn of an answer that a frontend of the AI SDK names, None if it is not there.
+
+        `message_id` is the answer's own, or that of its run as `AiSdkEncoder` tells it; None is the last one.
+        Upstream: GET responses/{r} and conversations/{c}/items.
+        """
+        try:
+            ids = (
+                None if message_id is None else {scope.item(message_id), *await self._said(scope, message_id)}
+            )
+            return await self._found(conversation_id, lambda item: ids is None or item.get("id") in ids)
+        except (NotFoundError, BadRequestError):
+            return None
+
+    async def _said(self, scope: RequestScope, message_id: str) -> list[str]:
+        """Return the ids of the items of the run that a message is named after; none if there is no run."""
+        try:
+            response_id = scope.response(f"run_{message_id.removeprefix('msg_')}")
+            response = await self.creator.responses.get(response_id)
+        except (NotFoundError, UpstreamMissingError, UpstreamRefusedError):
+            return []
+        return [str(item.get("id")) for item in response.get("output") or []]
+
+    async def _found(self, conversation_id: str, is_named: Callable[[Json], bool]) -> ReplacedTurn:
         with not_found_as("thread"):
             try:
-                return await self._find(conversation_id, item_id, WHOLE)
+                return await self._find(conversation_id, is_named, WHOLE)
             except UpstreamRefusedError:
                 # Not every upstream knows all names of `include`.
-                return await self._find(conversation_id, item_id, ())
+                return await self._find(conversation_id, is_named, ())
 
     async def open(
         self,
@@ -121,7 +151,9 @@ class ReplacedTurns:
             self._opened(scope, context, params, turn, on_disconnect), on_disconnect
         )
 
-    async def _find(self, conversation_id: str, item_id: str, include: Sequence[str]) -> ReplacedTurn:
+    async def _find(
+        self, conversation_id: str, is_named: Callable[[Json], bool], include: Sequence[str]
+    ) -> ReplacedTurn:
         newest: list[Json] = []
         is_found = is_whole = False
         items = self.conversations.items(conversation_id, most=_MOST_ITEMS + 1, include=include)
@@ -129,7 +161,7 @@ class ReplacedTurns:
             if is_whole:
                 return ReplacedTurn(conversation_id, str(item.get("id")), newest[::-1])
             newest.append(item)
-            is_found = is_found or (item.get("id") == item_id and item.get("type") == "message")
+            is_found = is_found or is_named(item)
             is_whole = is_found and is_question(item)
         if is_whole:
             return ReplacedTurn(conversation_id, None, newest[::-1])

@@ -11,7 +11,7 @@ from app.core.errors import BadRequestError, ConflictError
 from app.core.runs.create import RunCreator
 from app.core.runs.follow import FollowedRun
 from app.core.runs.params import RunParams, turn_body
-from app.core.runs.replaced_turns import ReplacedTurns
+from app.core.runs.replaced_turns import ReplacedTurn, ReplacedTurns
 from app.core.safety.intake import Intake
 from app.core.services.runs import Runs
 from app.core.upstream.conversations import Conversations
@@ -51,6 +51,7 @@ class Chat:
         with its client, else a background stream.
         """
         is_plain = body.tool_outputs is None and body.replaces is None
+        is_plain = is_plain and (body.messages is None or not body.regenerates)
         if is_plain and on_disconnect not in self.creator.mode.streams:
             before, items = self._turn(scope, body, files)
             context, params = await self._prepared(scope, body.thread_id, before, items)
@@ -87,10 +88,11 @@ class Chat:
                 return await self.runs.submit_stream(
                     scope, body.thread_id, body.run_id, outputs, on_disconnect=on_disconnect
                 )
-        if body.replaces is not None and body.thread_id is not None:
-            return await self._open_replacing(
-                scope, body, body.thread_id, body.replaces, files, on_disconnect=on_disconnect
-            )
+        is_replacing = body.replaces is not None or (body.messages is not None and body.regenerates)
+        if is_replacing and body.thread_id is not None:
+            turn = await self._replaced_turn(scope, body, body.thread_id)
+            if turn is not None:
+                return await self._open_replacing(scope, body, turn, files, on_disconnect=on_disconnect)
         before, items = self._turn(scope, body, files)
         return await self.open_turn(scope, body.thread_id, before, items, on_disconnect=on_disconnect)
 
@@ -110,25 +112,31 @@ class Chat:
                 scope, context, params, on_disconnect=on_disconnect, is_listed=False
             )
 
+    async def _replaced_turn(
+        self, scope: RequestScope, body: ChatRequest, thread_id: str
+    ) -> ReplacedTurn | None:
+        """Return the turn that a request replaces; None if a frontend names an answer that is not known."""
+        conversation_id = scope.conversation(thread_id)
+        if body.replaces is None:
+            return await self.replaced.find_answer(scope, conversation_id, body.frontend_message_id)
+        return await self.replaced.find(conversation_id, scope.item(body.replaces, "replaces"))
+
     async def _open_replacing(
         self,
         scope: RequestScope,
         body: ChatRequest,
-        thread_id: str,
-        message_id: str,
+        turn: ReplacedTurn,
         files: Sequence[Attached],
         *,
         on_disconnect: OnDisconnect,
     ) -> FollowedRun:
-        """Start a turn in the place of that of a message; without a question of its own, ask that one's."""
-        conversation_id = scope.conversation(thread_id)
-        turn = await self.replaced.find(conversation_id, scope.item(message_id, "replaces"))
+        """Start a turn in the place of another one; without a question of its own, ask that one's."""
         is_new = body.message is not None or body.messages is not None or files
         # The results of tools in a frontend's history belong to calls that are deleted, or are known.
         items = self._turn(scope, body, files)[1][-1:] if is_new else [question_input(turn.items[0])]
         if not is_question(items[-1]):
             raise BadRequestError("With 'replaces', the last message must be the user's.", param="messages")
-        context, params = await self._prepared(scope, thread_id, [], items)
+        context, params = await self._prepared(scope, body.thread_id, [], items)
         with _busy_as_conflict():
             return await self.replaced.open(scope, context, params, turn, on_disconnect=on_disconnect)
 
