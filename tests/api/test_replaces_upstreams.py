@@ -268,9 +268,9 @@ class TestOwnTools:
             await asyncio.gather(asking, return_exceptions=True)
             await until(lambda: openai.items == thread())
             openai.outputs = iter([[message("next", 9)]])
-            next_one = {"thread_id": "thread_1", "message": "next"}
-            assert (await service.client.post("chat", json=next_one)).json()["message"] == "next"
-        assert openai.items[:-2] == thread()
+            again = {"thread_id": "thread_1", "message": "again", "replaces": "msg_a3"}
+            assert (await service.client.post("chat", json=again)).json()["message"] == "next"
+        assert openai.items[:-2] == thread()[:-2]
 
     async def test_stopping_while_a_tool_works_leaves_nothing_behind(self, before, counted):
         openai = Moody([call("slow", 7)])

@@ -84,6 +84,9 @@ class LoopedRun:
     async def cancel(self) -> None:
         """Stop the run; a reader of the stream gets the end of a cancelled run."""
         await self.loop.stop()
+        if self._work is not None:
+            # It closes the calls; only then others may have the conversation.
+            await asyncio.wait([self._work])
         with suppress(ServiceError):
             await self._go_on()
         await self.stream.cancel()
