@@ -88,7 +88,7 @@ async def scripted(tmp_path):
 def settled(answer):
     """An answer without what differs each time."""
     return {
-        key: "…" if key in {"thread_id", "run_id", "created_at", "usage"} else value
+        key: "…" if key in {"thread_id", "run_id", "message_id", "created_at", "usage"} else value
         for key, value in answer.items()
     }
 
@@ -98,6 +98,17 @@ async def test_curl_prints_what_the_readme_shows(guide, heading):
     (command,), (shown,) = blocks(README[heading], "bash"), blocks(README[heading], "json")
     printed = json.loads(await run(guide, "bash", "-ec", command))
     assert settled(printed) == settled(json.loads(shown))
+
+
+async def test_an_answer_is_replaced_as_the_readme_says(guide):
+    heading = "Regenerate an answer, or edit a question"
+    (begun,), (command,) = blocks(README["Continue a conversation"], "bash"), blocks(README[heading], "bash")
+    read = f'curl -s "{LISTEN}/api/v1/threads/$thread/messages"'
+    printed = await run(guide, "bash", "-ec", f"{begun.rstrip()} >/dev/null\n{command}echo\n{read}")
+    answer, page = map(json.loads, printed.splitlines())
+    assert answer["message_id"] == page["data"][0]["id"]
+    assert page["data"][1]["content"][0]["text"]["value"] == "Who am I?"
+    assert len(page["data"]) == 6
 
 
 async def test_thread_remembers_as_the_readme_says(guide):

@@ -739,6 +739,11 @@ export interface components {
             /** Run Id */
             run_id: string;
             /**
+             * Message Id
+             * @description The last message of the answer, which `replaces` may name; null if the thread has none.
+             */
+            message_id: string | null;
+            /**
              * Status
              * @enum {string}
              */
@@ -802,6 +807,11 @@ export interface components {
             messages?: {
                 [key: string]: unknown;
             }[] | null;
+            /**
+             * Replaces
+             * @description A message of the thread: its turn (question and answer) and all that follows are deleted, and `message` is asked instead; without a message, the old question is asked again. If nothing is answered, the thread is as before.
+             */
+            replaces?: string | null;
         } & {
             [key: string]: unknown;
         };
