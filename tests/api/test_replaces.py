@@ -419,7 +419,7 @@ class TestFailing:
                 "replaces": answer["message_id"],
                 "message": "slow: story",
             }
-            assert error_of(await service.client.post("chat", json=body), 502)
+            assert error_of(await service.client.post("chat", json=body), 502)["code"] == "expired"
             assert await items(upstream, answer["thread_id"]) == before
 
 

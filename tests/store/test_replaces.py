@@ -178,6 +178,23 @@ class TestOwnItems:
             await asyncio.gather(asking, return_exceptions=True)
             await until(lambda: kept(store_url) == before)
 
+    async def test_a_long_thread_is_shown_from_its_beginning_again(self, own, store_url):
+        """The upstream refuses more than six items, so the model is no longer shown the oldest turns."""
+        async with embedded_upstream(kind="nothing", context_items=6) as url, own(url) as service:
+            first = await chat(service.client, "turn 0")
+            thread_id = first["thread_id"]
+            early = await chat(service.client, "turn 1", thread_id=thread_id)
+            for number in range(2, 6):
+                await chat(service.client, f"turn {number}", thread_id=thread_id)
+            assert rows_of(store_url, "SELECT replayed_from > 2 FROM conversations")[0][0]
+            await chat(service.client, "anew", thread_id=thread_id, replaces=early["message_id"])
+            body = {"message": "next", "thread_id": thread_id}
+            answer = await service.client.post("chat", json=body)
+            assert answer.status_code == 200
+            assert "x-dropped-items" not in answer.headers
+            said = await spoken(service.client, thread_id)
+            assert [text for role, text in said if role == "user"] == ["turn 0", "anew", "next"]
+
     async def test_a_restart_of_the_upstream_in_between(self, own, store_url):
         async with embedded_upstream(kind="nothing") as url, own(url) as service:
             first, second, _ = await with_tools(service.client)

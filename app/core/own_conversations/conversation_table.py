@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +16,18 @@ from app.core.store.tables import CONVERSATIONS, ITEMS, LEASES, RESPONSES
 from app.core.upstream.errors import ConversationLockedError, UpstreamMissingError
 from app.translate.events import Json
 from app.utils.ids import new_conversation_id, new_id
+
+_SHOW_ALL = (
+    update(CONVERSATIONS)
+    .where(
+        CONVERSATIONS.c.id == bindparam("conversation"),
+        CONVERSATIONS.c.replayed_from > 0,
+        ~exists().where(
+            ITEMS.c.conversation_id == CONVERSATIONS.c.id, ITEMS.c.position >= CONVERSATIONS.c.replayed_from
+        ),
+    )
+    .values(replayed_from=0)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +147,18 @@ class ConversationTable:
         return item
 
     async def delete_item(self, conversation_id: str, item_id: str) -> None:
-        """Delete one item."""
+        """Delete one item; where none is left that the model is shown, it is shown the older ones again."""
         gone = delete(ITEMS).where(ITEMS.c.conversation_id == conversation_id, ITEMS.c.id == item_id)
+        lease = select(LEASES.c.name).where(LEASES.c.name == conversation_id).with_for_update()
         was_there = False
 
         async def work(connection: AsyncConnection) -> None:
             nonlocal was_there
+            # One after the other: the last of several deletions must see what the others have left.
+            await connection.execute(lease)
             was_there = bool((await connection.execute(gone)).rowcount) or was_there
+            # New items come after the last one, and would be among those that are not shown.
+            await connection.execute(_SHOW_ALL, {"conversation": conversation_id})
 
         await self.database.run(work)
         if not was_there:
