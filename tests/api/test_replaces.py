@@ -250,6 +250,31 @@ class TestProtocols:
         assert (await live.post("chat", json=whole)).status_code == 200
         assert len(await items(upstream, thread_id)) == 6
 
+    async def test_a_repeated_request_replaces_once(self, live, upstream, talk):
+        thread_id, (_, second) = talk
+        body = {"thread_id": thread_id, "replaces": second["message_id"], "message": "anew"}
+        headers = {"idempotency-key": "k1"}
+        first, again = [await live.post("chat", json=body, headers=headers) for _ in range(2)]
+        assert (first.status_code, again.json()) == (200, first.json())
+        assert shape(await items(upstream, thread_id))[2:] == [
+            ("user", "anew"),
+            ("assistant", "You said: anew"),
+        ]
+
+    async def test_signed_ids(self, start, upstream):
+        async with start(url=upstream, is_served=True, secret_keys=["s" * 32]) as service:
+            client = service.client
+            answer = await ask(client, "one")
+            body = {"thread_id": answer["thread_id"], "replaces": answer["message_id"]}
+            again = (await client.post("chat", json=body)).json()
+            history = [{"id": "c", "role": "user", "parts": [{"type": "text", "text": "anew"}]}]
+            body = {"trigger": "regenerate-message", "messages": history, "thread_id": answer["thread_id"]}
+            body["messageId"] = "msg_" + again["run_id"].removeprefix("run_")
+            assert (await client.post("chat", json=body)).status_code == 200
+            page = (await client.get(f"threads/{answer['thread_id']}/messages")).json()["data"]
+            texts = [message["content"][0]["text"]["value"] for message in page]
+            assert texts == ["You said: anew", "anew"]
+
     async def test_detached(self, live, upstream, talk):
         thread_id, (_, second) = talk
         body = {"thread_id": thread_id, "replaces": second["message_id"], "on_disconnect": "detach"}

@@ -105,22 +105,22 @@ class ReplacedTurns:
         `message_id` is the answer's own, or that of its run as `AiSdkEncoder` tells it; None is the last one.
         Upstream: GET responses/{r} and conversations/{c}/items.
         """
+        ids = None if message_id is None else await self._named(scope, message_id)
         try:
-            ids = (
-                None if message_id is None else {scope.item(message_id), *await self._said(scope, message_id)}
-            )
             return await self._found(conversation_id, lambda item: ids is None or item.get("id") in ids)
         except (NotFoundError, BadRequestError):
             return None
 
-    async def _said(self, scope: RequestScope, message_id: str) -> list[str]:
-        """Return the ids of the items of the run that a message is named after; none if there is no run."""
-        try:
+    async def _named(self, scope: RequestScope, message_id: str) -> list[str]:
+        """Return the id of the item that is meant, and those of the run that a message is named after."""
+        found: list[str] = []
+        with suppress(NotFoundError):
+            found.append(scope.item(message_id))
+        with suppress(NotFoundError, UpstreamMissingError, UpstreamRefusedError):
             response_id = scope.response(f"run_{message_id.removeprefix('msg_')}")
             response = await self.creator.responses.get(response_id)
-        except (NotFoundError, UpstreamMissingError, UpstreamRefusedError):
-            return []
-        return [str(item.get("id")) for item in response.get("output") or []]
+            found += [str(item.get("id")) for item in response.get("output") or []]
+        return found
 
     async def _found(self, conversation_id: str, is_named: Callable[[Json], bool]) -> ReplacedTurn:
         with not_found_as("thread"):

@@ -1,6 +1,7 @@
 """One writer per conversation: waits for the upstream's lock, and for work of our own before a turn."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -87,10 +88,7 @@ class ConversationLock:
 
     async def wait(self, conversation_id: str) -> None:
         """Wait until no work is held for the conversation."""
-        while (task := self._held.get(conversation_id)) is not None:
-            await asyncio.wait([task])
-        if self.redis is not None:
-            await self._wait_for_others(self.redis, conversation_id)
+        await self._wait_until(conversation_id, math.inf)
 
     @staticmethod
     def _is_mine() -> bool:
@@ -99,13 +97,18 @@ class ConversationLock:
         return task is not None and not task.done()
 
     async def _wait_bounded(self, conversation_id: str) -> None:
-        try:
-            async with asyncio.timeout(self.wait_seconds or None):
-                await self.wait(conversation_id)
-        except TimeoutError:
-            raise ConversationLockedError(
-                "The thread is busy with another run or message. Retry when that has ended."
-            ) from None
+        await self._wait_until(conversation_id, asyncio.get_running_loop().time() + self.wait_seconds)
+
+    async def _wait_until(self, conversation_id: str, deadline: float) -> None:
+        """Wait until no work is held; raises `ConversationLockedError` if there is at the deadline."""
+        loop = asyncio.get_running_loop()
+        while (task := self._held.get(conversation_id)) is not None:
+            left = None if math.isinf(deadline) else max(deadline - loop.time(), 0)
+            await asyncio.wait([task], timeout=left)
+            if not task.done():
+                raise _held_too_long()
+        if self.redis is not None:
+            await self._wait_for_others(self.redis, conversation_id, deadline)
 
     async def _hold(
         self, conversation_id: str, work: Coroutine[Any, Any, None], before: "asyncio.Task[None] | None"
@@ -135,12 +138,20 @@ class ConversationLock:
             else:
                 await redis.call(lambda: redis.client.delete(name))
 
-    async def _wait_for_others(self, redis: SharedRedis, conversation_id: str) -> None:
+    async def _wait_for_others(self, redis: SharedRedis, conversation_id: str, deadline: float) -> None:
         pause = _FIRST_PAUSE_SECONDS
         with suppress(RedisAwayError):
             while await redis.call(lambda: redis.client.exists(_PREFIX + conversation_id)):
+                if asyncio.get_running_loop().time() > deadline:
+                    raise _held_too_long()
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+def _held_too_long() -> ConversationLockedError:
+    return ConversationLockedError(
+        "The thread is busy with another run or message. Retry when that has ended."
+    )
 
 
 async def _wait_for(event: asyncio.Event) -> None:

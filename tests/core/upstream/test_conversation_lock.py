@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from contextvars import Context
 
 import pytest
 
@@ -58,6 +59,69 @@ async def test_held_work_is_done_in_its_order():
     first_may_end.set()
     await held.wait(CONVERSATION)
     assert order == ["first", "second"]
+
+
+async def test_a_holder_writes_and_others_give_up_in_time():
+    held = lock(wait_seconds=0.05)
+    async with held.holding(CONVERSATION):
+        assert await held.write(CONVERSATION, written) == "written"
+        assert await asyncio.create_task(held.write(CONVERSATION, written)) == "written"
+    entered, may_end = asyncio.Event(), asyncio.Event()
+
+    async def hold():
+        async with held.holding(CONVERSATION):
+            entered.set()
+            await may_end.wait()
+
+    holding = asyncio.create_task(hold())
+    await entered.wait()
+    with pytest.raises(ConversationLockedError):
+        await held.write(CONVERSATION, written)
+    with pytest.raises(ConversationLockedError):
+        async with held.holding(CONVERSATION):
+            pass
+    may_end.set()
+    await holding
+    assert await held.write(CONVERSATION, written) == "written"
+
+
+async def test_a_task_that_a_holder_began_waits_for_the_next_one():
+    held, may_write = lock(), asyncio.Event()
+
+    async def write_later():
+        await may_write.wait()
+        return await held.write(CONVERSATION, written)
+
+    async with held.holding(CONVERSATION):
+        writing = asyncio.create_task(write_later())
+    await held.wait(CONVERSATION)
+    async with held.holding(CONVERSATION):
+        may_write.set()
+        await asyncio.sleep(0)
+        assert not writing.done()
+    assert await writing == "written"
+
+
+@pytest.mark.needs_redis
+async def test_a_holder_writes_while_other_replicas_wait_and_the_last_work_tells_them(tmp_path):
+    async with redis_server(tmp_path) as server, clients(server.url) as (one, other):
+        holder, writer, may_end = lock(one), lock(other, wait_seconds=0.05), asyncio.Event()
+
+        def elsewhere():
+            # Another process has no part of this one's context.
+            return asyncio.create_task(writer.write(CONVERSATION, written), context=Context())
+
+        async with holder.holding(CONVERSATION):
+            await until(lambda: other.client.exists(f"soloist:stopped:{CONVERSATION}"))
+            assert await holder.write(CONVERSATION, written) == "written"
+            with pytest.raises(ConversationLockedError):
+                await elsewhere()
+            last = holder.hold(CONVERSATION, may_end.wait())
+        with pytest.raises(ConversationLockedError):
+            await elsewhere()
+        may_end.set()
+        await last
+        assert await elsewhere() == "written"
 
 
 async def test_a_refusal_is_repeated_until_the_time_is_over():
