@@ -519,7 +519,9 @@ class TestOneWriter:
             before = await items(upstream, answer["thread_id"])
             busy = {"thread_id": answer["thread_id"], "message": "slow:100", "stream": True}
             async with client.stream("POST", "chat", json=busy) as response:
-                await anext(response.aiter_text())
+                # Held: the stream would be closed with its iterator.
+                pieces = response.aiter_text()
+                await anext(pieces)
                 body = {"thread_id": answer["thread_id"], "replaces": answer["message_id"]}
                 error = error_of(refused := await client.post("chat", json=body), 409)
                 assert (error["code"], error["param"]) == ("thread_busy", "thread_id")

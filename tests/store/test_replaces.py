@@ -127,7 +127,9 @@ class TestBothKeepers:
             thread_id = answer["thread_id"]
             busy = {"thread_id": thread_id, "message": "slow:100", "stream": True}
             async with client.stream("POST", "chat", json=busy) as response:
-                await anext(response.aiter_text())
+                # Held: the stream would be closed with its iterator.
+                pieces = response.aiter_text()
+                await anext(pieces)
                 body = {"thread_id": thread_id, "replaces": answer["message_id"], "message": "no"}
                 refused = await client.post("chat", json=body)
                 assert (refused.status_code, refused.json()["error"]["code"]) == (409, "thread_busy")

@@ -1675,7 +1675,7 @@ export interface components {
             ttl_seconds?: number | null;
             /**
              * Origins
-             * @description The only pages that may use the token.
+             * @description The only pages that may use the token; they may frame the chat (`/embed`) too.
              * @example [
              *       "https://example.com"
              *     ]
