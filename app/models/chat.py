@@ -33,7 +33,8 @@ class ChatRequest(RequestModel):
     replaces: str | None = Field(
         None,
         description="A message of the thread: its turn (question and answer) and all that follows are "
-        "deleted, and `message` is asked instead; without a message, the old question is asked again. "
+        "deleted, and `message` is asked instead, with the old question's files unless it brings some; "
+        "without a message, the old question is asked again. "
         "If nothing is answered, the thread is as before.",
     )
 

@@ -31,6 +31,13 @@ def question_input(item: Json) -> Json:
     return {"type": "message", "role": "user", "content": asked.get("content")}
 
 
+def with_files_of(asked: Json, item: Json) -> Json:
+    """Return an input item with the files of a stored question behind its own content."""
+    parts = question_input(item)["content"]
+    files = [part for part in parts if part.get("type") != "input_text"] if isinstance(parts, list) else []
+    return {**asked, "content": [*asked["content"], *files]}
+
+
 def mark_of(item: Json) -> Json:
     """Return an input item with the text of a question alone."""
     text = _text_of(item)

@@ -143,6 +143,17 @@ class TestAsking:
         assert after[0]["content"] == before["content"]
         assert len(after) == 2
 
+    async def test_an_edited_question_keeps_its_files(self, live, upstream):
+        file = {"files": ("a.txt", b"Berlin", "text/plain")}
+        first = (await live.post("chat", data={"message": "look"}, files=file)).json()
+        [before, _] = await items(upstream, first["thread_id"])
+        body = {"thread_id": first["thread_id"], "replaces": first["message_id"], "message": "look closer"}
+        assert (await live.post("chat", json=body)).status_code == 200
+        [after, _] = await items(upstream, first["thread_id"])
+        files = [part for part in before["content"] if part["type"] != "input_text"]
+        assert files
+        assert after["content"] == [{"type": "input_text", "text": "look closer"}, *files]
+
     async def test_a_new_file_alone_is_a_new_question(self, live, upstream, talk):
         thread_id, (_, second) = talk
         form = {"thread_id": thread_id, "replaces": second["message_id"]}

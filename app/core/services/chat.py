@@ -22,7 +22,7 @@ from app.translate.attachments import Attached, with_files
 from app.translate.chat_input import history_items, last_user_items
 from app.translate.context import RunContext
 from app.translate.events import Json, RunEnded, StreamFailed
-from app.translate.replaced_items import is_question, question_input
+from app.translate.replaced_items import is_question, question_input, with_files_of
 
 
 @dataclass(eq=False)
@@ -136,6 +136,9 @@ class Chat:
         items = self._turn(scope, body, files)[1][-1:] if is_new else [question_input(turn.items[0])]
         if not is_question(items[-1]):
             raise BadRequestError("With 'replaces', the last message must be the user's.", param="messages")
+        if body.message is not None and not files:
+            # Somebody who edits the words has not taken the files back.
+            items = [with_files_of(items[-1], turn.items[0])]
         context, params = await self._prepared(scope, body.thread_id, [], items)
         with _busy_as_conflict():
             return await self.replaced.open(scope, context, params, turn, on_disconnect=on_disconnect)
