@@ -45,8 +45,9 @@ def bundle() -> Path:
     """Return web/dist, built anew where a source is younger."""
     installed(WEB, "axe-core")
     with _alone_in(WEB):
-        built = WEB / "dist" / "embed.js"
-        sources = [*WEB.glob("src/**/*"), WEB / "build.mjs", WEB / "package-lock.json"]
+        built = WEB / "dist" / "app.html"
+        found = [*WEB.glob("src/**/*"), WEB / "build.mjs", WEB / "package-lock.json"]
+        sources = [path for path in found if path.is_file()]
         if not built.exists() or built.stat().st_mtime < max(path.stat().st_mtime for path in sources):
             _npm("run", "build", cwd=WEB)
     return WEB / "dist"

@@ -51,25 +51,51 @@ class Visit:
             await self.button("Attach files").click()
         await (await chooser.value).set_files([file])
 
+    async def asked(self, text: str) -> None:
+        """Ask what the scripted upstream echoes, and see the whole answer."""
+        await self.say(text)
+        await expect(self.answer).to_have_text(f"You said: {text}")
+        await expect(self.button("Send", exact=True)).to_be_visible()
+
     @property
     def input(self) -> Locator:
-        return self.page.locator("#text-input")
+        return self.page.locator(".composer textarea")
+
+    @property
+    def answers(self) -> Locator:
+        """The texts of all answers."""
+        return self.page.locator(".message.assistant .text")
 
     @property
     def answer(self) -> Locator:
         """The text of the latest answer."""
-        return self.page.locator(".ai-message-text:not(.html-message, .error-message-text)").last
+        return self.answers.last
 
     @property
     def questions(self) -> Locator:
-        return self.page.locator(".user-message-text:not(.html-message)")
+        return self.page.locator(".message.user .bubble")
+
+    @property
+    def under_way(self) -> Locator:
+        """The answer that is being written."""
+        return self.log.locator('[aria-busy="true"]')
+
+    @property
+    def failure(self) -> Locator:
+        """Why the latest question has no answer."""
+        return self.page.locator(".failure")
 
     @property
     def log(self) -> Locator:
         return self.page.get_by_role("log")
 
-    def button(self, name: str) -> Locator:
-        return self.page.get_by_role("button", name=name)
+    @property
+    def total(self) -> Locator:
+        """What the conversation has used."""
+        return self.page.locator("output.tokens")
+
+    def button(self, name: str, *, exact: bool = False) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=exact)
 
     def posts(self, ending: str) -> list[Request]:
         return [found for found in self.requests if found.method == "POST" and found.url.endswith(ending)]

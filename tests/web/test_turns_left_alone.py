@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from playwright.async_api import Locator, Route, expect
+from playwright.async_api import Route, expect
 
 from bench.processes import free_port
 from tests.conftest import Start
@@ -29,10 +29,6 @@ BREAK_STREAMS = """() => {
   };
 }"""
 MODES = pytest.mark.parametrize("background", ["auto", "never"])
-
-
-def total_of(chat: Visit) -> Locator:
-    return chat.page.get_by_role("status").and_(chat.page.locator("output"))
 
 
 async def stored_turn(chat: Visit) -> Json:
@@ -62,15 +58,15 @@ async def test_a_reload_finds_the_answer_under_way(background: str, start: Start
         await chat.page.reload()
         await expect(chat.questions).to_have_text([PACED])
         if background == "never":
-            await expect(chat.page.locator(".notice")).to_have_text("The assistant is answering.")
+            await expect(chat.under_way).to_be_visible()
         await expect(chat.answer).to_contain_text(PACED_END)
         assert (await chat.answer.inner_text()).split() == [f"word{n}" for n in range(PACED_WORDS)]
-        await expect(chat.page.locator(".notice")).to_be_empty()
-        told = await total_of(chat).inner_text()
+        await expect(chat.under_way).to_have_count(0)
+        told = await chat.total.inner_text()
         await chat.page.reload()
         await expect(chat.answer).to_contain_text(PACED_END)
-        await expect(chat.page.locator(".notice")).to_be_empty()
-        assert await total_of(chat).inner_text() == told
+        await expect(chat.under_way).to_have_count(0)
+        assert await chat.total.inner_text() == told
 
 
 @MODES
@@ -89,7 +85,7 @@ async def test_an_answer_that_ended_meanwhile_counts_once(
             await chat.go()
             await expect(chat.answer).to_contain_text(PACED_END)
             await expect(chat.questions).to_have_count(1)
-            await expect(total_of(chat)).to_have_text(f"{used} tokens")
+            await expect(chat.total).to_have_text(f"{used} tokens")
 
 
 @MODES
@@ -97,17 +93,17 @@ async def test_a_stopped_answer_stays_stopped(background: str, start: Start, vis
     async with start(is_served=True, url=upstream, upstream_background=background) as service:
         chat = await visit(playground(service))
         await chat.say("hello")
-        await expect(total_of(chat)).to_be_visible()
+        await expect(chat.total).to_be_visible()
         await chat.say(LONG)
         await expect(chat.answer).to_contain_text("word3")
         await chat.button("Stop answering").click()
         await expect(chat.page.get_by_text("Stopped.")).to_be_visible()
         await until(lambda: is_idle(upstream))
-        await expect(total_of(chat)).to_be_hidden()
+        await expect(chat.total).to_be_hidden()
         await chat.page.reload()
         await expect(chat.questions).to_have_text(["hello", LONG])
-        await expect(chat.page.locator(".notice")).to_be_empty()
-        await expect(total_of(chat)).to_be_hidden()
+        await expect(chat.under_way).to_have_count(0)
+        await expect(chat.total).to_be_hidden()
         if background == "never":
             await expect(chat.answer).to_contain_text("word3")
             await expect(chat.log.get_by_text("The answer was stopped before its end.")).to_be_visible()
@@ -131,7 +127,7 @@ async def test_a_reload_right_after_stop_stops_too(background: str, start: Start
         if background == "never":
             await expect(chat.log.get_by_text("topped")).to_be_visible()
         await expect(chat.questions).to_have_text([LONG])
-        await expect(chat.page.locator(".notice")).to_be_empty()
+        await expect(chat.under_way).to_have_count(0)
         await chat.say("again")
         await expect(chat.answer).to_have_text("You said: again")
 
@@ -149,12 +145,11 @@ async def test_an_answer_is_found_where_its_run_cannot_be_read(status: int, star
         await expect(chat.answer).to_contain_text("word3 word4 ")
         await chat.page.reload()
         await expect(chat.questions).to_have_text(["hello", "slow:100 go", "slow:100 go"])
-        await expect(chat.page.locator(".notice")).to_have_text("The assistant is answering.")
-        answers = chat.page.locator(".ai-message-text:not(.html-message)")
-        await expect(answers).to_have_count(3)
-        await expect(answers.last).to_contain_text("word99")
-        await expect(chat.page.locator(".notice")).to_be_empty()
-        await expect(total_of(chat)).to_be_hidden()
+        await expect(chat.under_way).to_be_visible()
+        await expect(chat.answers).to_have_count(3)
+        await expect(chat.answer).to_contain_text("word99")
+        await expect(chat.under_way).to_have_count(0)
+        await expect(chat.total).to_be_hidden()
         await chat.say("again")
         await expect(chat.answer).to_have_text("You said: again")
 
@@ -170,12 +165,12 @@ async def test_an_answer_is_found_whose_run_the_page_never_knew(start: Start, vi
         await held.wait()
         await chat.page.reload()
         await expect(chat.questions).to_have_text(["hello", "late"])
-        await expect(chat.page.locator(".notice")).to_have_text("The assistant is answering.")
+        await expect(chat.under_way).to_be_visible()
         question = {"message": "late", "thread_id": await stored_thread(chat)}
         assert (await service.client.post("chat", json=question)).status_code == 200
         await expect(chat.answer).to_have_text("You said: late")
         await expect(chat.questions).to_have_text(["hello", "late"])
-        await expect(chat.page.locator(".notice")).to_be_empty()
+        await expect(chat.under_way).to_have_count(0)
 
 
 async def test_a_stream_that_breaks_is_waited_for_where_its_run_cannot_be_read(start: Start, visit: Open):
@@ -208,10 +203,11 @@ async def test_a_failure_leaves_nothing_pending(background: str, prompt: str, st
     async with start(is_served=True, upstream_background=background) as service:
         chat = await visit(playground(service))
         await chat.say(prompt)
-        await expect(chat.log.get_by_text("The model failed during the run.")).to_be_visible()
+        await expect(chat.failure).to_contain_text("The model failed during the run.")
         await chat.page.reload()
         await expect(chat.questions).to_have_text([prompt])
-        await expect(chat.page.locator(".notice")).to_be_empty()
+        await expect(chat.failure).to_contain_text("The model failed during the run.")
+        await expect(chat.under_way).to_have_count(0)
         await chat.say("hello")
         await expect(chat.answer).to_have_text("You said: hello")
 
@@ -243,7 +239,7 @@ async def test_a_turn_after_a_stop_is_shown_once(background: str, start: Start, 
         await chat.go()
         await expect(chat.answer).to_contain_text(PACED_END)
         await expect(chat.questions).to_have_text([LONG, PACED])
-        await expect(chat.page.locator(".notice")).to_be_empty()
+        await expect(chat.under_way).to_have_count(0)
         await expect(chat.log.get_by_text(PACED_END)).to_have_count(1)
 
 
