@@ -4,6 +4,8 @@ import { AttachmentPrimitive, AuiIf, ComposerPrimitive, useAui, useAuiState } fr
 import { useEffect, useRef } from 'react';
 import { fill } from '../words';
 import { useConversation, useShared, useWords } from './context';
+import { UploadProgress } from './files';
+import { keepFocus } from './focus';
 import { Icon } from './icons';
 
 export function Composer() {
@@ -11,6 +13,8 @@ export function Composer() {
   const { appearance } = useShared();
   const input = useRef<HTMLTextAreaElement>(null);
   useDraft(input);
+  const { isRunning } = useConversation();
+  useEffect(keepFocus, [isRunning]);
   return (
     <ComposerPrimitive.Root>
       <ComposerPrimitive.AttachmentDropzone className="composer" disabled={!appearance.uploads} data-hint={words.dropHere}>
@@ -62,7 +66,6 @@ function Attachment() {
   const words = useWords();
   const { name, status } = useAuiState(({ attachment }) => attachment);
   const isUploading = status.type === 'running';
-  const share = isUploading ? Math.round(status.progress) : 100;
   const isBad = status.type === 'incomplete';
   return (
     <li>
@@ -71,9 +74,7 @@ function Attachment() {
         <span className="file-name" dir="auto">
           {name}
         </span>
-        {isUploading && (
-          <progress max={100} value={share} aria-label={fill(words.uploadingFile, { name, percent: share })} />
-        )}
+        {isUploading && <UploadProgress name={name} percent={Math.round(status.progress)} />}
         <AttachmentPrimitive.Remove className="plain" aria-label={fill(words.removeFile, { name })}>
           <Icon name="close" />
         </AttachmentPrimitive.Remove>

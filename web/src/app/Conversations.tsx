@@ -1,10 +1,11 @@
 // The conversations of this browser, or of its user where the service lists them.
 
-import { type FormEvent, useCallback, useEffect, useState } from 'react';
+import { type FormEvent, type KeyboardEvent, useCallback, useEffect, useState } from 'react';
 import { ApiError } from '../service/errors';
 import type { Thread } from '../service/wire';
 import { fill } from '../words';
 import { useConversation, useSentence, useShared, useWords } from './context';
+import { focusComposer } from './focus';
 import { Icon } from './icons';
 
 const SEARCH_AFTER_MS = 250;
@@ -19,9 +20,16 @@ export default function Conversations({ onClose }: { onClose: () => void }) {
   const open = (id: string) => {
     void conversation.open(id);
     if (NARROW.matches || config.mode === 'frame') onClose();
+    focusComposer();
+  };
+  const pressed = (event: KeyboardEvent) => {
+    if (event.key !== 'Escape' || event.defaultPrevented) return;
+    event.preventDefault();
+    onClose();
+    focusComposer();
   };
   return (
-    <nav className="conversations" aria-label={words.conversations}>
+    <nav className="conversations" aria-label={words.conversations} onKeyDown={pressed}>
       <input
         type="search"
         className="input"

@@ -4,6 +4,7 @@ import { useState } from 'react';
 import { fill } from '../words';
 import { useConversation, useSentence, useShared, useWords } from './context';
 import { save } from './files';
+import { focusComposer } from './focus';
 import { Icon, type IconName } from './icons';
 import { isDark, setTheme } from './theme';
 
@@ -18,6 +19,10 @@ export function Header({ hasList, onList, onAbout }: Props) {
   const { config, appearance, conversation, close } = useShared();
   const { threadId } = useConversation();
   const isPage = config.mode === 'page';
+  const startAnew = () => {
+    void conversation.restart();
+    focusComposer();
+  };
   return (
     <header className="header">
       <Button icon="list" label={hasList ? words.hideConversations : words.showConversations} onClick={onList} isPressed={hasList} />
@@ -30,7 +35,7 @@ export function Header({ hasList, onList, onAbout }: Props) {
       {threadId && <DownloadConversation threadId={threadId} />}
       <Button icon="info" label={words.about} onClick={onAbout} />
       {isPage && <ThemeButton />}
-      <Button icon="plus" label={words.newConversation} onClick={() => void conversation.restart()} />
+      <Button icon="plus" label={words.newConversation} onClick={startAnew} />
       {close && <Button icon="close" label={words.closeChat} onClick={close} />}
     </header>
   );

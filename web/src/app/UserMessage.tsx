@@ -1,14 +1,22 @@
 // A question: its words, its files, and a way to ask it differently.
 
-import { ActionBarPrimitive, ComposerPrimitive, MessagePrimitive, useAuiState } from '@assistant-ui/react';
+import { ActionBarPrimitive, type Attachment, ComposerPrimitive, MessagePrimitive, useAuiState } from '@assistant-ui/react';
+import { useEffect, useMemo } from 'react';
 import { useConversation, useShared, useWords } from './context';
-import { FileName, Picture } from './files';
+import { FileName, Picture, UploadProgress } from './files';
+import { keepFocus } from './focus';
 import { Icon } from './icons';
-import type { ShownMessage } from './messages';
+import { question, type ShownFile, type ShownMessage } from './messages';
 
-/** The message that a component stands in. */
+/** The message that a component stands in: ours, or a question whose files are still going up. */
 export function useShown(): ShownMessage {
-  return useAuiState(({ message }) => message.metadata.custom.shown) as ShownMessage;
+  const shown = useAuiState(({ message }) => message.metadata.custom.shown) as ShownMessage | undefined;
+  const waiting = useAuiState(({ message }) => message.submission);
+  return useMemo(() => shown ?? question(waiting?.text ?? '', (waiting?.attachments ?? []).map(uploading)), [shown, waiting]);
+}
+
+function uploading({ name, status }: Attachment): ShownFile {
+  return { id: '', name, uploaded: status.type === 'running' ? Math.round(status.progress) : 100 };
 }
 
 export function UserMessage() {
@@ -31,6 +39,7 @@ export function UserMessage() {
             <li key={file.id || file.name} className="chip">
               <Icon name="file" />
               <FileName file={file} />
+              {file.uploaded !== undefined && <UploadProgress name={file.name ?? ''} percent={file.uploaded} />}
             </li>
           ))}
         </ul>
@@ -48,6 +57,7 @@ export function UserMessage() {
 
 export function EditQuestion() {
   const words = useWords();
+  useEffect(() => keepFocus, []);
   return (
     <ComposerPrimitive.Root className="message user editing">
       <ComposerPrimitive.Input className="input" dir="auto" autoFocus maxRows={10} aria-label={words.edit} />

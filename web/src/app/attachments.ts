@@ -10,7 +10,8 @@ type Uploaded = PendingAttachment & { upload?: Upload };
 
 /** Uploads a composer's files; what is wrong with one is said, and that file alone is left out. */
 export class Uploads implements AttachmentAdapter {
-  readonly accept: string;
+  /** Types are checked here, where the name of a refused file is known. */
+  readonly accept = '*';
   private readonly running = new Map<string, AbortController>();
   private readonly done = new Map<string, Upload>();
   private made = 0;
@@ -20,9 +21,7 @@ export class Uploads implements AttachmentAdapter {
     private readonly limits: Config['files'],
     private readonly language: Language,
     private readonly complain: (text: string) => void,
-  ) {
-    this.accept = limits.extensions.length ? limits.extensions.join(',') : '*';
-  }
+  ) {}
 
   async *add({ file }: { file: File }): AsyncGenerator<PendingAttachment, void> {
     const problem = this.problemOf(file);
@@ -59,9 +58,11 @@ export class Uploads implements AttachmentAdapter {
     return { ...attachment, status: { type: 'complete' as const }, content: [] };
   }
 
-  /** The uploaded files behind a message's attachments. */
+  /** The uploaded files behind a message's attachments, which go with that message alone. */
   take(ids: string[]): Upload[] {
-    return ids.flatMap((id) => this.done.get(id) ?? []);
+    const taken = ids.flatMap((id) => this.done.get(id) ?? []);
+    for (const id of ids) this.done.delete(id);
+    return taken;
   }
 
   private problemOf(file: File): string | null {
@@ -69,7 +70,7 @@ export class Uploads implements AttachmentAdapter {
     const { max_bytes: most, max_files: many, extensions } = this.limits;
     const extension = file.name.slice(file.name.lastIndexOf('.')).toLowerCase();
     if (this.running.size + this.done.size >= many) return fill(words.fileTooMany, { limit: many });
-    if (extensions.length && !extensions.includes(extension)) return fill(words.fileType, { name: file.name });
+    if (extensions && !extensions.includes(extension)) return fill(words.fileType, { name: file.name });
     if (file.size > most) return fill(words.fileTooLarge, { name: file.name, limit: readableSize(most) });
     return file.size ? null : fill(words.fileEmpty, { name: file.name });
   }

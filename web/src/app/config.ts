@@ -30,7 +30,8 @@ export interface Config {
   ui: Ui;
   /** What the service can do; `threads` is whether it lists a caller's threads. */
   features: { feedback: boolean; threads: boolean };
-  files: { max_files: number; max_bytes: number; extensions: string[] };
+  /** What may be attached; `extensions`, such as `.pdf`, is null where every type is taken. */
+  files: { max_files: number; max_bytes: number; extensions: string[] | null };
 }
 
 /** How the chat looks and behaves: attributes of the host page before the operator's file before ours. */

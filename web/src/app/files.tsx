@@ -20,6 +20,11 @@ export function FileName({ file }: { file: ShownFile }) {
   );
 }
 
+export function UploadProgress({ name, percent }: { name: string; percent: number }) {
+  const words = useWords();
+  return <progress max={100} value={percent} aria-label={fill(words.uploadingFile, { name, percent })} />;
+}
+
 /** A picture, fetched with the token that an `<img>` could not send. A file that is gone shows nothing. */
 export function Picture({ id, name }: { id: string; name: string | null }) {
   const words = useWords();

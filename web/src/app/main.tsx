@@ -10,6 +10,7 @@ import { App } from './App';
 import { type Appearance, appearanceOf, type Config, readConfig } from './config';
 import type { Shared } from './context';
 import { Conversation } from './conversation';
+import { focusComposer } from './focus';
 import { Host } from './frame';
 import { changeTheme, setColours, startTheme } from './theme';
 
@@ -70,7 +71,7 @@ function listen(host: Host, shared: Shared, show: (appearance: Appearance) => vo
   const { conversation } = shared;
   host.on('ask', ({ text }) => void conversation.ask(text));
   host.on('new', () => void conversation.restart());
-  host.on('focus', () => document.querySelector<HTMLElement>('.composer textarea')?.focus());
+  host.on('focus', () => focusComposer());
   host.on('change', ({ settings }) => {
     const changed = { ...host.settings, ...settings };
     if (settings.theme) changeTheme(settings.theme);

@@ -10,7 +10,12 @@ export interface ShownFile {
   id: string;
   /** Null until it is looked up. */
   name: string | null;
+  /** How much of it has gone up, in percent; only while it does. */
+  uploaded?: number;
 }
+
+/** A call that a person has decided about. */
+export type DecidedCall = WaitingCall & Pick<Decision, 'output'>;
 
 export interface ShownMessage {
   /** Names the message on the page; stays the same while it is written. */
@@ -33,6 +38,7 @@ export interface ShownMessage {
   usage: Usage | null;
   calls: WaitingCall[];
   decisions: Decision[];
+  decided: DecidedCall[];
   /** Of a question: the thread's last message before it; undefined where that is not known. */
   after?: string | null;
 }
@@ -40,7 +46,7 @@ export interface ShownMessage {
 let made = 0;
 
 function empty(role: ShownMessage['role'], status: Status): ShownMessage {
-  const lists = { files: [], pictures: [], sources: [], tools: [], calls: [], decisions: [] };
+  const lists = { files: [], pictures: [], sources: [], tools: [], calls: [], decisions: [], decided: [] };
   const key = `${role}-${++made}`;
   return { key, role, id: null, runId: null, text: '', reasoning: '', status, error: null, note: null, usage: null, ...lists };
 }

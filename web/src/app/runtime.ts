@@ -14,7 +14,9 @@ export function useRuntime(uploads: Uploads) {
     convertMessage,
     onNew: async (message) => {
       const files = uploads.take((message.attachments ?? []).map(({ id }) => id));
-      void conversation.ask(textOf(message), files);
+      const text = textOf(message);
+      // Nothing is left to ask where a file was all there was, and could not be uploaded.
+      if (text || files.length) void conversation.ask(text, files);
     },
     onEdit: async (message) => void conversation.again(textOf(message)),
     onReload: async () => void conversation.again(),
