@@ -3,7 +3,7 @@
 import type { ToolEvent, WaitingCall } from '../service/wire';
 import { fill } from '../words';
 import { useShared, useWords } from './context';
-import type { ShownMessage } from './messages';
+import type { DecidedCall, ShownMessage } from './messages';
 
 export function Tools({ message }: { message: ShownMessage }) {
   const words = useWords();
@@ -12,6 +12,9 @@ export function Tools({ message }: { message: ShownMessage }) {
   const told = message.tools.filter(({ input, output }) => Object.keys(input ?? {}).length > 0 || output !== undefined);
   return (
     <>
+      {message.decided.map((call) => (
+        <Decided key={call.id} call={call} />
+      ))}
       {told.map((tool) => (
         <Call key={tool.id} tool={tool} />
       ))}
@@ -27,6 +30,17 @@ function Call({ tool }: { tool: ToolEvent }) {
       <summary>{tool.name}</summary>
       <Block label={words.toolArguments} text={pretty(tool.input)} />
       {tool.output !== undefined && <Block label={words.toolResult} text={resultOf(tool.output)} />}
+    </details>
+  );
+}
+
+function Decided({ call }: { call: DecidedCall }) {
+  const words = useWords();
+  const sentence = call.output === 'approve' ? words.approved : words.denied;
+  return (
+    <details className="fold">
+      <summary>{fill(sentence, { name: call.name })}</summary>
+      <Block label={words.toolArguments} text={readableJson(call.arguments)} />
     </details>
   );
 }

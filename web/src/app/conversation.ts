@@ -139,7 +139,8 @@ export class Conversation {
     const decisions = [...message.decisions, { tool_call_id: callId, output }];
     this.change(message.key, { decisions });
     if (decisions.length < message.calls.length) return;
-    this.change(message.key, { status: 'running', calls: [] });
+    const decided = message.calls.map((call) => ({ ...call, output: outputFor(call.id, decisions) }));
+    this.change(message.key, { status: 'running', calls: [], decided: [...message.decided, ...decided] });
     this.memory.pending = this.pendingOf('', [], this.lastId ?? null, message.runId);
     const { key, runId, text } = message;
     await this.follow(key, runId, (turn) => turn.decide(decisions), text);
@@ -404,6 +405,10 @@ export class Conversation {
 
 function named(files: string[]): ShownFile[] {
   return files.map((name) => ({ id: '', name }));
+}
+
+function outputFor(callId: string, decisions: Decision[]): Decision['output'] {
+  return decisions.find(({ tool_call_id: id }) => id === callId)?.output ?? 'deny';
 }
 
 function joinedText(said: string, text: string): string {

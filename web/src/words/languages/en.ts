@@ -65,6 +65,8 @@ export const words = {
   approvalAsked: 'May the assistant call {name}?',
   approve: 'Approve',
   deny: 'Deny',
+  approved: 'You approved {name}',
+  denied: 'You denied {name}',
   incomplete: 'The answer ends here because it reached its length limit.',
   expired: 'The answer took too long and was given up.',
   conversations: 'Conversations',

@@ -66,6 +66,8 @@ export const words: Words = {
   approvalAsked: '어시스턴트가 {name} 도구를 호출해도 될까요?',
   approve: '승인',
   deny: '거부',
+  approved: '{name} 호출을 승인했습니다',
+  denied: '{name} 호출을 거부했습니다',
   incomplete: '길이 제한에 도달하여 답변이 여기서 끝납니다.',
   expired: '답변이 너무 오래 걸려 중단되었습니다.',
   conversations: '대화 목록',
