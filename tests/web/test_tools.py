@@ -57,14 +57,14 @@ async def test_a_tool_is_seen_at_work_and_folded_away_afterwards(
 
 
 @pytest.mark.parametrize(
-    ("button", "answer"),
+    ("button", "told", "answer"),
     [
-        ("Approve", "The tool answered: paid back"),
-        ("Deny", "The tool answered: The user did not allow this call."),
+        ("Approve", "You approved refund", "The tool answered: paid back"),
+        ("Deny", "You denied refund", "The tool answered: The user did not allow this call."),
     ],
 )
 async def test_a_person_sees_the_arguments_and_decides(
-    start: Start, visit: Open, tmp_path, button: str, answer: str
+    start: Start, visit: Open, tmp_path, button: str, told: str, answer: str
 ):
     path = tmp_path / "page_guarded_tools.py"
     path.write_text(GUARDED)
@@ -75,6 +75,7 @@ async def test_a_person_sees_the_arguments_and_decides(
         await expect(group.locator("pre")).to_contain_text("some order")
         await chat.button(button).click()
         await expect(chat.answer).to_have_text(answer)
-        await expect(chat.button("Approve")).to_be_disabled()
+        await expect(chat.button("Approve")).to_have_count(0)
+        await expect(chat.log.get_by_text(told)).to_be_visible()
         await chat.say("hello")
         await expect(chat.answer).to_have_text("You said: hello")
