@@ -212,16 +212,24 @@ async def test_a_failure_leaves_nothing_pending(background: str, prompt: str, st
         await expect(chat.answer).to_have_text("You said: hello")
 
 
-async def test_an_answer_that_cannot_be_stopped_is_shown_whole(start: Start, visit: Open):
-    async with start(is_served=True, upstream_background="never") as service:
+async def test_an_answer_that_cannot_be_stopped_comes_after_a_reload(
+    start: Start, visit: Open, upstream: str
+):
+    async with start(is_served=True, url=upstream, upstream_background="never") as service:
         chat = await visit(playground(service))
         refusal = {"status": 400, "json": {"error": {"message": "Another replica holds this run."}}}
         await chat.page.route("**/cancel", lambda route: route.fulfill(**refusal))
         await chat.say(PACED)
         await expect(chat.answer).to_contain_text("word3")
         await chat.button("Stop answering").click()
-        await expect(chat.answer).to_contain_text(PACED_END)
+        await expect(chat.log.get_by_text("another server is writing it")).to_be_visible()
         await expect(chat.button("Send")).to_be_visible()
+        assert PACED_END not in await chat.answer.inner_text()
+        await until(lambda: is_idle(upstream))
+        await chat.page.reload()
+        await expect(chat.answer).to_contain_text(PACED_END)
+        await expect(chat.questions).to_have_text([PACED])
+        await expect(chat.under_way).to_have_count(0)
 
 
 @MODES

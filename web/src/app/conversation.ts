@@ -169,8 +169,8 @@ export class Conversation {
   }
 
   private async read(threadId: string): Promise<Message[]> {
-    const [messages, usages] = await Promise.all([this.api.messages(threadId), this.api.usages(threadId)]);
-    const shown = await history(this.api, messages, usages);
+    const messages = await this.api.messages(threadId);
+    const shown = await history(this.api, messages, this.memory.answers);
     if (this.memory.threadId !== threadId) return messages;
     this.lastId = messages.at(-1)?.id ?? null;
     this.set({ messages: shown, isLoading: false, loadError: null });
@@ -307,9 +307,11 @@ export class Conversation {
     const status = STATUSES[ended.status] ?? 'completed';
     this.change(key, { text: joinedText(said, ended.text), sources, usage, calls, status, id: messageId, decisions: [], note: null });
     this.lastId = messageId ?? undefined;
+    const runId = this.state.messages.at(-1)?.runId ?? null;
     this.memory.pending = null;
     this.spend(usage);
-    this.tell('answer', { run_id: this.state.messages.at(-1)?.runId, status: ended.status });
+    if (messageId) this.memory.keepAnswer(messageId, { runId, usage });
+    this.tell('answer', { run_id: runId, status: ended.status });
   }
 
   /** Ends a turn that could not be followed: looks for its answer among the messages, or shows why not. */
@@ -373,7 +375,12 @@ export class Conversation {
   private async settle({ threadId, runId }: Pending): Promise<void> {
     this.memory.pending = null;
     const usage = threadId && runId ? await this.api.usage(threadId, runId) : null;
-    if (this.memory.threadId === threadId) this.spend(usage);
+    if (this.memory.threadId !== threadId) return;
+    this.spend(usage);
+    const last = this.state.messages.at(-1);
+    if (last?.role !== 'assistant' || !last.id) return;
+    this.memory.keepAnswer(last.id, { runId, usage });
+    this.change(last.key, { runId, usage });
   }
 
   private spend(usage: Usage | null): void {

@@ -1,6 +1,7 @@
 // The messages that the page shows, and how those of the service become them.
 
 import type { Api } from '../service/api';
+import type { AnswerFacts } from '../service/memory';
 import type { Decision, Message, Source, ToolEvent, Usage, WaitingCall } from '../service/wire';
 import { flat } from '../service/turn';
 
@@ -60,10 +61,10 @@ export function answer(status: Status, error: unknown = null): ShownMessage {
 }
 
 /** The messages of a thread, oldest first, as the page shows them: those of one run are one answer. */
-export async function history(api: Api, messages: Message[], usages: Map<string, Usage>): Promise<ShownMessage[]> {
+export async function history(api: Api, messages: Message[], known: Map<string, AnswerFacts>): Promise<ShownMessage[]> {
   const shown: ShownMessage[] = [];
   for (const message of messages) {
-    const one = shownMessage(message, usages);
+    const one = shownMessage(message, known);
     const last = shown.at(-1);
     if (last?.role === 'assistant' && one.role === 'assistant') shown[shown.length - 1] = joined(last, one);
     else shown.push(one);
@@ -72,18 +73,18 @@ export async function history(api: Api, messages: Message[], usages: Map<string,
   return shown;
 }
 
-function shownMessage(message: Message, usages: Map<string, Usage>): ShownMessage {
+function shownMessage(message: Message, known: Map<string, AnswerFacts>): ShownMessage {
   const texts = message.content.map((part) => part.text?.value ?? part.refusal ?? '').filter(Boolean);
   return {
     ...empty(message.role, message.status === 'incomplete' ? 'unfinished' : 'completed'),
     key: message.id,
     id: message.id,
-    runId: message.run_id,
+    runId: message.run_id ?? known.get(message.id)?.runId ?? null,
     text: texts.join('\n\n').trim(),
     files: (message.attachments ?? []).map(({ file_id: id }) => ({ id, name: null })),
     pictures: message.content.flatMap((part) => (part.image_file ? [part.image_file.file_id] : [])),
     sources: message.content.flatMap((part) => (part.text?.annotations ?? []).map(flat)),
-    usage: usages.get(message.run_id ?? '') ?? null,
+    usage: known.get(message.id)?.usage ?? null,
   };
 }
 

@@ -85,12 +85,6 @@ export class Api {
     return run?.usage ?? null;
   }
 
-  /** What listed runs of a thread used, by their ids; foreground turns are not listed. */
-  async usages(threadId: string): Promise<Map<string, Usage>> {
-    const page = await this.json<Page<{ id: string; usage: Usage | null }>>(`/threads/${threadId}/runs`).catch(() => null);
-    return new Map((page?.data ?? []).flatMap(({ id, usage }) => (usage ? [[id, usage] as const] : [])));
-  }
-
   /** The steps of a run, with the passages that its searches found. */
   async steps(threadId: string, runId: string): Promise<RunStep[]> {
     const include = encodeURIComponent('step_details.tool_calls[*].file_search.results[*].content');

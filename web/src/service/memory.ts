@@ -1,5 +1,7 @@
 // What the browser keeps between two visits, in the page's own storage or in that of the host page.
 
+import type { Usage } from './wire';
+
 export interface Store {
   read(key: string): string | null;
   write(key: string, value: string | null): void;
@@ -26,6 +28,12 @@ export interface FailedTurn {
   code: string | null;
 }
 
+/** Of which run an answer is, and what that used. */
+export interface AnswerFacts {
+  runId: string | null;
+  usage: Usage | null;
+}
+
 /** A conversation of this browser, where the service lists none. */
 export interface KnownThread {
   id: string;
@@ -35,6 +43,7 @@ export interface KnownThread {
 }
 
 const MAX_THREADS = 100;
+const MAX_ANSWERS = 200;
 const MAX_TITLE_CHARS = 80;
 
 export class Memory {
@@ -71,6 +80,16 @@ export class Memory {
 
   set tokens(total: number) {
     this.store.write('tokens', total === 0 ? null : String(total));
+  }
+
+  /** What a thread does not tell of its answers, by the ids of their messages. */
+  get answers(): Map<string, AnswerFacts> {
+    const found = this.object<[string, AnswerFacts][]>('answers');
+    return new Map(Array.isArray(found) ? found : []);
+  }
+
+  keepAnswer(messageId: string, facts: AnswerFacts): void {
+    this.keep('answers', [...this.answers.set(messageId, facts)].slice(-MAX_ANSWERS));
   }
 
   get threads(): KnownThread[] {
