@@ -1,6 +1,7 @@
 """A real Chromium before the real service."""
 
 import fcntl
+import inspect
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -31,10 +32,10 @@ Open = Callable[..., Any]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is in this folder: it is slow, needs a browser, and runs in the event loop of the browser."""
+    """Mark the async tests of this folder: slow ones that need a browser and run in its event loop."""
     here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents:
+        if here in item.path.parents and inspect.iscoroutinefunction(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.needs_browser)
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)

@@ -4,8 +4,10 @@ import type { Failures } from './languages/en';
 
 const GROUPS: Partial<Record<keyof Failures, string>> = {
   offline: 'offline',
-  unreachable: 'unreachable shutting_down overloaded identity_provider_unreachable idempotency_unavailable budgets_unavailable',
-  lost: 'lost upstream_broken stream_max_seconds client_gone',
+  unreachable:
+    'unreachable shutting_down overloaded store_away identity_provider_unreachable idempotency_unavailable ' +
+    'budgets_unavailable',
+  lost: 'lost cancelled upstream_broken stream_max_seconds client_gone',
   gone: 'gone thread_kept_elsewhere',
   session: 'no_session invalid_api_key missing_credential invalid_session session_expired token_expired invalid_token',
   forbidden:
@@ -15,7 +17,7 @@ const GROUPS: Partial<Record<keyof Failures, string>> = {
   busy: 'rate_limit_exceeded too_many_streams upstream_rate_limited upstream_overloaded',
   turn: 'thread_busy conversation_locked conflict thread_went_on idempotency_key_reused',
   budget: 'budget_exceeded upstream_quota_exhausted',
-  tooLong: 'context_length_exceeded string_above_max_length request_too_large thread_too_long',
+  tooLong: 'context_length_exceeded string_above_max_length request_too_large thread_too_long too_much_replaced',
   blocked:
     'content_blocked content_filter moderation_blocked invalid_prompt bio_policy cyber_policy ' +
     'misalignment_policy_violation content_policy_violation image_content_policy_violation guard_failed moderation_unavailable',
@@ -29,7 +31,7 @@ const GROUPS: Partial<Record<keyof Failures, string>> = {
     'file_not_found file_expired file_type_not_allowed file_not_supported empty_file invalid_filename invalid_image ' +
     'invalid_image_format invalid_image_mode invalid_base64_image image_parse_error unsupported_image_media_type ' +
     'empty_image_file invalid_image_url failed_to_download_image image_file_not_found image_too_small unsupported_file ' +
-    'upload_stalled upload_incomplete too_many_files',
+    'upload_stalled upload_incomplete too_many_files upstream_has_no_files',
   fileTooLarge: 'file_too_large image_too_large image_file_too_large',
   tool: 'tool_output_missing',
   notStored: 'store_not_configured message_metadata_not_stored run_metadata_not_stored',
@@ -37,7 +39,7 @@ const GROUPS: Partial<Record<keyof Failures, string>> = {
   request:
     'invalid_value invalid_type missing_required_parameter invalid_cursor invalid_json invalid_multipart invalid_encoding ' +
     'unsupported_parameter unsupported_encoding unknown_parameter repeated_header mutually_exclusive_parameters ' +
-    'invalid_content_type method_not_allowed range_not_satisfiable thread_is_empty',
+    'invalid_content_type method_not_allowed range_not_satisfiable thread_is_empty no_question',
 };
 
 export const CODES: Record<string, keyof Failures> = Object.fromEntries(
