@@ -13,7 +13,7 @@ export function Thread({ complaints }: { complaints: string[] }) {
   const words = useWords();
   const { isLoading, messages } = useConversation();
   return (
-    <ThreadPrimitive.Root className="thread">
+    <ThreadPrimitive.Root className="thread" role="main">
       <ThreadPrimitive.Viewport className="viewport" role="log" aria-live="off" aria-label={words.conversation} tabIndex={0}>
         <div className="column">
           {isLoading && <p className="notice">{words.loading}</p>}
