@@ -4,7 +4,7 @@ import fcntl
 import inspect
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
+from tests.conftest import Start
 from tests.pytest_plugin import CHROMIUM
-from tests.support import embedded_upstream
-from tests.web.support import Visit
+from tests.support import Service, embedded_upstream
+from tests.web.support import Visit, playground
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 # A browser in a test asks nobody but the service: no component updates, no experiments, no sync.
@@ -29,6 +30,7 @@ _ARGUMENTS = [
 ]
 
 Open = Callable[..., Any]
+Talk = Callable[..., AbstractAsyncContextManager[tuple[Service, Visit]]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -91,10 +93,14 @@ async def visit(browser: Browser) -> AsyncIterator[Open]:
     """Open an address as a new visitor; at the end, nothing may have left the allowed origins."""
     visits: list[tuple[BrowserContext, Visit]] = []
 
-    async def begin(url: str, *, origins: tuple[str, ...] = (), **options: Any) -> Visit:
+    async def begin(
+        url: str, *, origins: tuple[str, ...] = (), is_slow: bool = False, **options: Any
+    ) -> Visit:
         context = await browser.new_context(**({"locale": "en-US"} | options))
         opened = Visit(await context.new_page(), url, origins)
         visits.append((context, opened))
+        if is_slow:
+            await opened.network()
         await opened.go()
         return opened
 
@@ -102,6 +108,22 @@ async def visit(browser: Browser) -> AsyncIterator[Open]:
     for context, opened in visits:
         await context.close()
         opened.check()
+
+
+@pytest.fixture
+def talk(start: Start, visit: Open, tmp_path: Path) -> Talk:
+    """Start a service and open its page over a slow network, which `browser` describes."""
+
+    @asynccontextmanager
+    async def begin(
+        *, has_store: bool = False, browser: dict[str, Any] | None = None, **settings: Any
+    ) -> AsyncIterator[tuple[Service, Visit]]:
+        if has_store:
+            settings["store_url"] = f"sqlite:///{tmp_path / 'store.db'}"
+        async with start(is_served=True, **settings) as service:
+            yield service, await visit(playground(service), is_slow=True, **(browser or {}))
+
+    return begin
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -1,18 +1,36 @@
 """The chat as a person uses it, and pages of other sites that embed it."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx2
 from aiohttp import web
-from playwright.async_api import FilePayload, Locator, Page, Request, expect
+from playwright.async_api import CDPSession, FilePayload, Locator, Page, Request, expect
 
-from tests.support import Json, Service
+from tests.support import Json, Service, until
 
 expect.set_options(timeout=20_000)
 
 NOTES: FilePayload = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"The sea is green."}
+_PATIENCE_SECONDS = 10
+# A phone in a train: 1.6 Mbit/s, 150 ms. Throughput is in bytes a second.
+_SLOW = {"latency": 150, "downloadThroughput": 200_000, "uploadThroughput": 200_000}
+_HANDED_OVER = """(target, { kind, files }) => {
+  const data = new DataTransfer();
+  for (const { name, mimeType, text } of files) data.items.add(new File([text], name, { type: mimeType }));
+  const options = { bubbles: true, cancelable: true };
+  if (kind === 'paste') target.dispatchEvent(new ClipboardEvent(kind, { ...options, clipboardData: data }));
+  else for (const name of ['dragenter', 'dragover', 'drop'])
+    target.dispatchEvent(new DragEvent(name, { ...options, dataTransfer: data }));
+}"""
+_SHOWN = """all => all.map(message => {
+  const parts = '.bubble, .text, .note, .failure > p, .chips .file-name, .sources li, .approval > p, summary';
+  const texts = [...message.querySelectorAll(parts)].map(part => part.innerText.trim()).filter(Boolean);
+  return [message.matches('.user') ? 'user' : 'assistant', ...texts].join(' | ');
+})"""
 
 
 def origin_of(url: str) -> str:
@@ -33,6 +51,7 @@ class Visit:
         self._allowed = {origin_of(url), *origins}
         self.requests: list[Request] = []
         self.complaints: list[str] = []
+        self._devtools: CDPSession | None = None
         page.on("request", self._sent)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", lambda message: self._note(message.text))
@@ -56,6 +75,34 @@ class Visit:
         await self.say(text)
         await expect(self.answer).to_have_text(f"You said: {text}")
         await expect(self.button("Send", exact=True)).to_be_visible()
+
+    async def hand_over(self, kind: Literal["drop", "paste"], *files: FilePayload) -> None:
+        """Drop files on the box, or paste them into it."""
+        sent = [{**file, "text": file["buffer"].decode(), "buffer": None} for file in files]
+        await self.input.evaluate(_HANDED_OVER, {"kind": kind, "files": sent})
+
+    async def network(self, *, is_offline: bool = False) -> None:
+        """Make the network slow, or take it away."""
+        if self._devtools is None:
+            self._devtools = await self.page.context.new_cdp_session(self.page)
+            await self._devtools.send("Network.enable")
+        await self._devtools.send("Network.emulateNetworkConditions", {"offline": is_offline, **_SLOW})
+
+    async def shown(self) -> list[str]:
+        """What each message shows: who said it, the text, files, notes and failures, but no figures."""
+        found: list[str] = await self.page.locator(".message").evaluate_all(_SHOWN)
+        return found
+
+    async def shows(self, *messages: str) -> None:
+        """Wait until these messages are shown, and nothing is being written."""
+        await expect(self.under_way).to_have_count(0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await until(lambda: self._is_shown(messages))
+        assert await self.shown() == list(messages)
+
+    async def _is_shown(self, messages: tuple[str, ...]) -> bool:
+        return await self.shown() == list(messages)
 
     @property
     def input(self) -> Locator:

@@ -106,7 +106,7 @@ async def test_a_stopped_answer_stays_stopped(background: str, start: Start, vis
         await expect(chat.total).to_be_hidden()
         if background == "never":
             await expect(chat.answer).to_contain_text("word3")
-            await expect(chat.log.get_by_text("The answer was stopped before its end.")).to_be_visible()
+            await expect(chat.log.get_by_text("Stopped.")).to_be_visible()
             assert LONG_END not in await chat.answer.inner_text()
         await chat.say("again")
         await expect(chat.answer).to_have_text("You said: again")
@@ -264,6 +264,6 @@ async def test_a_foreground_answer_ends_with_its_replica_and_says_so(visit: Open
             await expect(chat.page.get_by_text("Stopped.")).to_be_visible()
             await chat.page.reload()
             await expect(chat.answer).to_contain_text("word9")
-            await expect(chat.log.get_by_text("The answer was stopped before its end.")).to_be_visible()
+            await expect(chat.log.get_by_text("Stopped.")).to_be_visible()
             await chat.say("again")
             await expect(chat.answer).to_have_text("You said: again")

@@ -17,7 +17,6 @@ const SourceDialog = lazy(() => import('./SourceDialog'));
 
 const NOTES: Partial<Record<Status, keyof Words>> = {
   stopped: 'stopped',
-  unfinished: 'unfinished',
   incomplete: 'incomplete',
   expired: 'expired',
 };

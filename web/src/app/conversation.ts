@@ -7,7 +7,7 @@ import type { Memory, Pending } from '../service/memory';
 import { awaitAnswer, isAnswered, since } from '../service/pending';
 import { type Answer, type OnDisconnect, type Question, Turn, type TurnListener, UnreadableRun } from '../service/turn';
 import type { Decision, Message, ToolEvent, Usage } from '../service/wire';
-import { answer, history, question, type ShownFile, type ShownMessage, type Status } from './messages';
+import { answer, history, question, type ShownFile, type ShownMessage, statusOf } from './messages';
 
 export interface State {
   messages: ShownMessage[];
@@ -44,7 +44,6 @@ const NOTHING: State = {
 };
 /** A fast model sends more pieces than a screen can show. */
 const SHOW_EVERY_MS = 40;
-const STATUSES: Record<string, Status> = { cancelled: 'stopped', cancelling: 'stopped', incomplete: 'incomplete', expired: 'expired', requires_action: 'requires_action' };
 
 export class Conversation {
   state: State = NOTHING;
@@ -304,13 +303,13 @@ export class Conversation {
 
   private finish(key: string, ended: Answer, said: string): void {
     const { usage, calls, sources, messageId } = ended;
-    const status = STATUSES[ended.status] ?? 'completed';
+    const status = statusOf(ended.status);
     this.change(key, { text: joinedText(said, ended.text), sources, usage, calls, status, id: messageId, decisions: [], note: null });
     this.lastId = messageId ?? undefined;
     const runId = this.state.messages.at(-1)?.runId ?? null;
     this.memory.pending = null;
     this.spend(usage);
-    if (messageId) this.memory.keepAnswer(messageId, { runId, usage });
+    if (messageId) this.memory.keepAnswer(messageId, { runId, status: ended.status, usage });
     this.tell('answer', { run_id: runId, status: ended.status });
   }
 
@@ -374,12 +373,13 @@ export class Conversation {
   /** Counts an answer that ended while the page was away. */
   private async settle({ threadId, runId }: Pending): Promise<void> {
     this.memory.pending = null;
-    const usage = threadId && runId ? await this.api.usage(threadId, runId) : null;
+    const run = threadId && runId ? await this.api.run(threadId, runId) : null;
     if (this.memory.threadId !== threadId) return;
+    const usage = run?.usage ?? null;
     this.spend(usage);
     const last = this.state.messages.at(-1);
     if (last?.role !== 'assistant' || !last.id) return;
-    this.memory.keepAnswer(last.id, { runId, usage });
+    this.memory.keepAnswer(last.id, { runId, status: run?.status ?? 'cancelled', usage });
     this.change(last.key, { runId, usage });
   }
 

@@ -5,7 +5,7 @@ import type { AnswerFacts } from '../service/memory';
 import type { Decision, Message, Source, ToolEvent, Usage, WaitingCall } from '../service/wire';
 import { flat } from '../service/turn';
 
-export type Status = 'running' | 'completed' | 'stopped' | 'unfinished' | 'incomplete' | 'expired' | 'requires_action' | 'failed';
+export type Status = 'running' | 'completed' | 'stopped' | 'incomplete' | 'expired' | 'requires_action' | 'failed';
 
 export interface ShownFile {
   id: string;
@@ -73,18 +73,32 @@ export async function history(api: Api, messages: Message[], known: Map<string, 
   return shown;
 }
 
+const STATUSES: Record<string, Status> = {
+  cancelled: 'stopped',
+  cancelling: 'stopped',
+  incomplete: 'incomplete',
+  expired: 'expired',
+  requires_action: 'requires_action',
+};
+
+/** How a run's status looks on the page. */
+export function statusOf(run: string): Status {
+  return STATUSES[run] ?? 'completed';
+}
+
 function shownMessage(message: Message, known: Map<string, AnswerFacts>): ShownMessage {
+  const facts = known.get(message.id);
   const texts = message.content.map((part) => part.text?.value ?? part.refusal ?? '').filter(Boolean);
   return {
-    ...empty(message.role, message.status === 'incomplete' ? 'unfinished' : 'completed'),
+    ...empty(message.role, message.status === 'incomplete' ? statusOf(facts?.status ?? 'cancelled') : 'completed'),
     key: message.id,
     id: message.id,
-    runId: message.run_id ?? known.get(message.id)?.runId ?? null,
+    runId: message.run_id ?? facts?.runId ?? null,
     text: texts.join('\n\n').trim(),
     files: (message.attachments ?? []).map(({ file_id: id }) => ({ id, name: null })),
     pictures: message.content.flatMap((part) => (part.image_file ? [part.image_file.file_id] : [])),
     sources: message.content.flatMap((part) => (part.text?.annotations ?? []).map(flat)),
-    usage: known.get(message.id)?.usage ?? null,
+    usage: facts?.usage ?? null,
   };
 }
 

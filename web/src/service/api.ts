@@ -2,7 +2,7 @@
 
 import { ApiError, hintAtCors, unanswered } from './errors';
 import type { Tokens } from './tokens';
-import type { AssistantObject, Message, Page, RunStep, Thread, Usage } from './wire';
+import type { AssistantObject, Message, Page, RunObject, RunStep, Thread } from './wire';
 
 const CORS_REMEDY = 'Name this page in CORS_ORIGINS.';
 /** A page shows the newest of these; older ones are read when somebody asks for them. */
@@ -79,10 +79,9 @@ export class Api {
     return (await this.send(`/threads/${threadId}/export?format=markdown`)).blob();
   }
 
-  /** What a run used; null where that cannot be read. */
-  async usage(threadId: string, runId: string): Promise<Usage | null> {
-    const run = await this.json<{ usage: Usage | null }>(`/threads/${threadId}/runs/${runId}`).catch(() => null);
-    return run?.usage ?? null;
+  /** A run; null where it cannot be read. */
+  run(threadId: string, runId: string): Promise<RunObject | null> {
+    return this.json<RunObject>(`/threads/${threadId}/runs/${runId}`).catch(() => null);
   }
 
   /** The steps of a run, with the passages that its searches found. */

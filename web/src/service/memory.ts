@@ -28,9 +28,10 @@ export interface FailedTurn {
   code: string | null;
 }
 
-/** Of which run an answer is, and what that used. */
+/** Of which run an answer is, how that ended, and what it used. */
 export interface AnswerFacts {
   runId: string | null;
+  status: string;
   usage: Usage | null;
 }
 

@@ -46,7 +46,6 @@ export const words = {
   tokens: '{total} tokens ({prompt} in, {completion} out)',
   conversationTokens: '{total} tokens',
   stopped: 'Stopped.',
-  unfinished: 'The answer was stopped before its end.',
   notStopped: 'The answer could not be stopped: another server is writing it. It goes on, and appears here when you reload.',
   answering: 'The assistant is answering.',
   answered: 'The assistant answered: {text}',
