@@ -12,8 +12,8 @@ export function Composer() {
   const words = useWords();
   const { appearance } = useShared();
   const input = useRef<HTMLTextAreaElement>(null);
-  useDraft(input);
-  const { isRunning } = useConversation();
+  const isRunning = useAuiState(({ thread }) => thread.isRunning);
+  useDraft(input, isRunning);
   useEffect(keepFocus, [isRunning]);
   return (
     <ComposerPrimitive.Root>
@@ -83,17 +83,24 @@ function Attachment() {
   );
 }
 
-/** Puts the question of a failed turn back into the box, unless somebody has written there already. */
-function useDraft(input: React.RefObject<HTMLTextAreaElement | null>): void {
+/** Puts the question of a failed turn back into the box, unless somebody has written there already, until it is asked again. */
+function useDraft(input: React.RefObject<HTMLTextAreaElement | null>, isRunning: boolean): void {
   const { draft } = useConversation();
   const { conversation } = useShared();
   const aui = useAui();
+  const put = useRef('');
   useEffect(() => {
     if (!draft) return;
     if (!aui.composer.getState().text) {
       aui.composer.setText(draft);
+      put.current = draft;
       input.current?.select();
     }
     conversation.takeDraft();
   }, [draft, aui, conversation, input]);
+  useEffect(() => {
+    if (!isRunning) return;
+    if (put.current && aui.composer.getState().text === put.current) aui.composer.setText('');
+    put.current = '';
+  }, [isRunning, aui]);
 }
