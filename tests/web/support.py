@@ -27,7 +27,7 @@ _HANDED_OVER = """(target, { kind, files }) => {
     target.dispatchEvent(new DragEvent(name, { ...options, dataTransfer: data }));
 }"""
 _SHOWN = """all => all.map(message => {
-  const parts = '.bubble, .text, .note, .failure > p, .chips .file-name, .sources li, .approval > p, summary';
+  const parts = '.bubble, .text, .note, .failure > p, .chips .file-name, .sources li, .approval > p';
   const texts = [...message.querySelectorAll(parts)].map(part => part.innerText.trim()).filter(Boolean);
   return [message.matches('.user') ? 'user' : 'assistant', ...texts].join(' | ');
 })"""
@@ -99,7 +99,8 @@ class Visit:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await until(lambda: self._is_shown(messages))
-        assert await self.shown() == list(messages)
+        found = await self.shown()
+        assert found == list(messages), found
 
     async def _is_shown(self, messages: tuple[str, ...]) -> bool:
         return await self.shown() == list(messages)

@@ -1,15 +1,16 @@
 // The whole app: a header, the conversations beside, the thread.
 
 import { AssistantRuntimeProvider } from '@assistant-ui/react';
-import { lazy, Suspense, useEffect, useMemo, useState } from 'react';
+import { Suspense, useEffect, useMemo, useState } from 'react';
 import { Uploads } from './attachments';
 import { type Shared, SharedContext, useConversation, useShared } from './context';
 import { Header } from './Header';
+import { part } from './parts';
 import { useRuntime } from './runtime';
 import { Thread } from './Thread';
 
-const Conversations = lazy(() => import('./Conversations'));
-const About = lazy(() => import('./About'));
+const Conversations = part(() => import('./Conversations'));
+const About = part(() => import('./About'));
 const COMPLAINT_MS = 12_000;
 
 export function App({ shared }: { shared: Shared }) {

@@ -1,7 +1,7 @@
 // An answer: its text, what the assistant did for it, where it comes from, and what a person can do with it.
 
 import { ActionBarPrimitive, MessagePrimitive } from '@assistant-ui/react';
-import { lazy, Suspense, useMemo, useState } from 'react';
+import { Suspense, useMemo, useState } from 'react';
 import { isPicture, madeFiles, numbered, type NumberedSource, readable } from '../service/readable';
 import { fill, type Words } from '../words';
 import { useSentence, useShared, useWords } from './context';
@@ -9,11 +9,12 @@ import { Feedback } from './Feedback';
 import { Download, Picture } from './files';
 import { Icon } from './icons';
 import type { ShownMessage, Status } from './messages';
+import { part } from './parts';
 import { Approvals, Tools } from './Tools';
 import { useIsLast, useShown } from './UserMessage';
 
-const Markdown = lazy(() => import('../markdown/Answer'));
-const SourceDialog = lazy(() => import('./SourceDialog'));
+const Markdown = part(() => import('../markdown/Answer'));
+const SourceDialog = part(() => import('./SourceDialog'));
 
 const NOTES: Partial<Record<Status, keyof Words>> = {
   stopped: 'stopped',
@@ -68,7 +69,7 @@ function Text({ text, isStreaming, sources, onSource }: TextProps) {
   };
   return (
     <div className="text">
-      <Suspense fallback={<p className="raw">{text}</p>}>
+      <Suspense fallback={<p className="raw" dir="auto">{text}</p>}>
         <Markdown text={text} isStreaming={isStreaming} sources={sources} onSource={open} words={words} />
       </Suspense>
     </div>

@@ -1,13 +1,14 @@
 // The messages, the box to write in, and what stands between them.
 
 import { AuiIf, ThreadPrimitive } from '@assistant-ui/react';
-import { lazy, Suspense, useEffect, useState } from 'react';
+import { Suspense, useEffect, useState } from 'react';
 import { fill } from '../words';
 import { Composer } from './Composer';
 import { useConversation, useSentence, useShared, useWords } from './context';
 import { Icon } from './icons';
+import { part } from './parts';
 
-const Messages = lazy(() => import('./Messages'));
+const Messages = part(() => import('./Messages'));
 
 export function Thread({ complaints }: { complaints: string[] }) {
   const words = useWords();

@@ -7,7 +7,7 @@ import type { Memory, Pending } from '../service/memory';
 import { awaitAnswer, isAnswered, since } from '../service/pending';
 import { type Answer, type OnDisconnect, type Question, Turn, type TurnListener, UnreadableRun } from '../service/turn';
 import type { Decision, Message, ToolEvent, Usage } from '../service/wire';
-import { answer, history, question, type ShownFile, type ShownMessage, statusOf } from './messages';
+import { answer, history, namedSources, question, type ShownFile, type ShownMessage, statusOf } from './messages';
 
 export interface State {
   messages: ShownMessage[];
@@ -306,6 +306,7 @@ export class Conversation {
     const status = statusOf(ended.status);
     this.change(key, { text: joinedText(said, ended.text), sources, usage, calls, status, id: messageId, decisions: [], note: null });
     this.lastId = messageId ?? undefined;
+    void namedSources(this.api, sources).then((named) => this.change(key, { sources: named }));
     const runId = this.state.messages.at(-1)?.runId ?? null;
     this.memory.pending = null;
     this.spend(usage);

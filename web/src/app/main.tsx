@@ -47,8 +47,9 @@ async function start(): Promise<void> {
   show(appearance);
   host?.send({ type: 'ready' });
   await conversation.load();
-  // So that the first answer finds it there.
-  void import('../markdown/Answer').catch(() => undefined);
+  // So that they are there when they are needed, even where the network is not.
+  const parts = [import('../markdown/Answer'), import('./Conversations'), import('./About'), import('./SourceDialog')];
+  await Promise.allSettled(parts);
 }
 
 function wantedLanguages(settings: Settings | null): string[] {

@@ -69,8 +69,7 @@ export async function history(api: Api, messages: Message[], known: Map<string, 
     if (last?.role === 'assistant' && one.role === 'assistant') shown[shown.length - 1] = joined(last, one);
     else shown.push(one);
   }
-  await Promise.all(shown.map((message) => nameSources(api, message)));
-  return shown;
+  return Promise.all(shown.map(async (message) => ({ ...message, sources: await namedSources(api, message.sources) })));
 }
 
 const STATUSES: Record<string, Status> = {
@@ -112,10 +111,11 @@ function joined(first: ShownMessage, second: ShownMessage): ShownMessage {
   };
 }
 
-async function nameSources(api: Api, message: ShownMessage): Promise<void> {
-  const named = message.sources.map(async (source) => {
+/** Looks up the names of files that sources have only by their ids. */
+export function namedSources(api: Api, sources: Source[]): Promise<Source[]> {
+  const named = sources.map(async (source) => {
     if (source.filename || !source.file_id) return source;
     return { ...source, filename: await api.fileName(source.file_id).catch(() => undefined) };
   });
-  message.sources = await Promise.all(named);
+  return Promise.all(named);
 }

@@ -101,7 +101,11 @@ export class Api {
     form.set('file', file, file.name);
     for (const isRenewal of [false, true]) {
       const answer = await upload(`${this.base}/files`, form, await this.allHeaders({}, isRenewal), onProgress, signal);
-      if (answer.ok) return ((await answer.json()) as { id: string }).id;
+      if (answer.ok) {
+        const { id } = (await answer.json()) as { id: string };
+        this.names.set(id, Promise.resolve(file.name));
+        return id;
+      }
       if (answer.status !== 401 || isRenewal) throw await errorOf(answer);
     }
     throw new ApiError(401, 'no_session');
