@@ -102,14 +102,16 @@ function Rename({ title, onDone }: { title: string; onDone: (title: string | nul
 function Delete({ onDone }: { onDone: (isSure: boolean) => void }) {
   const words = useWords();
   return (
-    <li className="entry asking" role="group" aria-label={words.deleteAsked}>
-      <span>{words.deleteAsked}</span>
-      <button type="button" className="chip" autoFocus onClick={() => onDone(false)}>
-        {words.cancel}
-      </button>
-      <button type="button" className="chip danger" onClick={() => onDone(true)}>
-        {fill(words.delete, { title: '' }).replace(/[“”]/g, '').trim()}
-      </button>
+    <li className="entry">
+      <div className="asking" role="group" aria-label={words.deleteAsked}>
+        <span>{words.deleteAsked}</span>
+        <button type="button" className="chip" autoFocus onClick={() => onDone(false)}>
+          {words.cancel}
+        </button>
+        <button type="button" className="chip danger" onClick={() => onDone(true)}>
+          {words.deleteNow}
+        </button>
+      </div>
     </li>
   );
 }

@@ -185,7 +185,7 @@ export class Conversation {
     if (pending) return this.resume(messages, pending);
     if (!failed || since(messages, failed.after).some(({ role }) => role === 'assistant')) return;
     this.addUnstored(messages, failed);
-    this.push(answer('failed', new ApiError(200, failed.code)));
+    this.push({ ...answer('failed', new ApiError(200, failed.code)), text: failed.text });
   }
 
   /** What is remembered of a turn, if it was this conversation's. */
@@ -347,6 +347,7 @@ export class Conversation {
     const { pending } = this.memory;
     const code = error instanceof ApiError ? error.code : null;
     const asked = this.state.messages.findLast(({ role }) => role === 'user');
+    const text = this.state.messages.find((one) => one.key === key)?.text ?? '';
     this.memory.pending = null;
     this.lastId = undefined;
     if (pending?.runId) this.spend(null);
@@ -357,11 +358,10 @@ export class Conversation {
       error = new ApiError(404, 'gone');
     } else if (asked) {
       const names = asked.files.map(({ name }) => name ?? '');
-      this.memory.failed = { threadId: this.state.threadId, after: asked.after ?? null, question: asked.text, files: names, code };
+      this.memory.failed = { threadId: this.state.threadId, after: asked.after ?? null, question: asked.text, files: names, text, code };
     }
-    const isEmpty = !this.state.messages.find((one) => one.key === key)?.text;
     this.change(key, { status: 'failed', error });
-    this.set({ draft: isEmpty ? (asked?.text ?? '') : '' });
+    this.set({ draft: text ? '' : (asked?.text ?? '') });
     this.tell('error', { code, status: error instanceof ApiError ? error.status : null });
   }
 

@@ -25,6 +25,8 @@ export interface FailedTurn {
   after: string | null;
   question: string;
   files: string[];
+  /** What had been answered. */
+  text: string;
   code: string | null;
 }
 

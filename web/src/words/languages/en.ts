@@ -78,6 +78,7 @@ export const words = {
   rename: 'Rename “{title}”',
   newTitle: 'New title',
   delete: 'Delete “{title}”',
+  deleteNow: 'Delete',
   deleteAsked: 'Delete this conversation here and at the service?',
   untitled: 'Untitled',
   downloadConversation: 'Download as Markdown',

@@ -79,6 +79,7 @@ export const words: Words = {
   rename: '“{title}” 이름 바꾸기',
   newTitle: '새 제목',
   delete: '“{title}” 삭제',
+  deleteNow: '삭제',
   deleteAsked: '이 대화를 여기와 서비스에서 모두 삭제할까요?',
   untitled: '제목 없음',
   downloadConversation: 'Markdown으로 다운로드',
