@@ -138,8 +138,9 @@ async def test_04_have_a_question_answered_again(talk: Talk):
         ]
         await chat.shows(*(f"{role} | {text}" for role, text in turns))
         assert await thread_of(service.client, chat) == turns
-        assert "message" not in chat.posts("/chat")[-1].post_data_json
-        assert chat.posts("/chat")[-1].post_data_json["replaces"].startswith("msg_")
+        sent = chat.posts("/chat")[-1].post_data_json or {}
+        assert "message" not in sent
+        assert sent["replaces"].startswith("msg_")
 
 
 async def test_05_edit_the_last_question(talk: Talk):
@@ -370,6 +371,7 @@ async def test_17_ask_the_same_twice(talk: Talk):
 async def test_18_everything_looks_the_same_after_a_reload(talk: Talk):
     async with talk() as (_, chat):
         await chat.attach(NOTES)
+        await chat.asked("read")
         await chat.say("cite: the sea is green")
         await expect(chat.log.locator(".sources li")).to_have_text(["1. notes.txt"])
         for question, sign in [("refuse: x", "can't help"), ("incomplete: x", "length limit")]:
@@ -385,19 +387,21 @@ async def test_18_everything_looks_the_same_after_a_reload(talk: Talk):
         await expect(chat.failure).to_be_visible()
         before = await chat.shown()
         cut = "The answer ends here because it reached its length limit."
-        assert before[:6] == [
-            "user | cite: the sea is green | notes.txt",
-            "assistant | According to the file, the sea is green.1 | 1. notes.txt",
+        assert before[:8] == [
+            "user | read | notes.txt",
+            "assistant | You said: read",
+            "user | cite: the sea is green",
+            "assistant | According to the file, the sea is green1. | 1. notes.txt",
             "user | refuse: x",
             "assistant | I'm sorry, but I can't help with that.",
             "user | incomplete: x",
             f"assistant | This answer stops before its | {cut}",
         ]
-        assert before[6] == f"user | {LONG}"
-        assert before[7].endswith(" | Stopped.")
-        assert before[8] == "user | fail-late:server_error"
-        assert before[9].endswith("The model failed during the run. Please try again.")
-        assert len(before) == 10
+        assert before[8] == f"user | {LONG}"
+        assert before[9].endswith(" | Stopped.")
+        assert before[10] == "user | fail-late:server_error"
+        assert before[11].endswith("The model failed during the run. Please try again.")
+        assert len(before) == 12
         for _ in range(2):
             await chat.page.reload()
             await chat.shows(*before)
