@@ -29,26 +29,28 @@ export function UploadProgress({ name, percent }: { name: string; percent: numbe
 export function Picture({ id, name }: { id: string; name: string | null }) {
   const words = useWords();
   const { api } = useShared();
-  const [url, setUrl] = useState('');
+  const [image, setImage] = useState<HTMLImageElement | null>(null);
   useEffect(() => {
-    let made = '';
+    const made = new Image();
     let isGone = false;
-    api.fileContent(id).then(
-      (blob) => {
-        if (isGone || !blob.type.startsWith('image/')) return;
-        setUrl((made = URL.createObjectURL(blob)));
-      },
-      () => undefined,
-    );
+    const load = async () => {
+      const blob = await api.fileContent(id);
+      if (isGone || !blob.type.startsWith('image/')) return;
+      made.src = URL.createObjectURL(blob);
+      // Its size must be known when it is inserted: the thread follows no growth that comes later.
+      await made.decode();
+      if (!isGone) setImage(made);
+    };
+    load().catch(() => undefined);
     return () => {
       isGone = true;
-      if (made) URL.revokeObjectURL(made);
+      if (made.src) URL.revokeObjectURL(made.src);
     };
   }, [api, id]);
-  if (!url) return null;
+  if (!image) return null;
   return (
     <figure className="picture">
-      <img src={url} alt={name ?? words.picture} />
+      <img src={image.src} width={image.naturalWidth} height={image.naturalHeight} alt={name ?? words.picture} />
       {name && (
         <figcaption>
           <Download id={id} name={name} />
