@@ -306,6 +306,7 @@ async def test_14_allow_a_call_and_forbid_another(talk: Talk, tmp_path: Path):
         await chat.say("use a tool")
         group = chat.page.get_by_role("group", name="May the assistant call refund?")
         await expect(group.locator("pre")).to_contain_text("some order")
+        await chat.page.reload()
         await group.get_by_role("button", name="Approve").click()
         first = ["user | use a tool", "assistant | The tool answered: paid back"]
         await chat.shows(*first)
@@ -315,6 +316,10 @@ async def test_14_allow_a_call_and_forbid_another(talk: Talk, tmp_path: Path):
         denied = "assistant | The tool answered: The user did not allow this call."
         await chat.shows(*first, "user | use a tool", denied)
         await expect(chat.log.get_by_text("You denied refund")).to_be_visible()
+        await expect(group).to_have_count(0)
+        await chat.say("use a tool")
+        await expect(group).to_be_visible()
+        await chat.asked("never mind")
         await expect(group).to_have_count(0)
 
 

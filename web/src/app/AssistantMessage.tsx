@@ -30,6 +30,7 @@ export function AssistantMessage() {
   const sources = useMemo(() => numbered(shown.text, shown.sources), [shown.text, shown.sources]);
   const text = useMemo(() => readable(shown.text, shown.sources, api.base), [shown.text, shown.sources, api]);
   const isRunning = shown.status === 'running';
+  const isLast = useIsLast();
   return (
     <MessagePrimitive.Root className="message assistant" aria-label={words.assistantSaid} role="article" aria-busy={isRunning}>
       {appearance.avatar && <img className="avatar" src={appearance.avatar} alt="" />}
@@ -42,7 +43,7 @@ export function AssistantMessage() {
         <Sources sources={sources} onSource={setOpened} />
         <Note message={shown} />
         <Failure message={shown} />
-        <Approvals message={shown} />
+        {isLast && <Approvals message={shown} />}
         {!isRunning && <Actions message={shown} />}
       </div>
       {opened && (

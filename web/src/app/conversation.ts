@@ -5,7 +5,7 @@ import type { Api } from '../service/api';
 import { ApiError, isNotFound } from '../service/errors';
 import type { Memory, Pending } from '../service/memory';
 import { awaitAnswer, isAnswered, since } from '../service/pending';
-import { type Answer, type OnDisconnect, type Question, Turn, type TurnListener, UnreadableRun } from '../service/turn';
+import { type Answer, type OnDisconnect, type Question, Turn, type TurnListener, UnreadableRun, waitingCalls } from '../service/turn';
 import type { Decision, Message, ToolEvent, Usage } from '../service/wire';
 import { answer, history, namedSources, question, type ShownFile, type ShownMessage, statusOf } from './messages';
 
@@ -308,8 +308,11 @@ export class Conversation {
     this.lastId = messageId ?? undefined;
     void namedSources(this.api, sources).then((named) => this.change(key, { sources: named }));
     const runId = this.state.messages.at(-1)?.runId ?? null;
-    this.memory.pending = null;
-    this.spend(usage);
+    // A run that waits for a person is not over: a reload must find it.
+    if (status !== 'requires_action') {
+      this.memory.pending = null;
+      this.spend(usage);
+    }
     if (messageId) this.memory.keepAnswer(messageId, { runId, status: ended.status, usage });
     this.tell('answer', { run_id: runId, status: ended.status });
   }
@@ -371,14 +374,19 @@ export class Conversation {
     this.set({ ...NOTHING, listed: this.state.listed + 1 });
   }
 
-  /** Counts an answer that ended while the page was away. */
-  private async settle({ threadId, runId }: Pending): Promise<void> {
+  /** Counts an answer that ended while the page was away; one that waits for a person goes on to. */
+  private async settle(pending: Pending): Promise<void> {
+    const { threadId, runId } = pending;
     this.memory.pending = null;
     const run = threadId && runId ? await this.api.run(threadId, runId) : null;
     if (this.memory.threadId !== threadId) return;
+    const last = this.state.messages.at(-1);
+    if (last && run?.status === 'requires_action') {
+      this.memory.pending = pending;
+      return this.change(last.key, { runId, status: 'requires_action', calls: waitingCalls(run) });
+    }
     const usage = run?.usage ?? null;
     this.spend(usage);
-    const last = this.state.messages.at(-1);
     if (last?.role !== 'assistant' || !last.id) return;
     this.memory.keepAnswer(last.id, { runId, status: run?.status ?? 'cancelled', usage });
     this.change(last.key, { runId, usage });

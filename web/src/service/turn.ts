@@ -222,8 +222,7 @@ export class Turn {
     this.begin(run.thread_id, run.id);
     if (LIVE.has(run.status)) return;
     if (run.status === 'failed') throw new RunFailed(200, run.last_error?.code ?? null, run.last_error?.message);
-    const waiting = run.required_action?.submit_tool_outputs.tool_calls ?? [];
-    const calls = waiting.map(({ id, approval, function: called }) => ({ id, approval, ...called }));
+    const calls = waitingCalls(run);
     const { text, sources, messageId } = this;
     this.end({ text, status: run.status, sources, usage: run.usage, messageId, calls });
   }
@@ -275,6 +274,12 @@ export class Turn {
     if (answer.text !== this.text) this.listener.onText(answer.text, answer.sources);
     this.answer = answer;
   }
+}
+
+/** The calls that a run waits for. */
+export function waitingCalls(run: RunObject): WaitingCall[] {
+  const waiting = run.required_action?.submit_tool_outputs.tool_calls ?? [];
+  return waiting.map(({ id, approval, function: called }) => ({ id, approval, ...called }));
 }
 
 /** The flat form of an Assistants annotation. */
