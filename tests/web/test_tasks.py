@@ -217,6 +217,11 @@ async def test_08_attach_files_by_picking_dropping_and_pasting(talk: Talk):
         messages = ["user | read | big.txt | pasted.txt", "assistant | You said: read"]
         await chat.shows(*messages)
         await expect(attached).to_have_count(0)
+        await chat.attach(big)
+        await chat.say("at once")
+        await expect(chat.page.locator(".message.user").get_by_role("progressbar")).to_be_visible()
+        messages += ["user | at once | big.txt", "assistant | You said: at once"]
+        await chat.shows(*messages)
         await chat.page.reload()
         await chat.shows(*messages)
 
@@ -231,12 +236,15 @@ async def test_09_a_bad_file_is_refused_at_once_and_blocks_nothing(talk: Talk):
         for file, sentence in files:
             await chat.attach(file)
             await expect(chat.page.get_by_text(sentence)).to_be_visible()
+        await chat.page.route("**/files", cut_off, times=1)
+        await chat.attach(text_file("lost.txt"))
+        await expect(chat.page.get_by_text("“lost.txt” could not be uploaded.")).to_be_visible()
         await chat.attach(NOTES)
         await chat.hand_over("drop", text_file("two.txt"), text_file("three.txt"))
         await expect(chat.page.get_by_text("At most 2 files go with one message.")).to_be_visible()
         await chat.say("look")
         await chat.shows("user | look | notes.txt | two.txt", "assistant | You said: look")
-        assert len(chat.posts("/files")) == 2
+        assert len(chat.posts("/files")) == 3
         await chat.asked("go on")
 
 

@@ -173,6 +173,20 @@ async def test_an_answer_is_found_whose_run_the_page_never_knew(start: Start, vi
         await expect(chat.under_way).to_have_count(0)
 
 
+async def test_a_first_question_whose_thread_nobody_knows_is_asked_again(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        held = asyncio.Event()
+        await chat.page.route("**/chat", lambda _: held.set(), times=1)
+        await chat.say("hello")
+        await held.wait()
+        await chat.page.reload()
+        await expect(chat.failure).to_contain_text("The connection was lost")
+        await expect(chat.questions).to_have_text(["hello"])
+        await chat.button("Try again").click()
+        await chat.shows("user | hello", "assistant | You said: hello")
+
+
 async def test_a_stream_that_breaks_is_waited_for_where_its_run_cannot_be_read(start: Start, visit: Open):
     async with start(is_served=True, upstream_background="never") as service:
         chat = await visit(playground(service))

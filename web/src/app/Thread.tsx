@@ -1,6 +1,6 @@
 // The messages, the box to write in, and what stands between them.
 
-import { AuiIf, ThreadPrimitive } from '@assistant-ui/react';
+import { AuiIf, ThreadPrimitive, useAuiState } from '@assistant-ui/react';
 import { Suspense, useEffect, useState } from 'react';
 import { fill } from '../words';
 import { Composer } from './Composer';
@@ -12,13 +12,14 @@ const Messages = part(() => import('./Messages'));
 
 export function Thread({ complaints }: { complaints: string[] }) {
   const words = useWords();
-  const { isLoading, messages } = useConversation();
+  const { isLoading } = useConversation();
+  const isEmpty = useAuiState(({ thread }) => !thread.messages.length);
   return (
     <ThreadPrimitive.Root className="thread" role="main">
       <ThreadPrimitive.Viewport className="viewport" role="log" aria-live="off" aria-label={words.conversation} tabIndex={0}>
         <div className="column">
           {isLoading && <p className="notice">{words.loading}</p>}
-          {!isLoading && !messages.length && <Welcome />}
+          {!isLoading && isEmpty && <Welcome />}
           <Suspense>
             <Messages />
           </Suspense>
