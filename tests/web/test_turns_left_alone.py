@@ -142,7 +142,7 @@ async def test_an_answer_is_found_where_its_run_cannot_be_read(status: int, star
         await expect(chat.answer).to_contain_text("word99")
         await hide_runs(chat, status)
         await chat.say("slow:100 go")
-        await expect(chat.answer).to_contain_text("word3 word4 ")
+        await expect(chat.under_way).to_contain_text("word3 word4 ")
         await chat.page.reload()
         await expect(chat.questions).to_have_text(["hello", "slow:100 go", "slow:100 go"])
         await expect(chat.under_way).to_be_visible()
@@ -185,6 +185,25 @@ async def test_a_first_question_whose_thread_nobody_knows_is_asked_again(start: 
         await expect(chat.questions).to_have_text(["hello"])
         await chat.button("Try again").click()
         await chat.shows("user | hello", "assistant | You said: hello")
+
+
+async def test_a_question_that_was_not_sent_yet_goes_back_into_the_box(start: Start, visit: Open):
+    async with start(is_served=True) as service:
+        chat = await visit(playground(service))
+        await chat.say(LONG)
+        await expect(chat.answer).to_contain_text("word3")
+        await chat.button("Stop answering").click()
+        await expect(chat.button("Send")).to_be_visible()
+        held = asyncio.Event()
+        await chat.page.route("**/messages?order=desc*", lambda _: held.set(), times=1)
+        await chat.say("hello")
+        await held.wait()
+        await chat.page.reload()
+        await expect(chat.input).to_have_value("hello")
+        await expect(chat.questions).to_have_text([LONG])
+        await chat.input.press("Enter")
+        await expect(chat.answer).to_have_text("You said: hello")
+        await expect(chat.questions).to_have_text([LONG, "hello"])
 
 
 async def test_a_stream_that_breaks_is_waited_for_where_its_run_cannot_be_read(start: Start, visit: Open):
@@ -255,7 +274,7 @@ async def test_a_turn_after_a_stop_is_shown_once(background: str, start: Start, 
         await chat.button("Stop answering").click()
         await expect(chat.page.get_by_text("Stopped.")).to_be_visible()
         await chat.say(PACED)
-        await expect(chat.answer).to_contain_text("word3 word4 ")
+        await expect(chat.under_way).to_contain_text("word3 word4 ")
         await chat.page.goto("about:blank")
         await until(lambda: is_idle(upstream))
         await chat.go()

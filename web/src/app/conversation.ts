@@ -181,6 +181,10 @@ export class Conversation {
     const pending = this.of(this.state.threadId, this.memory.pending);
     const failed = this.of(this.state.threadId, this.memory.failed);
     this.set({ isLoading: false });
+    if (pending?.isAsked === false) {
+      this.memory.pending = null;
+      return this.set({ draft: pending.question });
+    }
     if (pending && isAnswered(messages, pending)) return this.settle(pending);
     if (pending) return this.resume(messages, pending);
     if (!failed || since(messages, failed.after).some(({ role }) => role === 'assistant')) return;
@@ -234,19 +238,20 @@ export class Conversation {
     prepare: (asked: ShownMessage) => Promise<Question>,
   ): Promise<void> {
     const placeholder = answer('running');
+    const names = asked.files.map(({ name }) => name ?? '');
     this.memory.failed = null;
+    this.memory.pending = { ...this.pendingOf(asked.text, names, null, null), isAsked: false };
     this.set({ messages: [...before, asked, placeholder], draft: '', loadError: null });
     this.tell('question', {});
     await this.follow(placeholder.key, null, async (turn) => {
       const prepared = await prepare(asked);
-      const names = asked.files.map(({ name }) => name ?? '');
       this.memory.pending = this.pendingOf(asked.text, names, asked.after ?? null, null);
       return turn.ask(prepared);
     });
   }
 
   private pendingOf(text: string, files: string[], after: string | null, runId: string | null): Pending {
-    return { threadId: this.state.threadId, runId, question: text, files, after };
+    return { threadId: this.state.threadId, runId, question: text, files, after, isAsked: true };
   }
 
   /** Carries a turn to its end in the answer of that key. `said` is what the answer held before. */

@@ -17,6 +17,8 @@ export interface Pending {
   files: string[];
   /** The thread's last message before the turn; null for the first turn. */
   after: string | null;
+  /** False until the question is on its way: till then, the thread's last message may have to be looked up. */
+  isAsked: boolean;
 }
 
 /** A turn that failed: what the thread itself does not tell. */
