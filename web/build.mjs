@@ -42,7 +42,6 @@ async function compress(folder) {
 
 await rm(OUT, { recursive: true, force: true });
 await mkdir(ASSETS, { recursive: true });
-await bundle({ embed: 'src/embed/embed.ts' }, OUT);
 await bundle({ docs: 'src/docs/docs.ts' }, ASSETS);
 // Files that other modules import are named by their content: a query would make a second module of them.
 const entries = '[name]-[hash].js';
@@ -51,6 +50,9 @@ const languages = Object.fromEntries(tags.map((tag) => [tag, `src/words/language
 const words = await bundle(languages, ASSETS, { entries: 'words-[name]-[hash].js' });
 const files = Object.fromEntries(words.filter(({ isEntry }) => isEntry).map(({ name, fileName }) => [name, fileName]));
 const define = { LANGUAGES: JSON.stringify(files), SHEETS: JSON.stringify(await writeSheets(ASSETS)) };
+const launcher = Object.entries(files).map(async ([tag, file]) => [tag, (await import(`./${ASSETS}/${file}`)).launcher]);
+const LAUNCHER = JSON.stringify(Object.fromEntries(await Promise.all(launcher)));
+await bundle({ embed: 'src/embed/embed.ts' }, OUT, { define: { LAUNCHER } });
 const chunks = await bundle({ app: 'src/app/main.tsx' }, ASSETS, { entries, define });
 await writeFile(join(OUT, 'app.html'), await appPage(chunks));
 await cp('src/app/app.css', join(ASSETS, 'app.css'));

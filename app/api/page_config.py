@@ -11,16 +11,11 @@ from app.core.ui_file import UiFile
 from app.translate.events import Json
 from app.utils.hosts import is_loopback
 
-_NO_SESSIONS = (
-    "This service asks for a key, and a page must not hold one: set PLAYGROUND_TOKEN_URL to an address of "
-    "your own backend that mints sessions, or on your own machine PLAYGROUND_SESSIONS=true."
-)
 
-
-def frame_config(
+def shared_config(
     settings: Settings, assistant: Assistant, health: Health, client: OpenAIClient, ui: UiFile
 ) -> Json:
-    """Return what a page that frames the app may know: what is public anyway, and no way to a session."""
+    """Return what page and frame have in common: what is public anyway, and no way to a session."""
     return {
         "mode": "frame",
         "assistant": assistant.name,
@@ -32,7 +27,7 @@ def frame_config(
 
 
 def page_config(shared: Json, assistant: Assistant, health: Health, token_url: str | None, mode: str) -> Json:
-    """Return what the service's own page gets beside `shared`, which is `frame_config`'s.
+    """Return what the service's own page gets beside `shared`, which is `shared_config`'s.
 
     `mode` is AUTH_MODE; `token_url` is where the page gets sessions, None where it needs or gets none.
     """
@@ -43,7 +38,8 @@ def page_config(shared: Json, assistant: Assistant, health: Health, token_url: s
         "model": upstream["model"],
         "upstream": upstream["kind"],
         "token_url": token_url,
-        "closed": None if mode == "none" or token_url else _NO_SESSIONS,
+        # The page has the sentence, in its language.
+        "closed": None if mode == "none" or token_url else "noSessions",
     }
 
 
@@ -61,11 +57,9 @@ def _features(settings: Settings, client: OpenAIClient) -> Json:
 def _files(settings: Settings, client: OpenAIClient) -> dict[str, Any]:
     """Return the rules of uploads; `extensions`, such as `.pdf`, is empty where every type is taken."""
     types = settings.allowed_upload_types
-    is_inline = client.files.routes.lacks_files
+    most = settings.max_upload_bytes
     return {
         "max_files": settings.max_files,
-        "max_bytes": min(
-            settings.max_upload_bytes, MAX_INLINE_BYTES if is_inline else settings.max_upload_bytes
-        ),
+        "max_bytes": min(most, MAX_INLINE_BYTES) if client.files.routes.lacks_files else most,
         "extensions": [] if "*" in types else sorted(f".{name}" for name in types),
     }

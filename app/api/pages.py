@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from app.api.dependencies import AssistantDep, AuthenticatorDep, ClientDep, HealthDep, SettingsDep
 from app.api.middleware.request import EMBED_PATH
-from app.api.page_config import frame_config, page_config
+from app.api.page_config import page_config, shared_config
 from app.api.responses import JsonResponse
 from app.core.config import PROJECT_ROOT, Settings
 from app.core.errors import NotFoundError
@@ -112,7 +112,7 @@ def build_router(settings: Settings) -> APIRouter:
         request: Request, assistant: AssistantDep, health: HealthDep, settings: SettingsDep, client: ClientDep
     ) -> Response:
         token_url = _token_url(settings, _up(request))
-        shared = frame_config(settings, assistant, health, client, ui)
+        shared = shared_config(settings, assistant, health, client, ui)
         config = page_config(shared, assistant, health, token_url, settings.auth_mode)
         return _app(request, bundle, config, _policy(ui, [], settings.playground_token_url))
 
@@ -126,7 +126,7 @@ def build_router(settings: Settings) -> APIRouter:
     ) -> Response:
         framers = authenticator.sessions.frames.read(request.query_params.get("ticket", ""))
         policy = _policy(ui, ["'self'", *settings.cors_origins, *framers])
-        response = _app(request, bundle, frame_config(settings, assistant, health, client, ui), policy)
+        response = _app(request, bundle, shared_config(settings, assistant, health, client, ui), policy)
         response.headers.update(_ISOLATED)
         return response
 

@@ -72,7 +72,7 @@ async def test_under_auth_a_backend_elsewhere_may_be_asked_for_sessions(built: P
 async def test_under_auth_without_sessions_the_page_says_what_to_set(built: Path, start: Start):
     async with browsing(start, **AUTH) as client:
         config = config_of((await client.get("/playground")).text)
-        assert "PLAYGROUND_TOKEN_URL" in config["closed"]
+        assert config["closed"] == "noSessions"
         error_of(await client.post("/playground/session"), 404)
 
 

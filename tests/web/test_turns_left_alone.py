@@ -32,9 +32,10 @@ MODES = pytest.mark.parametrize("background", ["auto", "never"])
 
 
 async def stored_turn(chat: Visit) -> Json:
-    keys = "Object.keys(localStorage).find(key => key.endsWith(':pending'))"
-    found: Json = json.loads(await chat.page.evaluate(f"localStorage.getItem({keys})"))
-    return found
+    keys = "Object.keys(localStorage).find(key => key.endsWith(':turns'))"
+    [[_, found]] = json.loads(await chat.page.evaluate(f"localStorage.getItem({keys})"))
+    turn: Json = found
+    return turn
 
 
 async def hide_runs(chat: Visit, status: int) -> None:

@@ -133,7 +133,9 @@ async def test_a_hostile_page_changes_nothing_in_the_chat(start: Start, visit: O
         styled = "element => [getComputedStyle(element).color, getComputedStyle(element).fontSize]"
         assert await chat.answer.evaluate(styled) == ["rgb(27, 27, 31)", "15px"]
         frame = chat.page.locator("soloist-bubble iframe")
-        assert (await frame.bounding_box() or {})["width"] > 300
+        box = await frame.bounding_box()
+        assert box is not None
+        assert box["width"] > 300
         assert await frame.evaluate("frame => frame.contentDocument") is None
 
 

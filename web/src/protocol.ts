@@ -54,6 +54,8 @@ export type ToApp =
   | { type: 'no-token'; id: number; status: number }
   /** Attributes or custom properties that changed. */
   | { type: 'change'; settings: Partial<Pick<Settings, 'heading' | 'theme' | 'colours'>> }
+  /** What another tab of the host has remembered; null where it has forgotten it. */
+  | { type: 'remembered'; key: string; value: string | null }
   | { type: 'ask'; text: string }
   | { type: 'new' }
   | { type: 'focus' }

@@ -809,7 +809,7 @@ export interface components {
             }[] | null;
             /**
              * Replaces
-             * @description A message of the thread: its turn (question and answer) and all that follows are deleted, and `message` is asked instead; without a message, the old question is asked again. If nothing is answered, the thread is as before.
+             * @description A message of the thread: its turn (question and answer) and all that follows are deleted, and `message` is asked instead, with the old question's files unless it brings some; without a message, the old question is asked again. If nothing is answered, the thread is as before.
              */
             replaces?: string | null;
         } & {

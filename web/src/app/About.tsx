@@ -6,6 +6,7 @@ import type { AssistantObject, Page } from '../service/wire';
 import { fill } from '../words';
 import { useConversation, useSentence, useShared, useWords } from './context';
 import { Dialog } from './Dialog';
+import { tokensOf } from './shown';
 
 interface Found {
   assistant: AssistantObject;
@@ -19,7 +20,7 @@ export default function About({ onClose }: { onClose: () => void }) {
   const words = useWords();
   const say = useSentence();
   const { api } = useShared();
-  const { tokens } = useConversation();
+  const tokens = tokensOf(useConversation().messages);
   const [found, setFound] = useState<Found | null>(null);
   const [problem, setProblem] = useState('');
   useEffect(() => {

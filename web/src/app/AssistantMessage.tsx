@@ -8,10 +8,10 @@ import { useSentence, useShared, useWords } from './context';
 import { Feedback } from './Feedback';
 import { Download, Picture } from './files';
 import { Icon } from './icons';
-import type { ShownMessage, Status } from './messages';
+import type { ShownMessage, Status } from './shown';
 import { part } from './parts';
 import { Approvals, Tools } from './Tools';
-import { useIsLast, useShown } from './UserMessage';
+import { useIsLast, useShown } from './useShown';
 
 const Markdown = part(() => import('../markdown/Answer'));
 const SourceDialog = part(() => import('./SourceDialog'));
@@ -160,8 +160,10 @@ function SourceChip({ source, onSource }: { source: NumberedSource; onSource: Te
 
 function Note({ message }: { message: ShownMessage }) {
   const words = useWords();
+  const isLast = useIsLast();
   const asksForTools = message.status === 'requires_action' && !message.calls.every(({ approval }) => approval === 'required');
-  const name = message.note ?? (asksForTools ? 'needsTool' : NOTES[message.status]);
+  const isLeft = message.status === 'requires_action' && !isLast;
+  const name = message.note ?? (isLeft ? 'notDecided' : asksForTools ? 'needsTool' : NOTES[message.status]);
   return name ? <p className="note">{words[name]}</p> : null;
 }
 
@@ -187,7 +189,7 @@ function Failure({ message }: { message: ShownMessage }) {
 function Actions({ message }: { message: ShownMessage }) {
   const words = useWords();
   const isLast = useIsLast();
-  const { config, appearance } = useShared();
+  const { config } = useShared();
   const hasText = !!message.text;
   return (
     <ActionBarPrimitive.Root className="actions">
@@ -203,7 +205,7 @@ function Actions({ message }: { message: ShownMessage }) {
         </ActionBarPrimitive.Reload>
       )}
       {hasText && config.features.feedback && <Feedback message={message} />}
-      {config.mode === 'page' && message.usage && !appearance.isClosable && (
+      {config.mode === 'page' && message.usage && (
         <span className="tokens">
           {fill(words.tokens, {
             total: message.usage.total_tokens,

@@ -36,6 +36,8 @@ export function Composer() {
             placeholder={words.placeholder}
             aria-label={words.placeholder}
             unstable_insertNewlineOnTouchEnter
+            // While an answer ends, Enter would be a new line in the next question.
+            onKeyDown={(event) => event.key === 'Enter' && !event.shiftKey && isRunning && event.preventDefault()}
           />
           <SendOrStop />
         </div>

@@ -135,10 +135,12 @@ function useThreads(query: string): List {
   const [isListed, setIsListed] = useState(config.features.threads);
 
   const load = useCallback(
-    async (from: string | null) => {
+    async (from: string | null, signal?: AbortSignal) => {
       if (!isListed) return setThreads(memory.threads.filter(({ title }) => hasWords(title, query)));
       try {
         const page = await api.threads(query, from);
+        // Another search has begun meanwhile.
+        if (signal?.aborted) return;
         setThreads((before) => (from ? [...before, ...page.data] : page.data));
         setAfter(page.has_more ? page.last_id : null);
         setProblem('');
@@ -151,8 +153,12 @@ function useThreads(query: string): List {
     [api, memory, query, isListed],
   );
   useEffect(() => {
-    const timer = setTimeout(() => void load(null), query ? SEARCH_AFTER_MS : 0);
-    return () => clearTimeout(timer);
+    const search = new AbortController();
+    const timer = setTimeout(() => void load(null, search.signal), query ? SEARCH_AFTER_MS : 0);
+    return () => {
+      search.abort();
+      clearTimeout(timer);
+    };
   }, [load, listed, query]);
 
   const change = (work: Promise<unknown>, deletedId: string | null) =>

@@ -3,7 +3,7 @@
 import { type FormEvent, useState } from 'react';
 import { useConversation, useSentence, useShared, useWords } from './context';
 import { Icon } from './icons';
-import type { ShownMessage } from './messages';
+import type { ShownMessage } from './shown';
 
 type Value = 'up' | 'down';
 

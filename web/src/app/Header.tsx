@@ -6,6 +6,7 @@ import { useConversation, useSentence, useShared, useWords } from './context';
 import { save } from './files';
 import { focusComposer } from './focus';
 import { Icon, type IconName } from './icons';
+import { tokensOf } from './shown';
 import { isDark, setTheme } from './theme';
 
 interface Props {
@@ -70,7 +71,7 @@ function Model() {
 
 function Tokens() {
   const words = useWords();
-  const { tokens } = useConversation();
+  const tokens = tokensOf(useConversation().messages);
   return tokens ? <output className="tokens">{fill(words.conversationTokens, { total: tokens })}</output> : null;
 }
 

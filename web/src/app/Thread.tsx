@@ -87,9 +87,11 @@ function LoadError() {
 
 function Notices({ complaints }: { complaints: string[] }) {
   const words = useWords();
-  const { notice } = useConversation();
+  const say = useSentence();
+  const { notice, problem } = useConversation();
   return (
     <div className="notices" role="status">
+      {!!problem && <p className="complaint">{say(problem)}</p>}
       {notice && <p>{words[notice]}</p>}
       {complaints.map((text) => (
         <p key={text} className="complaint">

@@ -3,7 +3,7 @@
 import type { ToolEvent, WaitingCall } from '../service/wire';
 import { fill } from '../words';
 import { useShared, useWords } from './context';
-import type { DecidedCall, ShownMessage } from './messages';
+import type { DecidedCall, ShownMessage } from './shown';
 
 export function Tools({ message }: { message: ShownMessage }) {
   const words = useWords();

@@ -1,23 +1,12 @@
 // A question: its words, its files, and a way to ask it differently.
 
-import { ActionBarPrimitive, type Attachment, ComposerPrimitive, MessagePrimitive, useAuiState } from '@assistant-ui/react';
-import { useEffect, useMemo } from 'react';
-import { useConversation, useShared, useWords } from './context';
+import { ActionBarPrimitive, ComposerPrimitive, MessagePrimitive } from '@assistant-ui/react';
+import { useEffect } from 'react';
+import { useWords } from './context';
 import { FileName, Picture, UploadProgress } from './files';
 import { keepFocus } from './focus';
 import { Icon } from './icons';
-import { question, type ShownFile, type ShownMessage } from './messages';
-
-/** The message that a component stands in: ours, or a question whose files are still going up. */
-export function useShown(): ShownMessage {
-  const shown = useAuiState(({ message }) => message.metadata.custom.shown) as ShownMessage | undefined;
-  const waiting = useAuiState(({ message }) => message.submission);
-  return useMemo(() => shown ?? question(waiting?.text ?? '', (waiting?.attachments ?? []).map(uploading)), [shown, waiting]);
-}
-
-function uploading({ name, status }: Attachment): ShownFile {
-  return { id: '', name, uploaded: status.type === 'running' ? Math.round(status.progress) : 100 };
-}
+import { useIsLastQuestion, useShown } from './useShown';
 
 export function UserMessage() {
   const words = useWords();
@@ -67,18 +56,4 @@ export function EditQuestion() {
       </div>
     </ComposerPrimitive.Root>
   );
-}
-
-function useIsLastQuestion(): boolean {
-  const { key } = useShown();
-  const { messages } = useConversation();
-  return messages.findLast(({ role }) => role === 'user')?.key === key;
-}
-
-/** Whether the component stands in the conversation's last message. */
-export function useIsLast(): boolean {
-  const { conversation } = useShared();
-  const { key } = useShown();
-  useConversation();
-  return conversation.state.messages.at(-1)?.key === key;
 }

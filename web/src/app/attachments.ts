@@ -4,7 +4,7 @@ import type { AttachmentAdapter, PendingAttachment } from '@assistant-ui/react';
 import type { Api } from '../service/api';
 import { fill, sentence, type Language } from '../words';
 import type { Config } from './config';
-import type { Upload } from './conversation';
+import type { Upload } from '../service/memory';
 
 type Uploaded = PendingAttachment & { upload?: Upload };
 
@@ -70,7 +70,7 @@ export class Uploads implements AttachmentAdapter {
     const { max_bytes: most, max_files: many, extensions } = this.limits;
     const extension = file.name.slice(file.name.lastIndexOf('.')).toLowerCase();
     if (this.running.size + this.done.size >= many) return fill(words.fileTooMany, { limit: many });
-    if (extensions && !extensions.includes(extension)) return fill(words.fileType, { name: file.name });
+    if (extensions.length && !extensions.includes(extension)) return fill(words.fileType, { name: file.name });
     if (file.size > most) return fill(words.fileTooLarge, { name: file.name, limit: readableSize(most) });
     return file.size ? null : fill(words.fileEmpty, { name: file.name });
   }

@@ -25,13 +25,13 @@ export interface Config {
   model?: string;
   upstream?: string;
   token_url?: string | null;
-  /** A sentence in place of the chat, where it cannot work. */
-  closed?: string | null;
+  /** Why there is no chat, by the name of a sentence. */
+  closed?: 'noSessions' | null;
   ui: Ui;
   /** What the service can do; `threads` is whether it lists a caller's threads. */
   features: { feedback: boolean; threads: boolean };
-  /** What may be attached; `extensions`, such as `.pdf`, is null where every type is taken. */
-  files: { max_files: number; max_bytes: number; extensions: string[] | null };
+  /** What an upload may be; without `extensions` of any type. */
+  files: { max_files: number; max_bytes: number; extensions: string[] };
 }
 
 /** How the chat looks and behaves: attributes of the host page before the operator's file before ours. */

@@ -1,13 +1,13 @@
 // The conversation on the page: what is shown, and what its turns do with it.
 
 import type { HostEvent } from '../protocol';
+import { awaitAnswer, isAnswered, since } from '../service/answers';
 import type { Api } from '../service/api';
-import { ApiError, isNotFound } from '../service/errors';
-import type { Memory, Pending } from '../service/memory';
-import { awaitAnswer, isAnswered, since } from '../service/pending';
+import { ApiError, isGone } from '../service/errors';
+import type { KeptTurn, Memory, Upload } from '../service/memory';
 import { type Answer, type OnDisconnect, type Question, Turn, type TurnListener, UnreadableRun, waitingCalls } from '../service/turn';
-import type { Decision, Message, ToolEvent, Usage } from '../service/wire';
-import { answer, history, namedSources, question, type ShownFile, type ShownMessage, statusOf } from './messages';
+import type { Decision, Message, ToolEvent } from '../service/wire';
+import { answer, history, keptQuestion, namedSources, question, type ShownMessage, statusOf, tokensOf, uploadsOf } from './shown';
 
 export interface State {
   messages: ShownMessage[];
@@ -15,20 +15,15 @@ export interface State {
   isLoading: boolean;
   /** Why the conversation could not be loaded. */
   loadError: unknown;
+  /** Why what was asked for is not shown; until something else is asked. */
+  problem: unknown;
   /** A passing notice, by its name among the words. */
   notice: 'reconnecting' | null;
   threadId: string | null;
-  /** What the conversation has used; NaN where that is not known. */
-  tokens: number;
   /** A question that goes back into the box. */
   draft: string;
   /** Counts changes of the list of conversations. */
   listed: number;
-}
-
-/** A file that was uploaded for a question. */
-export interface Upload extends ShownFile {
-  isImage: boolean;
 }
 
 const NOTHING: State = {
@@ -36,55 +31,56 @@ const NOTHING: State = {
   isRunning: false,
   isLoading: false,
   loadError: null,
+  problem: null,
   notice: null,
   threadId: null,
-  tokens: 0,
   draft: '',
   listed: 0,
 };
 /** A fast model sends more pieces than a screen can show. */
 const SHOW_EVERY_MS = 40;
+/** More than the last turn of a thread has. */
+const NEWEST = 100;
+
+/** The person has gone to another conversation. */
+class Left extends Error {}
 
 export class Conversation {
   state: State = NOTHING;
   private readonly listeners = new Set<() => void>();
+  /** Aborted when the person goes to another conversation. */
+  private visit = new AbortController();
   private turn: Turn | null = null;
   private waiting = new AbortController();
   /** The thread's last message; undefined where that must be looked up. */
   private lastId: string | null | undefined = null;
+  /** Ends when what is under way has ended: the loading of messages, or a turn. */
+  private busy: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly api: Api,
     private readonly memory: Memory,
     private readonly onDisconnect: OnDisconnect,
     private readonly tell: (name: HostEvent, detail: unknown) => void,
-  ) {}
+  ) {
+    this.state = { ...NOTHING, threadId: memory.threadId };
+  }
 
   readonly subscribe = (listener: () => void): (() => void) => {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
   };
 
-  /** Shows the conversation of the last visit, and the rest of an answer that was under way. */
-  async load(): Promise<void> {
-    const { threadId } = this.memory;
-    this.set({ ...NOTHING, listed: this.state.listed, threadId, tokens: this.memory.tokens, isLoading: !!threadId });
-    try {
-      const messages = threadId ? await this.read(threadId) : [];
-      if (this.memory.threadId === threadId) await this.takeUp(messages);
-    } catch (error) {
-      if (this.memory.threadId !== threadId) return;
-      if (threadId && isNotFound(error)) return this.forget(threadId);
-      const known = this.of(threadId, this.memory.pending);
-      const messages = known ? [question(known.question, named(known.files))] : [];
-      this.set({ isLoading: false, loadError: error, messages });
-    }
+  /** Shows the conversation's messages, and takes up a turn that was under way. */
+  load(): Promise<void> {
+    return (this.busy = this.show());
   }
 
   /** Goes to another conversation, or to a new one; an answer under way goes on without the page. */
   async open(threadId: string | null): Promise<void> {
     this.leave();
-    this.memory.open(threadId);
+    this.memory.threadId = threadId;
+    this.state = { ...this.state, threadId };
     await this.load();
     this.tell('thread', { thread_id: threadId });
   }
@@ -93,9 +89,9 @@ export class Conversation {
   async restart(): Promise<void> {
     const { turn } = this;
     this.turn = null;
+    if (turn) this.memory.keepTurn(this.state.threadId, null);
     void turn?.stop();
-    this.memory.pending = null;
-    this.memory.failed = null;
+    this.memory.keepTurn(null, null);
     await this.open(null);
   }
 
@@ -106,29 +102,26 @@ export class Conversation {
     const before = this.state.messages;
     const failed = before.at(-1)?.status === 'failed' ? before.at(-2) : undefined;
     // Asking again what has just failed takes the failed turn's place.
-    if (failed?.text === text && !files.length && !pictures.length) return this.again(text);
-    await this.begin(before, question(text, files, pictures), async (message) => {
-      message.after = await this.last();
-      return { text, images: pictures, documents: files.map(({ id }) => id), replaces: null };
-    });
+    if (failed?.text === text && !uploads.length) return this.again(text);
+    await this.begin(before, question(text, files, pictures), async () => null);
+  }
+
+  /** Asks for the host page, once what is under way has ended. */
+  async askNext(text: string): Promise<void> {
+    const { visit } = this;
+    while (this.state.isLoading || this.state.isRunning) await this.busy;
+    if (visit === this.visit) await this.ask(text);
   }
 
   /** Asks the last question again, in the words of `text` if they are new; its turn is replaced. */
   async again(text: string | null = null): Promise<void> {
-    const { messages, isRunning, threadId } = this.state;
+    const { messages, isRunning } = this.state;
     const index = messages.findLastIndex(({ role }) => role === 'user');
     const old = messages[index];
     if (!old || isRunning) return;
     const fresh = { ...question(text ?? old.text, old.files, old.pictures), after: old.after };
-    await this.begin(messages.slice(0, index), fresh, async (message) => {
-      const stored = threadId ? await this.storedQuestion(threadId, old) : null;
-      if (stored) {
-        message.after = stored.before;
-        return { text: text === null || text === old.text ? '' : text, images: [], documents: [], replaces: stored.id };
-      }
-      message.after = await this.last();
-      return { text: message.text, images: old.pictures, documents: old.files.map(({ id }) => id), replaces: null };
-    });
+    const words = text === null || text === old.text ? '' : text;
+    await this.begin(messages.slice(0, index), fresh, () => this.stored(old), words);
   }
 
   /** Approves or denies one call; when all are decided, the run goes on. */
@@ -140,8 +133,8 @@ export class Conversation {
     if (decisions.length < message.calls.length) return;
     const decided = message.calls.map((call) => ({ ...call, output: outputFor(call.id, decisions) }));
     this.change(message.key, { status: 'running', calls: [], decided: [...message.decided, ...decided] });
-    this.memory.pending = this.pendingOf('', [], this.lastId ?? null, message.runId);
     const { key, runId, text } = message;
+    this.memory.keepTurn(this.state.threadId, { ...this.kept(question('', []), this.lastId ?? null), runId });
     await this.follow(key, runId, (turn) => turn.decide(decisions), text);
   }
 
@@ -167,63 +160,79 @@ export class Conversation {
     this.set({ listed: this.state.listed + 1 });
   }
 
+  private async show(): Promise<void> {
+    const { signal } = this.visit;
+    const { threadId, listed } = this.state;
+    this.set({ ...NOTHING, listed, threadId, isLoading: !!threadId });
+    try {
+      const messages = threadId ? await this.read(threadId) : [];
+      if (!signal.aborted) this.takeUp(messages);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (threadId && isGone(error)) return this.forget(threadId);
+      const kept = this.memory.turn(threadId);
+      this.set({ isLoading: false, loadError: error, messages: kept ? [keptQuestion(kept)] : [] });
+    }
+  }
+
   private async read(threadId: string): Promise<Message[]> {
+    const { signal } = this.visit;
     const messages = await this.api.messages(threadId);
     const shown = await history(this.api, messages, this.memory.answers);
-    if (this.memory.threadId !== threadId) return messages;
+    if (signal.aborted) return messages;
     this.lastId = messages.at(-1)?.id ?? null;
     this.set({ messages: shown, isLoading: false, loadError: null });
     return messages;
   }
 
-  /** Adds to the loaded messages what only the browser knows: a turn under way, or one that failed. */
-  private async takeUp(messages: Message[]): Promise<void> {
-    const pending = this.of(this.state.threadId, this.memory.pending);
-    const failed = this.of(this.state.threadId, this.memory.failed);
+  /** Adds to the loaded messages what only the browser knows: a turn under way, or one that has no answer. */
+  private takeUp(messages: Message[]): void {
+    const kept = this.memory.turn(this.state.threadId);
     this.set({ isLoading: false });
-    if (pending?.isAsked === false) {
-      this.memory.pending = null;
-      return this.set({ draft: pending.question });
-    }
-    if (pending && isAnswered(messages, pending)) return this.settle(pending);
-    if (pending) return this.resume(messages, pending);
-    if (!failed || since(messages, failed.after).some(({ role }) => role === 'assistant')) return;
-    this.addUnstored(messages, failed);
-    this.push({ ...answer('failed', new ApiError(200, failed.code)), text: failed.text });
+    if (!kept) return;
+    if (!kept.isAsked) {
+      this.memory.keepTurn(this.state.threadId, null);
+      this.set({ draft: kept.question });
+    } else if (kept.ended) this.showEnded(messages, kept, kept.ended);
+    else if (isAnswered(messages, kept)) void this.settle(kept);
+    else this.resume(messages, kept);
   }
 
-  /** What is remembered of a turn, if it was this conversation's. */
-  private of<T extends { threadId: string | null }>(threadId: string | null, turn: T | null): T | null {
-    return turn?.threadId === threadId ? turn : null;
+  private showEnded(messages: Message[], kept: KeptTurn, { code, text }: { code: string | null; text: string }): void {
+    if (since(messages, kept.after).some(({ role }) => role === 'assistant')) return this.memory.keepTurn(this.state.threadId, null);
+    this.addUnstored(messages, kept);
+    const ended = code === 'stopped' ? answer('stopped') : answer('failed', new ApiError(200, code));
+    this.push({ ...ended, text, runId: kept.runId });
   }
 
-  private async resume(messages: Message[], pending: Pending): Promise<void> {
-    if (pending.question || pending.files.length) this.addUnstored(messages, pending);
-    if (!pending.threadId) {
-      this.push(answer('failed', new ApiError(0, 'lost')));
-      this.memory.pending = null;
-      return;
-    }
+  private resume(messages: Message[], kept: KeptTurn): void {
+    if (kept.question || kept.files.length) this.addUnstored(messages, kept);
     const placeholder = answer('running');
     this.push(placeholder);
-    await this.follow(placeholder.key, pending.runId, (turn) => turn.resume());
+    if (this.state.threadId) void this.follow(placeholder.key, kept.runId, (turn) => turn.resume());
+    else this.fail(placeholder.key, new ApiError(0, 'lost'));
   }
 
   /** Shows a question that the thread does not hold yet. */
-  private addUnstored(messages: Message[], turn: { question: string; files: string[]; after: string | null }): void {
-    if (since(messages, turn.after).some(({ role }) => role === 'user')) return;
-    this.push({ ...question(turn.question, named(turn.files)), after: turn.after });
+  private addUnstored(messages: Message[], kept: KeptTurn): void {
+    if (!since(messages, kept.after).some(({ role }) => role === 'user')) this.push(keptQuestion(kept));
   }
 
-  /** Where the thread keeps a question: its id, and that of the message before it. */
-  private async storedQuestion(threadId: string, asked: ShownMessage): Promise<{ id: string; before: string | null } | null> {
-    const newest = await this.api.newest(threadId, 100);
-    const isWanted = (message: Message) => (asked.id ? message.id === asked.id : message.role === 'user');
-    const index = newest.findIndex(isWanted);
-    const after = newest.findIndex(({ id }) => id === asked.after);
-    // A question that was refused is not in the thread: the last one there belongs to an earlier turn.
-    if (index < 0 || (!asked.id && after >= 0 && index > after)) return null;
-    return { id: newest[index]?.id ?? '', before: newest[index + 1]?.id ?? null };
+  /**
+   * Where the thread keeps a question: its id, and that of the message before it; null where it was refused.
+   * Raises `ApiError` if others have asked since, whose turns a replacement would delete unseen.
+   */
+  private async stored(asked: ShownMessage): Promise<{ id: string; before: string | null } | null> {
+    const { threadId } = this.state;
+    if (!threadId) return null;
+    const newest = await this.api.newest(threadId, NEWEST);
+    const at = newest.findIndex(({ id }) => id === (asked.id ?? asked.after));
+    const later = newest.slice(0, at < 0 ? newest.length : asked.id ? at + 1 : at);
+    const questions = later.filter(({ role }) => role === 'user');
+    const own = questions.at(-1);
+    const isOwn = own && (asked.id ? own.id === asked.id : textOf(own) === asked.text || !asked.text);
+    if (questions.length > 1 || (own && !isOwn) || (asked.id && !own)) throw new ApiError(409, 'thread_went_on');
+    return own ? { id: own.id, before: newest[newest.indexOf(own) + 1]?.id ?? null } : null;
   }
 
   private async last(): Promise<string | null> {
@@ -232,46 +241,93 @@ export class Conversation {
     return this.lastId;
   }
 
+  /**
+   * Asks a question after the messages `before`. `find` tells which stored question it takes the place of, and
+   * `words` what that one is asked in; without words as the thread holds it.
+   */
   private async begin(
     before: ShownMessage[],
     asked: ShownMessage,
-    prepare: (asked: ShownMessage) => Promise<Question>,
+    find: () => Promise<{ id: string; before: string | null } | null>,
+    words = asked.text,
   ): Promise<void> {
     const placeholder = answer('running');
-    const names = asked.files.map(({ name }) => name ?? '');
-    this.memory.failed = null;
-    this.memory.pending = { ...this.pendingOf(asked.text, names, null, null), isAsked: false };
-    this.set({ messages: [...before, asked, placeholder], draft: '', loadError: null });
+    const { threadId } = this.state;
+    this.memory.keepTurn(threadId, { ...this.kept(asked, null), isAsked: false });
+    this.set({ messages: [...before, asked, placeholder], draft: '', problem: null, loadError: null });
     this.tell('question', {});
-    await this.follow(placeholder.key, null, async (turn) => {
-      const prepared = await prepare(asked);
-      this.memory.pending = this.pendingOf(asked.text, names, asked.after ?? null, null);
-      return turn.ask(prepared);
-    });
+    let isReplacing = false;
+    const start = async (turn: Turn) => {
+      const replaced = await find();
+      isReplacing = replaced !== null;
+      asked.after = replaced ? replaced.before : await this.last();
+      if (this.turn !== turn) throw new Left();
+      this.memory.keepTurn(threadId, this.kept(asked, asked.after));
+      return turn.ask(replaced ? { text: words, images: [], documents: [], replaces: replaced.id } : questionOf(asked));
+    };
+    await this.follow(placeholder.key, null, start, '', () => isReplacing);
   }
 
-  private pendingOf(text: string, files: string[], after: string | null, runId: string | null): Pending {
-    return { threadId: this.state.threadId, runId, question: text, files, after, isAsked: true };
+  private kept(asked: ShownMessage, after: string | null): KeptTurn {
+    return { runId: null, question: asked.text, files: uploadsOf(asked), after, isAsked: true, ended: null };
   }
 
-  /** Carries a turn to its end in the answer of that key. `said` is what the answer held before. */
-  private async follow(key: string, runId: string | null, start: (turn: Turn) => Promise<Answer>, said = ''): Promise<void> {
+  /**
+   * Carries a turn to its end in the answer of that key. `said` is what the answer held before; `isReplacing` is
+   * whether the service puts another turn back where this one answers nothing.
+   */
+  private follow(
+    key: string,
+    runId: string | null,
+    start: (turn: Turn) => Promise<Answer>,
+    said = '',
+    isReplacing = () => false,
+  ): Promise<void> {
     this.waiting = new AbortController();
-    const turn: Turn = new Turn(this.api, this.listener(key, said, () => this.turn === turn), this.onDisconnect, this.state.threadId, runId);
+    const listener = this.listener(key, said, () => this.turn === turn);
+    const turn: Turn = new Turn(this.api, listener, this.onDisconnect, this.state.threadId, runId);
     this.turn = turn;
     this.change(key, { runId });
     this.set({ isRunning: true });
+    return (this.busy = this.carry(turn, key, start, said, isReplacing));
+  }
+
+  private async carry(turn: Turn, key: string, start: (turn: Turn) => Promise<Answer>, said: string, isReplacing: () => boolean): Promise<void> {
+    const isCurrent = () => this.turn === turn;
     try {
       const ended = await start(turn);
-      if (this.turn === turn) this.finish(key, ended, said);
+      if (!isCurrent()) return;
+      const isUndone = isReplacing() && statusOf(ended.status) === 'stopped' && !ended.text;
+      if (!(isUndone && (await this.undone(null)))) this.finish(key, ended, said);
     } catch (error) {
-      if (this.turn === turn) await this.recover(key, turn, error);
+      if (!isCurrent()) return;
+      const wentOn = error instanceof ApiError && error.code === 'thread_went_on';
+      const isUndone = (isReplacing() || wentOn) && !turn.isClosed && !(error instanceof UnreadableRun);
+      if (!(isUndone && (await this.undone(error)))) await this.recover(key, turn, error);
     } finally {
-      if (this.turn === turn) {
+      if (isCurrent()) {
         this.turn = null;
         this.set({ isRunning: false, notice: null, listed: this.state.listed + 1 });
       }
     }
+  }
+
+  /** Shows the thread as the service has it, and gives the words back; returns false where it cannot be read. */
+  private async undone(problem: unknown): Promise<boolean> {
+    const { threadId, messages } = this.state;
+    const asked = messages.findLast(({ role }) => role === 'user');
+    const { signal } = this.visit;
+    const isRead = await this.read(threadId ?? '').then(
+      () => true,
+      () => false,
+    );
+    if (!isRead || signal.aborted) return signal.aborted;
+    const now = this.state.messages.findLast(({ role }) => role === 'user');
+    const draft = asked && asked.text !== now?.text ? asked.text : '';
+    this.memory.keepTurn(threadId, asked && draft ? { ...this.kept(asked, null), isAsked: false } : null);
+    this.set({ problem, draft });
+    if (problem) this.tell('error', { code: codeOf(problem), status: statusCode(problem) });
+    return true;
   }
 
   private listener(key: string, said: string, isCurrent: () => boolean): TurnListener {
@@ -279,7 +335,7 @@ export class Conversation {
       if (isCurrent()) this.change(key, change);
     });
     const add = (more: (message: ShownMessage) => Partial<ShownMessage>) => {
-      const message = this.state.messages.find((one) => one.key === key);
+      const message = this.message(key);
       if (isCurrent() && message) this.change(key, more(message));
     };
     return {
@@ -296,14 +352,15 @@ export class Conversation {
   }
 
   private started(key: string, threadId: string, runId: string): void {
-    const isNew = this.state.threadId !== threadId;
+    const before = this.state.threadId;
+    const kept = this.memory.turn(before);
     this.change(key, { runId });
     this.set({ threadId });
     this.memory.threadId = threadId;
-    const { pending } = this.memory;
-    if (pending) this.memory.pending = { ...pending, threadId, runId };
-    this.memory.touch(threadId, pending?.question || pending?.files.join(', ') || '');
-    if (isNew) this.tell('thread', { thread_id: threadId });
+    if (before !== threadId) this.memory.keepTurn(before, null);
+    if (kept) this.memory.keepTurn(threadId, { ...kept, runId });
+    this.memory.touch(threadId, kept?.question || (kept?.files ?? []).map(({ name }) => name).join(', '));
+    if (before !== threadId) this.tell('thread', { thread_id: threadId });
   }
 
   private finish(key: string, ended: Answer, said: string): void {
@@ -312,65 +369,70 @@ export class Conversation {
     this.change(key, { text: joinedText(said, ended.text), sources, usage, calls, status, id: messageId, decisions: [], note: null });
     this.lastId = messageId ?? undefined;
     void namedSources(this.api, sources).then((named) => this.change(key, { sources: named }));
-    const runId = this.state.messages.at(-1)?.runId ?? null;
+    const runId = this.message(key)?.runId ?? null;
+    if (status === 'stopped' && !ended.text && !said) this.keepEnded(key, 'stopped');
     // A run that waits for a person is not over: a reload must find it.
-    if (status !== 'requires_action') {
-      this.memory.pending = null;
-      this.spend(usage);
-    }
+    else if (status !== 'requires_action') this.memory.keepTurn(this.state.threadId, null);
     if (messageId) this.memory.keepAnswer(messageId, { runId, status: ended.status, usage });
     this.tell('answer', { run_id: runId, status: ended.status });
+    this.tellTokens();
   }
 
   /** Ends a turn that could not be followed: looks for its answer among the messages, or shows why not. */
   private async recover(key: string, turn: Turn, error: unknown): Promise<void> {
-    const { pending, threadId } = this.memory;
+    const { threadId } = this.state;
+    const kept = this.memory.turn(threadId);
     if (turn.isClosed) return this.stopped(key);
-    if (!(error instanceof UnreadableRun) || !threadId || !pending) return this.fail(key, error);
+    if (!(error instanceof UnreadableRun) || !threadId || !kept) return this.fail(key, error);
     try {
-      await awaitAnswer(this.api, threadId, pending, this.waiting.signal);
+      await awaitAnswer(this.api, threadId, kept, this.waiting.signal);
       if (this.turn !== turn) return;
       const isStopped = this.waiting.signal.aborted;
       if (isStopped) this.stopped(key);
-      if (isStopped && this.memory.pending) return;
+      if (isStopped && this.message(key)?.note) return;
       await this.read(threadId);
       if (isStopped) return;
-      await this.settle(pending);
-      this.tell('answer', { run_id: pending.runId, status: 'completed' });
+      await this.settle(kept);
+      this.tell('answer', { run_id: kept.runId, status: 'completed' });
     } catch (reason) {
       if (this.turn === turn) this.fail(key, reason);
     }
   }
 
   private stopped(key: string): void {
-    const message = this.state.messages.find((one) => one.key === key);
     // An answer that could not be stopped is still to come.
-    if (message?.note !== 'notStopped') this.memory.pending = null;
+    const isToCome = this.message(key)?.note === 'notStopped';
+    if (!isToCome && this.message(key)?.text) this.memory.keepTurn(this.state.threadId, null);
+    else if (!isToCome) this.keepEnded(key, 'stopped');
     this.change(key, { status: 'stopped' });
     this.lastId = undefined;
-    this.spend(null);
+    this.tellTokens();
   }
 
   private fail(key: string, error: unknown): void {
-    const { pending } = this.memory;
-    const code = error instanceof ApiError ? error.code : null;
+    const { threadId } = this.state;
     const asked = this.state.messages.findLast(({ role }) => role === 'user');
-    const text = this.state.messages.find((one) => one.key === key)?.text ?? '';
-    this.memory.pending = null;
+    let shown = error;
     this.lastId = undefined;
-    if (pending?.runId) this.spend(null);
-    if (isNotFound(error) && this.state.threadId) {
-      this.memory.forget(this.state.threadId);
+    if (isGone(error) && threadId) {
+      this.memory.forget(threadId);
       this.lastId = null;
-      this.set({ threadId: null, tokens: 0 });
-      error = new ApiError(404, 'gone');
-    } else if (asked) {
-      const names = asked.files.map(({ name }) => name ?? '');
-      this.memory.failed = { threadId: this.state.threadId, after: asked.after ?? null, question: asked.text, files: names, text, code };
-    }
-    this.change(key, { status: 'failed', error });
-    this.set({ draft: text ? '' : (asked?.text ?? '') });
-    this.tell('error', { code, status: error instanceof ApiError ? error.status : null });
+      this.set({ threadId: null });
+      shown = new ApiError(404, 'gone');
+    } else this.keepEnded(key, codeOf(error));
+    this.change(key, { status: 'failed', error: shown });
+    this.set({ draft: this.message(key)?.text ? '' : (asked?.text ?? '') });
+    this.tell('error', { code: codeOf(error), status: statusCode(error) });
+    this.tellTokens();
+  }
+
+  /** Remembers a turn that ended without an answer in the thread. */
+  private keepEnded(key: string, code: string | null): void {
+    const asked = this.state.messages.findLast(({ role }) => role === 'user');
+    const ended = this.message(key);
+    if (!asked || !ended) return;
+    const turn = { ...this.kept(asked, asked.after ?? null), runId: ended.runId, ended: { code, text: ended.text } };
+    this.memory.keepTurn(this.state.threadId, turn);
   }
 
   private forget(threadId: string): void {
@@ -379,35 +441,40 @@ export class Conversation {
     this.set({ ...NOTHING, listed: this.state.listed + 1 });
   }
 
-  /** Counts an answer that ended while the page was away; one that waits for a person goes on to. */
-  private async settle(pending: Pending): Promise<void> {
-    const { threadId, runId } = pending;
-    this.memory.pending = null;
+  /** Adds what the thread does not tell of an answer that ended while the page was away. */
+  private async settle(kept: KeptTurn): Promise<void> {
+    const { signal } = this.visit;
+    const { threadId } = this.state;
+    const { runId } = kept;
+    this.memory.keepTurn(threadId, null);
     const run = threadId && runId ? await this.api.run(threadId, runId) : null;
-    if (this.memory.threadId !== threadId) return;
     const last = this.state.messages.at(-1);
-    if (last && run?.status === 'requires_action') {
-      this.memory.pending = pending;
+    if (signal.aborted || last?.role !== 'assistant') return;
+    if (run?.status === 'requires_action') {
+      this.memory.keepTurn(threadId, kept);
       return this.change(last.key, { runId, status: 'requires_action', calls: waitingCalls(run) });
     }
     const usage = run?.usage ?? null;
-    this.spend(usage);
-    if (last?.role !== 'assistant' || !last.id) return;
-    this.memory.keepAnswer(last.id, { runId, status: run?.status ?? 'cancelled', usage });
+    if (last.id) this.memory.keepAnswer(last.id, { runId, status: run?.status ?? 'cancelled', usage });
     this.change(last.key, { runId, usage });
+    this.tellTokens();
   }
 
-  private spend(usage: Usage | null): void {
-    this.memory.tokens += usage?.total_tokens ?? NaN;
-    this.set({ tokens: this.memory.tokens });
-    this.tell('tokens', this.memory.tokens);
+  private tellTokens(): void {
+    this.tell('tokens', tokensOf(this.state.messages));
   }
 
   private leave(): void {
+    this.visit.abort();
+    this.visit = new AbortController();
     this.turn?.close();
     this.turn = null;
     this.waiting.abort();
     this.lastId = undefined;
+  }
+
+  private message(key: string): ShownMessage | undefined {
+    return this.state.messages.find((one) => one.key === key);
   }
 
   private push(message: ShownMessage): void {
@@ -424,8 +491,20 @@ export class Conversation {
   }
 }
 
-function named(files: string[]): ShownFile[] {
-  return files.map((name) => ({ id: '', name }));
+function questionOf(asked: ShownMessage): Question {
+  return { text: asked.text, images: asked.pictures, documents: asked.files.map(({ id }) => id), replaces: null };
+}
+
+function textOf(message: Message): string {
+  return message.content.map((part) => part.text?.value ?? '').filter(Boolean).join('\n\n').trim();
+}
+
+function codeOf(error: unknown): string | null {
+  return error instanceof ApiError ? error.code : null;
+}
+
+function statusCode(error: unknown): number | null {
+  return error instanceof ApiError ? error.status : null;
 }
 
 function outputFor(callId: string, decisions: Decision[]): Decision['output'] {

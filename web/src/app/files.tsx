@@ -4,7 +4,7 @@ import { useEffect, useState } from 'react';
 import { fill } from '../words';
 import { useSentence, useShared, useWords } from './context';
 import { Icon } from './icons';
-import type { ShownFile } from './messages';
+import type { ShownFile } from './shown';
 
 export function FileName({ file }: { file: ShownFile }) {
   const words = useWords();

@@ -3,7 +3,8 @@
 import { createRoot } from 'react-dom/client';
 import type { Settings } from '../protocol';
 import { Api } from '../service/api';
-import { HostStore, LocalStore, Memory, type Store } from '../service/memory';
+import { HostStore, Memory, type Store } from '../service/memory';
+import { BrowserStorage } from '../service/storage';
 import { KeptTokens, NO_TOKENS, sessionFrom, type Tokens } from '../service/tokens';
 import { loadLanguage } from '../words';
 import { App } from './App';
@@ -20,11 +21,8 @@ const API_BASE = new URL('../api/v1', import.meta.url).href;
 
 async function start(): Promise<void> {
   const config = readConfig();
-  if (config.closed) {
-    ROOT.textContent = config.closed;
-    ROOT.className = 'closed';
-    return;
-  }
+  const isAlone = config.mode === 'frame' && parent === window;
+  if (isAlone || config.closed) return sayOnly(isAlone ? 'onlyFramed' : (config.closed ?? 'onlyFramed'), config);
   const host = config.mode === 'frame' ? await Host.connect() : null;
   const appearance = appearanceOf(config, host?.settings ?? null);
   startTheme(appearance.theme, !host);
@@ -52,30 +50,42 @@ async function start(): Promise<void> {
   await Promise.allSettled(parts);
 }
 
+/** Shows a sentence where there can be no chat. */
+async function sayOnly(name: 'onlyFramed' | 'noSessions', config: Config): Promise<void> {
+  const { tag, words } = await loadLanguage(navigator.languages, config.ui.languages);
+  document.documentElement.lang = tag;
+  startTheme('auto', false);
+  ROOT.textContent = words[name];
+  ROOT.className = 'closed';
+}
+
 function wantedLanguages(settings: Settings | null): string[] {
   return settings?.lang ? [settings.lang] : [...navigator.languages];
 }
 
 function tokens(config: Config, host: Host | null): Tokens {
-  if (host) return host.settings.needsToken ? new KeptTokens((isRenewal) => host.session(isRenewal)) : NO_TOKENS;
+  // The launcher keeps the session, of which it has read the ticket.
+  if (host) return host.settings.needsToken ? { token: async (isRenewal) => (await host.session(!!isRenewal)).client_secret } : NO_TOKENS;
   const url = config.token_url;
   return url ? new KeptTokens(() => sessionFrom(url)) : NO_TOKENS;
 }
 
 function store(host: Host | null): Store {
-  if (!host) return new LocalStore(`soloist:${API_BASE}:playground:`);
-  return new HostStore(host.settings.memory, (key, value) => host.send({ type: 'remember', key, value }));
+  if (!host) return new BrowserStorage(`soloist:${API_BASE}:playground:`);
+  const kept = new HostStore(host.settings.memory, (key, value) => host.send({ type: 'remember', key, value }));
+  host.on('remembered', ({ key, value }) => kept.take(key, value));
+  return kept;
 }
 
 /** Does what the host page asks for. */
 function listen(host: Host, shared: Shared, show: (appearance: Appearance) => void): void {
   const { conversation } = shared;
-  host.on('ask', ({ text }) => void conversation.ask(text));
+  host.on('ask', ({ text }) => void conversation.askNext(text));
   host.on('new', () => void conversation.restart());
   host.on('focus', () => focusComposer());
   host.on('change', ({ settings }) => {
     const changed = { ...host.settings, ...settings };
-    if (settings.theme) changeTheme(settings.theme);
+    changeTheme(changed.theme ?? 'auto');
     if (settings.colours) setColours(settings.colours);
     show(appearanceOf(shared.config, changed));
   });

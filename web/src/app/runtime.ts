@@ -3,14 +3,16 @@
 import { type AppendMessage, type ThreadMessageLike, useExternalStoreRuntime } from '@assistant-ui/react';
 import type { Uploads } from './attachments';
 import { useConversation, useShared } from './context';
-import type { ShownMessage } from './messages';
+import type { ShownMessage } from './shown';
 
 export function useRuntime(uploads: Uploads) {
   const { conversation, appearance } = useShared();
-  const { messages, isRunning } = useConversation();
+  const { messages, isRunning, isLoading } = useConversation();
   return useExternalStoreRuntime<ShownMessage>({
     messages,
     isRunning,
+    // What is asked before the messages are there would be asked after a turn that nobody sees.
+    isSendDisabled: isLoading,
     convertMessage,
     onNew: async (message) => {
       const files = uploads.take((message.attachments ?? []).map(({ id }) => id));

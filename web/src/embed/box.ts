@@ -25,6 +25,7 @@ export class Box {
   }
 
   fail(texts: Texts): void {
+    this.#cover.hidden = false;
     this.#cover.classList.remove('loading');
     this.#status.textContent = texts.blocked;
   }

@@ -1,8 +1,9 @@
 // The iframe with the service's page, and the port over which the chat in it and the page around it talk.
 
 import { type Connect, type HostEvent, type Session, type Settings, type ToApp, type ToHost, VERSION } from '../protocol';
-import type { Memory } from './memory';
-import { NoToken, type TokenSource } from './tokens';
+import { ApiError } from '../service/errors';
+import type { BrowserStorage } from '../service/storage';
+import type { KeptTokens } from '../service/tokens';
 
 /** How long the page may take, and how long its script after the page has been loaded. */
 const LONGEST_LOAD_MS = 20_000;
@@ -35,12 +36,13 @@ export class Frame {
   #loads = 0;
   #hellos = 0;
   #timer: number;
+  readonly #unwatch: () => void;
 
   constructor(
     page: URL,
     title: string,
-    private readonly tokens: TokenSource | null,
-    private readonly memory: Memory,
+    private readonly tokens: KeptTokens | null,
+    private readonly memory: BrowserStorage,
     private readonly listener: FrameListener,
   ) {
     this.#origin = page.origin;
@@ -51,6 +53,7 @@ export class Frame {
     this.element.addEventListener('load', this.#loaded);
     this.#timer = setTimeout(this.#giveUp, LONGEST_LOAD_MS);
     window.addEventListener('message', this.#shakeHands);
+    this.#unwatch = memory.watch((key, value) => this.send({ type: 'remembered', key, value }));
   }
 
   send(message: ToApp): void {
@@ -59,6 +62,7 @@ export class Frame {
 
   /** The element may be taken out only afterwards. */
   end(): void {
+    this.#unwatch();
     clearTimeout(this.#timer);
     window.removeEventListener('message', this.#shakeHands);
     this.#port?.close();
@@ -115,13 +119,12 @@ export class Frame {
 
   async #answerToken(id: number, isRenewal: boolean): Promise<void> {
     const port = this.#port;
-    if (isRenewal) this.tokens?.forget();
     let answer: ToApp;
     try {
-      const session: Session | undefined = await this.tokens?.session();
+      const session: Session | undefined = await this.tokens?.session(isRenewal);
       answer = session ? { type: 'token', id, session } : { type: 'no-token', id, status: 0 };
     } catch (error) {
-      answer = { type: 'no-token', id, status: error instanceof NoToken ? error.status : 0 };
+      answer = { type: 'no-token', id, status: error instanceof ApiError ? error.status : 0 };
     }
     port?.postMessage(answer);
   }

@@ -2,12 +2,14 @@
 
 import type { Settings, Theme, ToApp } from '../protocol';
 import { Frame, type FrameListener } from './frame';
-import { Memory } from './memory';
 import { pictureFor } from './pictures';
 import { apiBase, ATTRIBUTES, type Changeable, changeableOf, framePage, langOf, languagesOf, settingsOf, themeOf } from './settings';
 import { complete } from './tags';
+import type { ApiError } from '../service/errors';
+import { BrowserStorage } from '../service/storage';
+import { KeptTokens, sessionFrom } from '../service/tokens';
 import { type Texts, textsFor } from './texts';
-import { type NoToken, ticketOf, TokenSource } from './tokens';
+import { ticketOf } from './ticket';
 import type { MakeView, View } from './view';
 
 type Pictures = Pick<Settings, 'logo' | 'avatar'>;
@@ -27,7 +29,8 @@ export abstract class Widget extends HTMLElement {
   /** Tells a load that still counts from one that was given up. */
   #load: object | null = null;
   #frame: Frame | null = null;
-  #tokens: TokenSource | null = null;
+  #tokens: KeptTokens | null = null;
+  #tokenUrl: string | null = null;
   #told = '';
   #waiting: ToApp[] = [];
   #isAttached = false;
@@ -144,7 +147,7 @@ export abstract class Widget extends HTMLElement {
     const [ticket, logo, avatar] = await Promise.all([this.#ticket(), pictureOf('logo'), pictureOf('avatar')]);
     if (load !== this.#load) return;
     if (ticket) page.searchParams.set('ticket', ticket);
-    const memory = new Memory(base, this.getAttribute('storage-key') || 'default');
+    const memory = new BrowserStorage(`soloist:${base}:${this.getAttribute('storage-key') || 'default'}:`);
     this.#frame = new Frame(page, this.#heading, this.#tokens, memory, this.#listener(memory, page.origin, { logo, avatar }));
     this.#paint();
     this.#view.load(this.#frame.element);
@@ -153,16 +156,21 @@ export abstract class Widget extends HTMLElement {
 
   async #ticket(): Promise<string | null> {
     const url = this.getAttribute('token-url');
-    if (url !== (this.#tokens?.url ?? null)) this.#tokens = url ? new TokenSource(url) : null;
+    if (url !== this.#tokenUrl || !this.#tokens) {
+      // Navigation by script may change what a relative address means.
+      const address = url && URL.canParse(url, document.baseURI) ? new URL(url, document.baseURI).href : url;
+      this.#tokens = address ? new KeptTokens(() => sessionFrom(address)) : null;
+      this.#tokenUrl = url;
+    }
     // Without a session the chat itself tells the person what is wrong, if it may stand here without.
-    const session = await this.#tokens?.session().catch((error: NoToken) => {
+    const session = await this.#tokens?.session().catch((error: ApiError) => {
       console.error(`Soloist: ${url} gave no session (status ${error.status}).`);
       return null;
     });
     return session ? ticketOf(session.client_secret) : null;
   }
 
-  #listener(memory: Memory, service: string, pictures: Pictures): FrameListener {
+  #listener(memory: BrowserStorage, service: string, pictures: Pictures): FrameListener {
     return {
       settings: () => ({ ...this.#settings(memory), ...pictures }),
       onConnected: () => this.#view.reveal(),
@@ -174,13 +182,13 @@ export abstract class Widget extends HTMLElement {
     };
   }
 
-  #settings(memory: Memory): Omit<Settings, keyof Pictures> {
+  #settings(memory: BrowserStorage): Omit<Settings, keyof Pictures> {
     this.#told = JSON.stringify(changeableOf(this));
     return {
       ...settingsOf(this),
       isClosable: this.#view.isClosable,
       needsToken: this.#tokens !== null,
-      memory: memory.read(),
+      memory: memory.all(),
     };
   }
 

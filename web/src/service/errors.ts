@@ -11,8 +11,9 @@ export class ApiError extends Error {
   }
 }
 
-export function isNotFound(error: unknown): boolean {
-  return error instanceof ApiError && error.status === 404;
+/** Whether the thread itself is no more; a file or a message of it may be missing too. */
+export function isGone(error: unknown): boolean {
+  return error instanceof ApiError && error.code === 'thread_not_found';
 }
 
 /** Whether the same request may succeed a little later. */

@@ -3,33 +3,29 @@
 import type { Usage } from './wire';
 
 export interface Store {
-  read(key: string): string | null;
-  write(key: string, value: string | null): void;
+  read(name: string): string | null;
+  write(name: string, value: string | null): void;
 }
 
-/** The turn under way. */
-export interface Pending {
-  threadId: string | null;
+/** A file that was uploaded for a question. */
+export interface Upload {
+  id: string;
+  name: string | null;
+  isImage: boolean;
+}
+
+/** A thread's last turn, where the thread itself does not tell of it: it is under way, or has ended without an answer. */
+export interface KeptTurn {
   /** Null until the service has named the run. */
   runId: string | null;
   question: string;
-  /** Names of the question's files. */
-  files: string[];
+  files: Upload[];
   /** The thread's last message before the turn; null for the first turn. */
   after: string | null;
-  /** False until the question is on its way: till then, the thread's last message may have to be looked up. */
+  /** Whether the question is on its way; one that is not goes back into the box. */
   isAsked: boolean;
-}
-
-/** A turn that failed: what the thread itself does not tell. */
-export interface FailedTurn {
-  threadId: string | null;
-  after: string | null;
-  question: string;
-  files: string[];
-  /** What had been answered. */
-  text: string;
-  code: string | null;
+  /** How it ended: the error's code or `stopped`, and what had been answered. */
+  ended: { code: string | null; text: string } | null;
 }
 
 /** Of which run an answer is, how that ended, and what it used. */
@@ -48,8 +44,11 @@ export interface KnownThread {
 }
 
 const MAX_THREADS = 100;
+const MAX_TURNS = 20;
 const MAX_ANSWERS = 200;
 const MAX_TITLE_CHARS = 80;
+/** Where the turn of a conversation is kept that has no thread yet. */
+const NEW = 'new';
 
 export class Memory {
   constructor(private readonly store: Store) {}
@@ -62,35 +61,18 @@ export class Memory {
     this.store.write('thread', id);
   }
 
-  get pending(): Pending | null {
-    return this.object<Pending>('pending');
+  turn(threadId: string | null): KeptTurn | null {
+    return this.list<[string, KeptTurn]>('turns').find(([id]) => id === (threadId ?? NEW))?.[1] ?? null;
   }
 
-  set pending(pending: Pending | null) {
-    this.keep('pending', pending);
-  }
-
-  get failed(): FailedTurn | null {
-    return this.object<FailedTurn>('failed');
-  }
-
-  set failed(turn: FailedTurn | null) {
-    this.keep('failed', turn);
-  }
-
-  /** What the conversation has used so far; NaN once a turn did not tell. */
-  get tokens(): number {
-    return Number(this.store.read('tokens') ?? 0);
-  }
-
-  set tokens(total: number) {
-    this.store.write('tokens', total === 0 ? null : String(total));
+  keepTurn(threadId: string | null, turn: KeptTurn | null): void {
+    const others = this.list<[string, KeptTurn]>('turns').filter(([id]) => id !== (threadId ?? NEW));
+    this.keep('turns', turn ? [...others, [threadId ?? NEW, turn]].slice(-MAX_TURNS) : others);
   }
 
   /** What a thread does not tell of its answers, by the ids of their messages. */
   get answers(): Map<string, AnswerFacts> {
-    const found = this.object<[string, AnswerFacts][]>('answers');
-    return new Map(Array.isArray(found) ? found : []);
+    return new Map(this.list<[string, AnswerFacts]>('answers'));
   }
 
   keepAnswer(messageId: string, facts: AnswerFacts): void {
@@ -98,8 +80,7 @@ export class Memory {
   }
 
   get threads(): KnownThread[] {
-    const found = this.object<KnownThread[]>('threads');
-    return Array.isArray(found) ? found : [];
+    return this.list('threads');
   }
 
   /** Puts a conversation at the head of the list; its first question is its title until somebody gives another. */
@@ -114,77 +95,50 @@ export class Memory {
     this.keep('threads', this.threads.map((thread) => (thread.id === id ? { ...thread, title } : thread)));
   }
 
-  private drop(id: string): void {
-    this.keep('threads', this.threads.filter((thread) => thread.id !== id));
-  }
-
-  /** Goes to another conversation, or to a new one. */
-  open(id: string | null): void {
-    this.threadId = id;
-    this.tokens = id ? NaN : 0;
-  }
-
   /** Forgets a conversation. */
-  forget(id: string | null): void {
-    if (this.pending?.threadId === id) this.pending = null;
-    if (this.failed?.threadId === id) this.failed = null;
-    if (id) this.drop(id);
-    if (this.threadId === id) this.open(null);
+  forget(id: string): void {
+    this.keepTurn(id, null);
+    this.keep('threads', this.threads.filter((thread) => thread.id !== id));
+    if (this.threadId === id) this.threadId = null;
   }
 
-  private object<T>(key: string): T | null {
+  private list<T>(name: string): T[] {
     try {
-      return JSON.parse(this.store.read(key) ?? 'null') as T | null;
+      const found: unknown = JSON.parse(this.store.read(name) ?? '[]');
+      return Array.isArray(found) ? (found as T[]) : [];
     } catch {
-      return null;
+      return [];
     }
   }
 
-  private keep(key: string, value: unknown): void {
-    this.store.write(key, value === null ? null : JSON.stringify(value));
+  private keep(name: string, list: unknown[]): void {
+    this.store.write(name, list.length ? JSON.stringify(list) : null);
   }
 }
 
-/** The storage of the page; where a browser forbids it, nothing is remembered. */
-export class LocalStore implements Store {
-  constructor(private readonly prefix: string) {}
-
-  read(key: string): string | null {
-    try {
-      return localStorage.getItem(this.prefix + key);
-    } catch {
-      return null;
-    }
-  }
-
-  write(key: string, value: string | null): void {
-    try {
-      if (value === null) localStorage.removeItem(this.prefix + key);
-      else localStorage.setItem(this.prefix + key, value);
-    } catch {
-      return;
-    }
-  }
-}
-
-/** The storage of the host page, read once and written through the launcher. */
+/** The storage of the host page, read once, and written and watched through the launcher. */
 export class HostStore implements Store {
   private readonly values: Map<string, string>;
 
   constructor(
     values: Record<string, string>,
-    private readonly send: (key: string, value: string | null) => void,
+    private readonly send: (name: string, value: string | null) => void,
   ) {
     this.values = new Map(Object.entries(values));
   }
 
-  read(key: string): string | null {
-    return this.values.get(key) ?? null;
+  read(name: string): string | null {
+    return this.values.get(name) ?? null;
   }
 
-  write(key: string, value: string | null): void {
-    if (value === null) this.values.delete(key);
-    else this.values.set(key, value);
-    this.send(key, value);
+  write(name: string, value: string | null): void {
+    this.take(name, value);
+    this.send(name, value);
+  }
+
+  /** Takes over what another tab has written. */
+  take(name: string, value: string | null): void {
+    if (value === null) this.values.delete(name);
+    else this.values.set(name, value);
   }
 }

@@ -15,7 +15,8 @@ const GROUPS: Partial<Record<keyof Failures, string>> = {
     'knowledge_not_exposed metrics_not_public assistant_is_fixed picture_not_deletable',
   origin: 'origin_not_allowed cors_refused unknown_host',
   busy: 'rate_limit_exceeded too_many_streams upstream_rate_limited upstream_overloaded',
-  turn: 'thread_busy conversation_locked conflict thread_went_on idempotency_key_reused',
+  turn: 'thread_busy conversation_locked conflict idempotency_key_reused',
+  wentOn: 'thread_went_on',
   budget: 'budget_exceeded upstream_quota_exhausted',
   tooLong: 'context_length_exceeded string_above_max_length request_too_large thread_too_long too_much_replaced',
   blocked:

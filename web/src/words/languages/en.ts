@@ -92,6 +92,11 @@ export const words = {
   used: 'Used in this conversation',
   usedToday: 'Used so far',
   close: 'Close',
+  notDecided: 'You went on without deciding, so the call was not made.',
+  reload: 'A part of this page could not be loaded. Reload the page.',
+  onlyFramed: 'This chat is made to stand inside another page.',
+  noSessions:
+    'This service asks for a key, and a page must not hold one: set PLAYGROUND_TOKEN_URL to an address of your own backend that mints sessions, or on your own machine PLAYGROUND_SESSIONS=true.',
   fileTooLarge: '“{name}” is larger than {limit}.',
   fileType: '“{name}” has a type that is not taken here.',
   fileEmpty: '“{name}” is empty.',
@@ -119,6 +124,7 @@ export const failures = {
   notFound: 'This is no longer there.',
   file: 'The file could not be used. It may be gone, damaged or of a type that is not taken.',
   fileTooLarge: 'The file is too large.',
+  wentOn: 'The conversation has gone on elsewhere. This is its newest state; ask again if you still want to.',
   tool: 'A tool that the assistant needs did not work.',
   notStored: 'This service does not keep that.',
   approval: 'This question was answered already, or the answer has ended.',
@@ -126,5 +132,16 @@ export const failures = {
   other: 'Something went wrong. Please try again.',
 };
 
+/** What the launcher on a host page says; `{count}` is filled in. */
+export const launcher = {
+  title: 'Assistant',
+  open: 'Open chat',
+  close: 'Close chat',
+  unread: '{count} unread',
+  loading: 'The chat is loading.',
+  blocked: 'The chat cannot be shown here at the moment.',
+};
+
 export type Words = typeof words;
 export type Failures = typeof failures;
+export type Launcher = typeof launcher;

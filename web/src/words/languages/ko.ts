@@ -1,6 +1,6 @@
 // 한국어. Keys are those of en.ts.
 
-import type { Failures, Words } from './en';
+import type { Failures, Launcher, Words } from './en';
 
 export const words: Words = {
   title: '어시스턴트',
@@ -93,6 +93,11 @@ export const words: Words = {
   used: '이 대화에서 사용한 양',
   usedToday: '지금까지 사용한 양',
   close: '닫기',
+  notDecided: '결정하지 않고 넘어가서 호출하지 않았습니다.',
+  reload: '페이지의 일부를 불러오지 못했습니다. 페이지를 새로 고쳐 주세요.',
+  onlyFramed: '이 채팅은 다른 페이지 안에 표시됩니다.',
+  noSessions:
+    '이 서비스는 키를 요구하지만 페이지는 키를 가질 수 없습니다. 세션을 발급하는 백엔드 주소를 PLAYGROUND_TOKEN_URL에 설정하거나, 개인 컴퓨터에서는 PLAYGROUND_SESSIONS=true를 설정하세요.',
   fileTooLarge: '“{name}” 파일이 {limit}보다 큽니다.',
   fileType: '“{name}” 파일 형식은 여기서 받지 않습니다.',
   fileEmpty: '“{name}” 파일이 비어 있습니다.',
@@ -119,9 +124,19 @@ export const failures: Failures = {
   notFound: '더 이상 존재하지 않습니다.',
   file: '파일을 사용할 수 없습니다. 없어졌거나 손상되었거나 받지 않는 형식일 수 있습니다.',
   fileTooLarge: '파일이 너무 큽니다.',
+  wentOn: '대화가 다른 곳에서 계속되었습니다. 지금이 최신 상태이니, 필요하면 다시 질문해 주세요.',
   tool: '어시스턴트에 필요한 도구가 작동하지 않았습니다.',
   notStored: '이 서비스는 그것을 보관하지 않습니다.',
   approval: '이미 답한 질문이거나 답변이 끝났습니다.',
   request: '서비스가 요청을 이해하지 못했습니다. 페이지를 새로 고친 뒤 다시 시도해 주세요.',
   other: '문제가 발생했습니다. 다시 시도해 주세요.',
+};
+
+export const launcher: Launcher = {
+  title: '어시스턴트',
+  open: '채팅 열기',
+  close: '채팅 닫기',
+  unread: '읽지 않은 메시지 {count}개',
+  loading: '채팅을 불러오고 있습니다.',
+  blocked: '지금은 여기에서 채팅을 열 수 없습니다.',
 };

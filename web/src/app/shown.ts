@@ -1,7 +1,7 @@
 // The messages that the page shows, and how those of the service become them.
 
 import type { Api } from '../service/api';
-import type { AnswerFacts } from '../service/memory';
+import type { AnswerFacts, KeptTurn, Upload } from '../service/memory';
 import type { Decision, Message, Source, ToolEvent, Usage, WaitingCall } from '../service/wire';
 import { flat } from '../service/turn';
 
@@ -54,6 +54,24 @@ function empty(role: ShownMessage['role'], status: Status): ShownMessage {
 
 export function question(text: string, files: ShownFile[], pictures: string[] = []): ShownMessage {
   return { ...empty('user', 'completed'), text, files, pictures };
+}
+
+/** A question's files, as a turn is asked with them and kept. */
+export function uploadsOf({ files, pictures }: ShownMessage): Upload[] {
+  const images = pictures.map((id) => ({ id, name: null, isImage: true }));
+  return [...files.map(({ id, name }) => ({ id, name, isImage: false })), ...images];
+}
+
+/** The question of a turn that the thread does not hold. */
+export function keptQuestion({ question: text, files, after }: KeptTurn): ShownMessage {
+  const pictures = files.filter(({ isImage }) => isImage).map(({ id }) => id);
+  return { ...question(text, files.filter(({ isImage }) => !isImage), pictures), after };
+}
+
+/** What the shown answers have used in all; NaN where that is not known of each. */
+export function tokensOf(messages: ShownMessage[]): number {
+  const answers = messages.filter(({ role, status, runId }) => role === 'assistant' && status !== 'running' && (status !== 'failed' || runId));
+  return answers.reduce((total, { usage }) => total + (usage?.total_tokens ?? NaN), 0);
 }
 
 export function answer(status: Status, error: unknown = null): ShownMessage {
