@@ -88,9 +88,12 @@ export class Conversation {
   /** Begins a new conversation; an answer under way is stopped. */
   async restart(): Promise<void> {
     const { turn } = this;
-    this.turn = null;
-    if (turn) this.memory.keepTurn(this.state.threadId, null);
-    void turn?.stop();
+    // An answer that this page has only taken up may be another tab's.
+    if (turn?.isAsked) {
+      this.turn = null;
+      this.memory.keepTurn(this.state.threadId, null);
+      void turn.stop();
+    }
     this.memory.keepTurn(null, null);
     await this.open(null);
   }

@@ -55,6 +55,8 @@ export class UnreadableRun extends Error {}
 class RunFailed extends ApiError {}
 
 export class Turn {
+  /** Whether it was asked here, and not only taken up. */
+  isAsked = false;
   private text = '';
   private messageId: string | null = null;
   private sources: Source[] = [];
@@ -124,6 +126,7 @@ export class Turn {
   }
 
   private async post(path: string, body: object): Promise<Response> {
+    this.isAsked = true;
     const whole: Record<string, unknown> = { ...body, stream: true, on_disconnect: this.onDisconnect };
     if (path !== '/chat') whole.assistant_id = (await this.api.assistant())?.id;
     return this.api.post(path, whole, { signal: this.closing.signal });
