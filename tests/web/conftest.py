@@ -18,6 +18,9 @@ from tests.support import Service, embedded_upstream
 from tests.web.support import Visit, playground
 
 WEB = Path(__file__).resolve().parents[2] / "web"
+PACKAGES = Path(__file__).parent / "packages"
+"""What the tests drive and check the pages with, from npm."""
+
 # A browser in a test asks nobody but the service: no component updates, no experiments, no sync.
 _ARGUMENTS = [
     "--no-sandbox",
@@ -46,7 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def bundle() -> Path:
     """Return web/dist, built anew where a source is younger."""
-    installed(WEB, "axe-core")
+    installed(PACKAGES, "axe-core")
+    installed(WEB, "rolldown")
     with _alone_in(WEB):
         built = WEB / "dist" / "app.html"
         found = [*WEB.glob("src/**/*"), WEB / "build.mjs", WEB / "package-lock.json"]

@@ -7,11 +7,11 @@ from playwright.async_api import Route, expect
 
 from tests.conftest import Start
 from tests.support import until
-from tests.web.conftest import WEB, Open, Talk
+from tests.web.conftest import PACKAGES, Open, Talk
 from tests.web.support import NOTES, Visit, origin_of, playground
 
 MOST_BYTES, MOST_MS = 200_000, 2_500
-AXE = WEB / "node_modules/axe-core/axe.min.js"
+AXE = PACKAGES / "node_modules/axe-core/axe.min.js"
 SIZES = [(320, 700), (390, 844), (1280, 800)]
 # Everything that a screen reader would say of changes on the page.
 LISTEN = """() => {

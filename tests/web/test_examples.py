@@ -17,7 +17,7 @@ from bench.processes import free_port
 from main import create_app
 from tests.conftest import Start
 from tests.support import Service, until
-from tests.web.conftest import WEB, Open, installed
+from tests.web.conftest import PACKAGES, WEB, Open, installed
 from tests.web.framed import Framed
 from tests.web.support import origin_of, site
 
@@ -206,7 +206,7 @@ async def test_the_plain_page_has_a_chat(start: Start, visit: Open):
 
 @pytest.mark.parametrize("streams", [True, False])
 async def test_deep_chats_own_assistant_connection_works(streams: bool, start: Start, visit: Open):
-    bundle = WEB / "node_modules" / "deep-chat" / "dist" / "deepChat.bundle.js"
+    bundle = PACKAGES / "node_modules" / "deep-chat" / "dist" / "deepChat.bundle.js"
     async with site() as found, start(is_served=True, cors_origins=[found.origin]) as service:
         found.scripts["/deepChat.js"] = bundle.read_text()
         found.pages["/"] = direct_page(service, streams=streams)

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.support import until
-from tests.web.conftest import WEB, Open
+from tests.web.conftest import PACKAGES, Open
 from tests.web.launcher import (
     APP,
     ISOLATED,
@@ -128,7 +128,7 @@ async def test_axe_finds_nothing_in_the_launcher(bundle: Path, visit: Open, sche
     async with shop(bundle) as (host, stub):
         stub.pages["/embed"] = APP.replace("hello", "nothing")
         chat = await enter(visit, host, stub, color_scheme=scheme, reduced_motion="reduce")
-        axe = (WEB / "node_modules/axe-core/axe.min.js").read_text()
+        axe = (PACKAGES / "node_modules/axe-core/axe.min.js").read_text()
         await chat.page.evaluate(axe)
         for _ in ("closed", "open"):
             scan = await chat.page.evaluate("axe.run('soloist-bubble', { iframes: false })")

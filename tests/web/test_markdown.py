@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiohttp import web
 from playwright.async_api import Locator, expect
 
-from tests.web.conftest import WEB, Open
+from tests.web.conftest import PACKAGES, WEB, Open
 from tests.web.markdown.hostile import hostile
 from tests.web.support import Visit
 
@@ -39,7 +39,7 @@ LINES = (HERE / "lines.txt").read_text().split("\n")
 def built(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("markdown")
     shutil.copy(HERE / "page.css", folder)
-    shutil.copy(WEB / "node_modules/axe-core/axe.min.js", folder)
+    shutil.copy(PACKAGES / "node_modules/axe-core/axe.min.js", folder)
     return folder
 
 

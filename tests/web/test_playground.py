@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.conftest import Start
 from tests.support import is_idle, until
-from tests.web.conftest import WEB, Open
+from tests.web.conftest import PACKAGES, Open
 from tests.web.support import NOTES, origin_of, playground, stored_thread
 
 WHOLE_SLOW_ANSWER = "word399"
@@ -187,7 +187,7 @@ async def test_it_is_accessible_and_fits(scheme: str, width: int, start: Start, 
         await expect(chat.log.get_by_text("tokens (")).to_be_visible()
         assert await chat.page.locator("html").get_attribute("data-scheme") == scheme
         assert await chat.page.evaluate("document.documentElement.scrollWidth") == width
-        await chat.page.evaluate((WEB / "node_modules/axe-core/axe.min.js").read_text())
+        await chat.page.evaluate((PACKAGES / "node_modules/axe-core/axe.min.js").read_text())
         found = await chat.page.evaluate("axe.run(document)")
         assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found["violations"]] == []
 

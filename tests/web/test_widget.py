@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from tests.conftest import Start
 from tests.support import Service
-from tests.web.conftest import WEB, Open
+from tests.web.conftest import PACKAGES, Open
 from tests.web.framed import Framed
 from tests.web.support import Site, Visit, mint, origin_of, playground, site
 
@@ -244,7 +244,7 @@ async def test_on_a_phone_the_panel_fills_the_screen(start: Start, visit: Open):
         box = await opened.page.locator("soloist-bubble iframe").bounding_box()
         assert box == {"x": 0, "y": 0, **size}
         await chat.asked("hello")
-        await opened.page.evaluate((WEB / "node_modules/axe-core/axe.min.js").read_text())
+        await opened.page.evaluate((PACKAGES / "node_modules/axe-core/axe.min.js").read_text())
         scan = await opened.page.evaluate("axe.run('soloist-bubble')")
         assert [rule["id"] for rule in scan["violations"]] == []
 
