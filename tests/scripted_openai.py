@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from tests.fake_upstream import Connection, Request
 from tests.support import Json
 
-MOMENT = int(time.time())
 _NEED_ANSWERS = {
     "function_call",
     "custom_tool_call",
@@ -70,7 +69,7 @@ class ScriptedOpenAI:
                 await connection.answer(404, {"error": {"message": f"{name} not found"}})
 
     def _conversation(self) -> Json:
-        about = {"id": "conv_1", "object": "conversation", "created_at": MOMENT}
+        about = {"id": "conv_1", "object": "conversation", "created_at": int(time.time())}
         return {**about, "metadata": self.metadata}
 
     def _keep(self, items: Iterable[Json]) -> list[Json]:
@@ -99,7 +98,7 @@ class ScriptedOpenAI:
         self.items += output
         response: Json = {
             "id": f"resp_{next(self._numbers)}",
-            "created_at": MOMENT,
+            "created_at": int(time.time()),
             "status": "completed",
             "conversation": {"id": "conv_1"},
             "background": bool(body.get("background")),

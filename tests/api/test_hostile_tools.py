@@ -1,7 +1,6 @@
 """Models and clients that try to have a call made twice, made by nobody, or made without a question."""
 
 import asyncio
-import time
 
 import pytest
 
@@ -139,8 +138,7 @@ class TestClients:
             assert error["code"] == "run_not_waiting"
             await service.client.post(f"threads/{run['thread_id']}/runs/{run['id']}/cancel")
 
-    async def test_an_approval_that_comes_too_late(self, before, counted, monkeypatch):
-        monkeypatch.setattr("tests.scripted_openai.MOMENT", int(time.time()))
+    async def test_an_approval_that_comes_too_late(self, before, counted):
         model = ScriptedOpenAI([call("guarded", 1)], [message("next")])
         async with (
             fake_upstream(model.handle) as upstream,

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 import jwt
 
-# More than the origins that a session may name.
-MAX_TICKET_CHARS = 8_192
+MAX_TICKET_CHARS = 2_048
 _TYPE = "soloist-frame"
 _ALGORITHM = "HS256"
 _PURPOSE = b"soloist frame v1"
@@ -26,11 +25,12 @@ class FrameTickets:
         self._keys = [hmac.digest(key, _PURPOSE, hashlib.sha256) for key in keys]
 
     def mint(self, origins: Sequence[str], expires_at: int) -> str | None:
-        """Return a ticket for these origins, None for no origins."""
+        """Return a ticket for these origins; None for no origins, or for too many to stand in an address."""
         if not origins:
             return None
         claims = {"origins": list(origins), "exp": expires_at}
-        return jwt.encode(claims, self._keys[0], _ALGORITHM, headers={"typ": _TYPE})
+        ticket = jwt.encode(claims, self._keys[0], _ALGORITHM, headers={"typ": _TYPE})
+        return ticket if len(ticket) <= MAX_TICKET_CHARS else None
 
     def read(self, ticket: str) -> list[str]:
         """Return a ticket's origins; none for one that is forged, broken, over or too long."""

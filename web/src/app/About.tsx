@@ -14,6 +14,12 @@ interface Found {
   files: string[] | null;
 }
 
+interface KnowledgeFile {
+  id: string;
+  /** Of a file that came from a folder: where it lay there. */
+  attributes?: { path?: string } | null;
+}
+
 const MAX_FILES = 100;
 
 export default function About({ onClose }: { onClose: () => void }) {
@@ -72,7 +78,7 @@ async function look(api: Api): Promise<Found> {
 }
 
 async function knowledge(api: Api, stores: string[]): Promise<string[]> {
-  const pages = stores.map((id) => api.json<Page<{ id: string }>>(`/vector_stores/${id}/files?limit=${MAX_FILES}`));
-  const ids = (await Promise.all(pages)).flatMap(({ data }) => data.map(({ id }) => id));
-  return Promise.all(ids.map((id) => api.fileName(id).catch(() => id)));
+  const pages = stores.map((id) => api.json<Page<KnowledgeFile>>(`/vector_stores/${id}/files?limit=${MAX_FILES}`));
+  const files = (await Promise.all(pages)).flatMap(({ data }) => data);
+  return Promise.all(files.map(({ id, attributes }) => attributes?.path ?? api.fileName(id).catch(() => id)));
 }
