@@ -317,9 +317,14 @@ def on_a_terminal(tmp_path, port):
     """Start the service on a terminal of its own; returns the process and the terminal's other end."""
     ours, theirs = os.openpty()
     environment = {"PATH": os.environ["PATH"], "EMBEDDED_DB": str(tmp_path / "e.db"), "PORT": str(port)}
-    process = subprocess.Popen(
-        WITH_DEFAULT_SIGNALS, cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
-    )
+    # A shell's background ignores SIGINT, and so do its children; what has a handler gets the default.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            WITH_DEFAULT_SIGNALS, cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     os.close(theirs)
     return process, ours
 

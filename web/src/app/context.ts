@@ -5,7 +5,8 @@ import type { Api } from '../service/api';
 import type { Memory } from '../service/memory';
 import { type Language, sentence, type Words } from '../words';
 import type { Appearance, Config } from './config';
-import type { Conversation, State } from './conversation';
+import type { Conversation } from './conversation';
+import type { State } from './state';
 
 export interface Shared {
   config: Config;

@@ -1,53 +1,34 @@
 // The conversation on the page: what is shown, and what its turns do with it.
 
 import type { HostEvent } from '../protocol';
-import { awaitAnswer, isAnswered, since } from '../service/answers';
+import { awaitAnswer, isAnswered, since, storedQuestion, type StoredQuestion } from '../service/answers';
 import type { Api } from '../service/api';
-import { ApiError, isGone } from '../service/errors';
+import { ApiError, codeOf, isGone, statusCode } from '../service/errors';
 import type { KeptTurn, Memory, Upload } from '../service/memory';
 import { type Answer, type OnDisconnect, type Question, Turn, type TurnListener, UnreadableRun, waitingCalls } from '../service/turn';
-import type { Decision, Message, ToolEvent } from '../service/wire';
-import { answer, history, keptQuestion, namedSources, question, type ShownMessage, statusOf, tokensOf, uploadsOf } from './shown';
+import type { Decision, Message } from '../service/wire';
+import {
+  answer,
+  history,
+  joinedText,
+  keptQuestion,
+  namedSources,
+  outputFor,
+  question,
+  type ShownMessage,
+  statusOf,
+  tokensOf,
+  uploadsOf,
+  withTool,
+} from './shown';
+import { NOTHING, StateStore } from './state';
+import { throttled } from './throttled';
 
-export interface State {
-  messages: ShownMessage[];
-  isRunning: boolean;
-  isLoading: boolean;
-  /** Why the conversation could not be loaded. */
-  loadError: unknown;
-  /** Why what was asked for is not shown; until something else is asked. */
-  problem: unknown;
-  /** A passing notice, by its name among the words. */
-  notice: 'reconnecting' | null;
-  threadId: string | null;
-  /** A question that goes back into the box. */
-  draft: string;
-  /** Counts changes of the list of conversations. */
-  listed: number;
-}
-
-const NOTHING: State = {
-  messages: [],
-  isRunning: false,
-  isLoading: false,
-  loadError: null,
-  problem: null,
-  notice: null,
-  threadId: null,
-  draft: '',
-  listed: 0,
-};
-/** A fast model sends more pieces than a screen can show. */
-const SHOW_EVERY_MS = 40;
-/** More than the last turn of a thread has. */
-const NEWEST = 100;
 
 /** The person has gone to another conversation. */
 class Left extends Error {}
 
-export class Conversation {
-  state: State = NOTHING;
-  private readonly listeners = new Set<() => void>();
+export class Conversation extends StateStore {
   /** Aborted when the person goes to another conversation. */
   private visit = new AbortController();
   private turn: Turn | null = null;
@@ -63,13 +44,9 @@ export class Conversation {
     private readonly onDisconnect: OnDisconnect,
     private readonly tell: (name: HostEvent, detail: unknown) => void,
   ) {
+    super();
     this.state = { ...NOTHING, threadId: memory.threadId };
   }
-
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  };
 
   /** Shows the conversation's messages, and takes up a turn that was under way. */
   load(): Promise<void> {
@@ -221,21 +198,9 @@ export class Conversation {
     if (!since(messages, kept.after).some(({ role }) => role === 'user')) this.push(keptQuestion(kept));
   }
 
-  /**
-   * Where the thread keeps a question: its id, and that of the message before it; null where it was refused.
-   * Raises `ApiError` if others have asked since, whose turns a replacement would delete unseen.
-   */
-  private async stored(asked: ShownMessage): Promise<{ id: string; before: string | null } | null> {
+  private async stored({ id, after, text }: ShownMessage): Promise<StoredQuestion | null> {
     const { threadId } = this.state;
-    if (!threadId) return null;
-    const newest = await this.api.newest(threadId, NEWEST);
-    const at = newest.findIndex(({ id }) => id === (asked.id ?? asked.after));
-    const later = newest.slice(0, at < 0 ? newest.length : asked.id ? at + 1 : at);
-    const questions = later.filter(({ role }) => role === 'user');
-    const own = questions.at(-1);
-    const isOwn = own && (asked.id ? own.id === asked.id : textOf(own) === asked.text || !asked.text);
-    if (questions.length > 1 || (own && !isOwn) || (asked.id && !own)) throw new ApiError(409, 'thread_went_on');
-    return own ? { id: own.id, before: newest[newest.indexOf(own) + 1]?.id ?? null } : null;
+    return threadId ? storedQuestion(this.api, threadId, { id, after: after ?? null, text }) : null;
   }
 
   private async last(): Promise<string | null> {
@@ -251,7 +216,7 @@ export class Conversation {
   private async begin(
     before: ShownMessage[],
     asked: ShownMessage,
-    find: () => Promise<{ id: string; before: string | null } | null>,
+    find: () => Promise<StoredQuestion | null>,
     words = asked.text,
   ): Promise<void> {
     const placeholder = answer('running');
@@ -325,7 +290,7 @@ export class Conversation {
       () => false,
     );
     if (!isRead || signal.aborted) return signal.aborted;
-    const now = this.state.messages.findLast(({ role }) => role === 'user');
+    const now = this.lastQuestion;
     const draft = asked && asked.text !== now?.text ? asked.text : '';
     this.memory.keepTurn(threadId, asked && draft ? { ...this.kept(asked, null), isAsked: false } : null);
     this.set({ problem, draft });
@@ -414,7 +379,7 @@ export class Conversation {
 
   private fail(key: string, error: unknown): void {
     const { threadId } = this.state;
-    const asked = this.state.messages.findLast(({ role }) => role === 'user');
+    const asked = this.lastQuestion;
     let shown = error;
     this.lastId = undefined;
     if (isGone(error) && threadId) {
@@ -431,7 +396,7 @@ export class Conversation {
 
   /** Remembers a turn that ended without an answer in the thread. */
   private keepEnded(key: string, code: string | null): void {
-    const asked = this.state.messages.findLast(({ role }) => role === 'user');
+    const asked = this.lastQuestion;
     const ended = this.message(key);
     if (!asked || !ended) return;
     const turn = { ...this.kept(asked, asked.after ?? null), runId: ended.runId, ended: { code, text: ended.text } };
@@ -475,65 +440,8 @@ export class Conversation {
     this.waiting.abort();
     this.lastId = undefined;
   }
-
-  private message(key: string): ShownMessage | undefined {
-    return this.state.messages.find((one) => one.key === key);
-  }
-
-  private push(message: ShownMessage): void {
-    this.set({ messages: [...this.state.messages, message] });
-  }
-
-  private change(key: string, change: Partial<ShownMessage>): void {
-    this.set({ messages: this.state.messages.map((one) => (one.key === key ? { ...one, ...change } : one)) });
-  }
-
-  private set(change: Partial<State>): void {
-    this.state = { ...this.state, ...change };
-    for (const listener of this.listeners) listener();
-  }
 }
 
 function questionOf(asked: ShownMessage): Question {
   return { text: asked.text, images: asked.pictures, documents: asked.files.map(({ id }) => id), replaces: null };
-}
-
-function textOf(message: Message): string {
-  return message.content.map((part) => part.text?.value ?? '').filter(Boolean).join('\n\n').trim();
-}
-
-function codeOf(error: unknown): string | null {
-  return error instanceof ApiError ? error.code : null;
-}
-
-function statusCode(error: unknown): number | null {
-  return error instanceof ApiError ? error.status : null;
-}
-
-function outputFor(callId: string, decisions: Decision[]): Decision['output'] {
-  return decisions.find(({ tool_call_id: id }) => id === callId)?.output ?? 'deny';
-}
-
-function joinedText(said: string, text: string): string {
-  return said && text ? `${said}\n\n${text}` : said || text;
-}
-
-function withTool(tools: ToolEvent[], tool: ToolEvent): ToolEvent[] {
-  const index = tools.findIndex(({ id }) => id === tool.id);
-  return index < 0 ? [...tools, tool] : tools.with(index, tool);
-}
-
-/** Hands changes on together, a few times a second. */
-function throttled<T extends object>(show: (change: T) => void): (change: T) => void {
-  let waiting: T | null = null;
-  return (change) => {
-    if (!waiting) {
-      setTimeout(() => {
-        const due = waiting;
-        waiting = null;
-        if (due) show(due);
-      }, SHOW_EVERY_MS);
-    }
-    waiting = { ...waiting, ...change } as T;
-  };
 }

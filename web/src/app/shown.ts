@@ -137,3 +137,16 @@ export function namedSources(api: Api, sources: Source[]): Promise<Source[]> {
   });
   return Promise.all(named);
 }
+
+export function outputFor(callId: string, decisions: Decision[]): Decision['output'] {
+  return decisions.find(({ tool_call_id: id }) => id === callId)?.output ?? 'deny';
+}
+
+export function joinedText(said: string, text: string): string {
+  return said && text ? `${said}\n\n${text}` : said || text;
+}
+
+export function withTool(tools: ToolEvent[], tool: ToolEvent): ToolEvent[] {
+  const index = tools.findIndex(({ id }) => id === tool.id);
+  return index < 0 ? [...tools, tool] : tools.with(index, tool);
+}

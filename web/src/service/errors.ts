@@ -36,3 +36,11 @@ export async function hintAtCors(url: string, remedy: string): Promise<void> {
   }
   console.error(`Soloist: ${new URL(url, location.href).origin} answers, but not to pages of ${location.origin}. ${remedy}`);
 }
+
+export function codeOf(error: unknown): string | null {
+  return error instanceof ApiError ? error.code : null;
+}
+
+export function statusCode(error: unknown): number | null {
+  return error instanceof ApiError ? error.status : null;
+}
