@@ -127,7 +127,7 @@ async def test_on_a_phone_the_panel_is_what_the_keyboard_leaves(bundle: Path, vi
 async def test_axe_finds_nothing_in_the_launcher(bundle: Path, visit: Open, scheme: str):
     async with shop(bundle) as (host, stub):
         stub.pages["/embed"] = APP.replace("hello", "nothing")
-        chat = await enter(visit, host, stub, color_scheme=scheme, reduced_motion="reduce")
+        chat = await enter(visit, host, stub, color_scheme=scheme)
         axe = (PACKAGES / "node_modules/axe-core/axe.min.js").read_text()
         await chat.page.evaluate(axe)
         for _ in ("closed", "open"):

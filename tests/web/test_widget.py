@@ -239,7 +239,9 @@ async def test_two_widgets_keep_their_conversations_apart(start: Start, visit: O
 async def test_on_a_phone_the_panel_fills_the_screen(start: Start, visit: Open):
     async with shop(start) as (found, service):
         size = {"width": 390, "height": 844}
-        opened = await enter(visit, found, service, viewport=size, color_scheme="dark")
+        # The panel comes in with a movement, which a measurement could meet.
+        still = {"reduced_motion": "reduce"}
+        opened = await enter(visit, found, service, viewport=size, color_scheme="dark", **still)
         chat = await Framed(opened).open()
         box = await opened.page.locator("soloist-bubble iframe").bounding_box()
         assert box == {"x": 0, "y": 0, **size}
