@@ -23,6 +23,9 @@ def polite(text: str, caller: Caller) -> str:
     return text
 """
 
+# Without the deltas.
+UI_STREAM = ["start", "start-step", "text-start", "text-end", "finish-step", "finish", "[DONE]"]
+
 
 async def items(url, thread_id):
     """All items of a thread as the upstream has them, oldest first."""
@@ -207,15 +210,7 @@ class TestProtocols:
         chunks = [data for _, data in frames((await live.post("chat", json=body)).text)]
         assert [
             c if isinstance(c, str) else c["type"] for c in chunks if c == "[DONE]" or "delta" not in c
-        ] == [
-            "start",
-            "start-step",
-            "text-start",
-            "text-end",
-            "finish-step",
-            "finish",
-            "[DONE]",
-        ]
+        ] == UI_STREAM
         assert shape(await items(upstream, thread_id))[2:] == [
             ("user", "edited"),
             ("assistant", "You said: edited"),
@@ -230,15 +225,7 @@ class TestProtocols:
         body = {"id": "chat-1", "trigger": "regenerate-message", "messages": history, "thread_id": thread_id}
         answer = await live.post("chat", json=body | {"messageId": known.get(named)})
         kinds = [data if isinstance(data, str) else data["type"] for _, data in frames(answer.text)]
-        assert [kind for kind in kinds if kind != "text-delta"] == [
-            "start",
-            "start-step",
-            "text-start",
-            "text-end",
-            "finish-step",
-            "finish",
-            "[DONE]",
-        ]
+        assert [kind for kind in kinds if kind != "text-delta"] == UI_STREAM
         assert "x-ignored-params" not in answer.headers
         after = await items(upstream, thread_id)
         assert shape(after) == shape(before)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 from aiohttp import web
-from playwright.async_api import CDPSession, FilePayload, Locator, Page, Request, expect
+from playwright.async_api import CDPSession, FilePayload, FrameLocator, Locator, Page, Request, expect
 
 from tests.support import Json, Service, until
 
@@ -18,6 +18,14 @@ NOTES: FilePayload = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b
 _PATIENCE_SECONDS = 10
 # A phone in a train: 1.6 Mbit/s, 150 ms. Throughput is in bytes a second.
 _SLOW = {"latency": 150, "downloadThroughput": 200_000, "uploadThroughput": 200_000}
+GUARDED_TOOL = """
+from app.tools import tool
+
+@tool(approval="always")
+async def refund(order: str) -> str:
+    "Pay money back."
+    return "paid back"
+"""
 _HANDED_OVER = """(target, { kind, files }) => {
   const data = new DataTransfer();
   for (const { name, mimeType, text } of files) data.items.add(new File([text], name, { type: mimeType }));
@@ -42,10 +50,58 @@ def playground(service: Service) -> str:
     return origin_of(service.base_url) + "/playground"
 
 
-class Visit:
+class Chat:
+    """The parts of the chat in a place: a page, or a frame of one."""
+
+    def __init__(self, place: Page | FrameLocator) -> None:
+        self.place = place
+
+    @property
+    def input(self) -> Locator:
+        return self.place.locator(".composer textarea")
+
+    @property
+    def answers(self) -> Locator:
+        """The texts of all answers."""
+        return self.place.locator(".message.assistant .text")
+
+    @property
+    def answer(self) -> Locator:
+        """The text of the latest answer."""
+        return self.answers.last
+
+    @property
+    def questions(self) -> Locator:
+        return self.place.locator(".message.user .bubble")
+
+    @property
+    def under_way(self) -> Locator:
+        """The answer that is being written."""
+        return self.log.locator('[aria-busy="true"]')
+
+    @property
+    def failure(self) -> Locator:
+        """Why the latest question has no answer."""
+        return self.place.locator(".failure")
+
+    @property
+    def log(self) -> Locator:
+        return self.place.get_by_role("log")
+
+    @property
+    def total(self) -> Locator:
+        """What the conversation has used."""
+        return self.place.locator("output.tokens")
+
+    def button(self, name: str, *, exact: bool = False) -> Locator:
+        return self.place.get_by_role("button", name=name, exact=exact)
+
+
+class Visit(Chat):
     """One open page: what is on it, what it asked for, what it complained of."""
 
     def __init__(self, page: Page, url: str, origins: tuple[str, ...]) -> None:
+        super().__init__(page)
         self.page = page
         self.url = url
         self._allowed = {origin_of(url), *origins}
@@ -104,46 +160,6 @@ class Visit:
 
     async def _is_shown(self, messages: tuple[str, ...]) -> bool:
         return await self.shown() == list(messages)
-
-    @property
-    def input(self) -> Locator:
-        return self.page.locator(".composer textarea")
-
-    @property
-    def answers(self) -> Locator:
-        """The texts of all answers."""
-        return self.page.locator(".message.assistant .text")
-
-    @property
-    def answer(self) -> Locator:
-        """The text of the latest answer."""
-        return self.answers.last
-
-    @property
-    def questions(self) -> Locator:
-        return self.page.locator(".message.user .bubble")
-
-    @property
-    def under_way(self) -> Locator:
-        """The answer that is being written."""
-        return self.log.locator('[aria-busy="true"]')
-
-    @property
-    def failure(self) -> Locator:
-        """Why the latest question has no answer."""
-        return self.page.locator(".failure")
-
-    @property
-    def log(self) -> Locator:
-        return self.page.get_by_role("log")
-
-    @property
-    def total(self) -> Locator:
-        """What the conversation has used."""
-        return self.page.locator("output.tokens")
-
-    def button(self, name: str, *, exact: bool = False) -> Locator:
-        return self.page.get_by_role("button", name=name, exact=exact)
 
     def posts(self, ending: str) -> list[Request]:
         return [found for found in self.requests if found.method == "POST" and found.url.endswith(ending)]

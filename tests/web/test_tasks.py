@@ -9,9 +9,9 @@ import pytest
 from playwright.async_api import FilePayload, Route, expect
 
 from app.embedded.responders.chart import draw_bars
-from tests.support import TLS, is_idle, until
+from tests.support import TLS, Service, is_idle, until
 from tests.web.conftest import Talk
-from tests.web.support import NOTES, Visit, stored_thread
+from tests.web.support import GUARDED_TOOL, NOTES, Visit, stored_thread
 
 PACED, PACED_ANSWER = "slow:60 go", " ".join(f"word{n}" for n in range(60))
 LONG, LONG_END = "slow: go", "word399"
@@ -26,14 +26,6 @@ from app.tools import tool
 async def look_up(city: str) -> dict:
     "Look a city up."
     return {"sky": "clear"}
-"""
-GUARDED = """
-from app.tools import tool
-
-@tool(approval="always")
-async def refund(order: str) -> str:
-    "Pay money back."
-    return "paid back"
 """
 
 
@@ -57,6 +49,13 @@ async def thread_of(client: httpx2.AsyncClient, chat: Visit) -> list[tuple[str, 
     """Roles and texts of the messages as the service keeps them."""
     found = (await client.get(f"threads/{await stored_thread(chat)}/messages?order=asc")).json()["data"]
     return [(message["role"], message["content"][0]["text"]["value"]) for message in found]
+
+
+async def shows_and_keeps(service: Service, chat: Visit, *questions: str) -> None:
+    """See that page and service both have these questions, each with its echo."""
+    turns = [turn for text in questions for turn in (("user", text), ("assistant", f"You said: {text}"))]
+    await chat.shows(*(f"{role} | {text}" for role, text in turns))
+    assert await thread_of(service.client, chat) == turns
 
 
 async def cut_off(route: Route) -> None:
@@ -130,14 +129,7 @@ async def test_04_have_a_question_answered_again(talk: Talk):
         await expect(chat.button("Answer again")).to_have_count(1)
         async with chat.page.expect_response("**/chat"):
             await before.get_by_role("button", name="Answer again").click()
-        turns = [
-            ("user", "one"),
-            ("assistant", "You said: one"),
-            ("user", "two"),
-            ("assistant", "You said: two"),
-        ]
-        await chat.shows(*(f"{role} | {text}" for role, text in turns))
-        assert await thread_of(service.client, chat) == turns
+        await shows_and_keeps(service, chat, "one", "two")
         sent = chat.posts("/chat")[-1].post_data_json or {}
         assert "message" not in sent
         assert sent["replaces"].startswith("msg_")
@@ -156,14 +148,7 @@ async def test_05_edit_the_last_question(talk: Talk):
         await chat.button("Edit the question").click()
         await box.fill("two")
         await chat.page.keyboard.press("Enter")
-        turns = [
-            ("user", "one"),
-            ("assistant", "You said: one"),
-            ("user", "two"),
-            ("assistant", "You said: two"),
-        ]
-        await chat.shows(*(f"{role} | {text}" for role, text in turns))
-        assert await thread_of(service.client, chat) == turns
+        await shows_and_keeps(service, chat, "one", "two")
 
 
 async def test_06_copy_an_answer_and_its_code(talk: Talk):
@@ -309,7 +294,7 @@ async def test_13_see_what_a_tool_did(talk: Talk, tmp_path: Path):
 
 async def test_14_allow_a_call_and_forbid_another(talk: Talk, tmp_path: Path):
     path = tmp_path / "task_guarded.py"
-    path.write_text(GUARDED)
+    path.write_text(GUARDED_TOOL)
     async with talk(assistant_tools=[], tools_module=str(path)) as (_, chat):
         await chat.say("use a tool")
         group = chat.page.get_by_role("group", name="May the assistant call refund?")

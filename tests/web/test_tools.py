@@ -8,7 +8,7 @@ from playwright.async_api import expect
 
 from tests.conftest import Start
 from tests.web.conftest import Open
-from tests.web.support import playground
+from tests.web.support import GUARDED_TOOL, playground
 
 TOOLS = """
 import builtins
@@ -19,14 +19,6 @@ async def look_up(city: str) -> dict:
     "Look a city up."
     await builtins._page_gate.wait()
     return {"sky": "<b id=raw>clear</b>"}
-"""
-GUARDED = """
-from app.tools import tool
-
-@tool(approval="always")
-async def refund(order: str) -> str:
-    "Pay money back."
-    return "paid back"
 """
 
 
@@ -67,7 +59,7 @@ async def test_a_person_sees_the_arguments_and_decides(
     start: Start, visit: Open, tmp_path, button: str, told: str, answer: str
 ):
     path = tmp_path / "page_guarded_tools.py"
-    path.write_text(GUARDED)
+    path.write_text(GUARDED_TOOL)
     async with start(is_served=True, assistant_tools=[], tools_module=str(path)) as service:
         chat = await visit(playground(service))
         await chat.say("use a tool")

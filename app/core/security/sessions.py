@@ -1,11 +1,9 @@
 """Browser sessions: short-lived signed tokens, minted by a backend for its users' pages.
 
-A token is a JWS (HS256, RFC 7515) behind the prefix `ss_`. Nothing is stored, so a single token cannot be
+A token is a JWS behind the prefix `ss_`. Nothing is stored, so a single token cannot be
 revoked: it lives for minutes, ends with the API key that minted it, and new `SECRET_KEYS` end all tokens.
 """
 
-import hashlib
-import hmac
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -16,11 +14,8 @@ import jwt
 
 from app.core.errors import UnauthorizedError
 from app.core.security.frame_tickets import FrameTickets
+from app.core.security.signed_tokens import SignedTokens
 from app.models.sessions import SESSION_PREFIX
-
-_TYPE = "soloist-session"
-_ALGORITHM = "HS256"
-_PURPOSE = b"soloist session v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +33,10 @@ class Session:
 
 
 class SessionTokens:
-    """Mints and reads session tokens; the first key signs, all verify."""
+    """Mints and reads session tokens."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        # Derived keys, so that no other signature made with the same secret is valid as a session.
-        self._keys = [hmac.digest(key, _PURPOSE, hashlib.sha256) for key in keys]
+        self._tokens = SignedTokens(keys, b"soloist session v1", "soloist-session", ("exp", "sub", "jti"))
         self.frames = FrameTickets(keys)
 
     def mint(self, session: Session) -> str:
@@ -61,29 +55,20 @@ class SessionTokens:
             # For the page that holds the token, to put into the address of the frame.
             "frame": self.frames.mint(session.origins, session.expires_at),
         }
-        return SESSION_PREFIX + jwt.encode(claims, self._keys[0], _ALGORITHM, headers={"typ": _TYPE})
+        return SESSION_PREFIX + self._tokens.sign(claims)
 
     def read(self, token: str) -> Session:
         """Return a token's session; raises `UnauthorizedError` for a forged, broken or expired one."""
-        for key in self._keys:
-            try:
-                found = jwt.decode_complete(
-                    token.removeprefix(SESSION_PREFIX),
-                    key,
-                    algorithms=[_ALGORITHM],
-                    options={"require": ["exp", "sub", "jti"]},
-                )
-            except jwt.ExpiredSignatureError:
-                raise UnauthorizedError(
-                    "The session is over. Ask your backend for a new one.", code="session_expired"
-                ) from None
-            except jwt.PyJWTError:
-                continue  # the next key may be the one that signed it
-            if found["header"].get("typ") == _TYPE:
-                return _session(found["payload"])
-        raise UnauthorizedError(
-            "The session token is not valid. Ask your backend for a new one.", code="invalid_session"
-        )
+        try:
+            return _session(self._tokens.open(token.removeprefix(SESSION_PREFIX)))
+        except jwt.ExpiredSignatureError:
+            raise UnauthorizedError(
+                "The session is over. Ask your backend for a new one.", code="session_expired"
+            ) from None
+        except jwt.PyJWTError:
+            raise UnauthorizedError(
+                "The session token is not valid. Ask your backend for a new one.", code="invalid_session"
+            ) from None
 
 
 def _session(claims: dict[str, Any]) -> Session:

@@ -2,8 +2,8 @@
 
 import { useState } from 'react';
 import { fill } from '../words';
-import { useConversation, useSentence, useShared, useWords } from './context';
-import { save } from './files';
+import { useConversation, useShared, useWords } from './context';
+import { useSaving } from './files';
 import { focusComposer } from './focus';
 import { Icon, type IconName } from './icons';
 import { tokensOf } from './shown';
@@ -77,25 +77,12 @@ function Tokens() {
 
 function DownloadConversation({ threadId }: { threadId: string }) {
   const words = useWords();
-  const say = useSentence();
   const { api } = useShared();
-  const [problem, setProblem] = useState('');
-  const start = () =>
-    void api.markdown(threadId).then(
-      (blob) => {
-        setProblem('');
-        save(blob, `${threadId}.md`);
-      },
-      (error: unknown) => setProblem(say(error)),
-    );
+  const [start, complaint] = useSaving(() => api.markdown(threadId), `${threadId}.md`);
   return (
     <>
       <Button icon="download" label={words.downloadConversation} onClick={start} />
-      {problem && (
-        <span className="complaint" role="alert">
-          {problem}
-        </span>
-      )}
+      {complaint}
     </>
   );
 }

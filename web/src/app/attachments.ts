@@ -6,8 +6,6 @@ import { fill, sentence, type Language } from '../words';
 import type { Config } from './config';
 import type { Upload } from '../service/memory';
 
-type Uploaded = PendingAttachment & { upload?: Upload };
-
 /** Uploads a composer's files; what is wrong with one is said, and that file alone is left out. */
 export class Uploads implements AttachmentAdapter {
   /** Types are checked here, where the name of a refused file is known. */
@@ -54,7 +52,7 @@ export class Uploads implements AttachmentAdapter {
     this.done.delete(id);
   }
 
-  async send(attachment: Uploaded) {
+  async send(attachment: PendingAttachment) {
     return { ...attachment, status: { type: 'complete' as const }, content: [] };
   }
 

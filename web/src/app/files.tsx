@@ -1,6 +1,6 @@
 // Files of messages: names in the place of ids, pictures from memory, downloads with the session.
 
-import { useEffect, useState } from 'react';
+import { type ReactNode, useEffect, useState } from 'react';
 import { fill } from '../words';
 import { useSentence, useShared, useWords } from './context';
 import { Icon } from './icons';
@@ -62,31 +62,41 @@ export function Picture({ id, name }: { id: string; name: string | null }) {
 
 export function Download({ id, name }: { id: string; name: string }) {
   const words = useWords();
-  const say = useSentence();
   const { api } = useShared();
-  const [problem, setProblem] = useState('');
-  const start = () =>
-    void api.fileContent(id).then(
-      (blob) => save(blob, name),
-      (error: unknown) => setProblem(say(error)),
-    );
+  const [start, complaint] = useSaving(() => api.fileContent(id), name);
   return (
     <>
       <button type="button" className="chip" aria-label={fill(words.download, { name })} onClick={start}>
         <Icon name="download" />
         <span className="file-name">{name}</span>
       </button>
-      {problem && (
-        <span className="complaint" role="alert">
-          {problem}
-        </span>
-      )}
+      {complaint}
     </>
   );
 }
 
+/** What fetches a file and saves it, and why it could not. */
+export function useSaving(fetchFile: () => Promise<Blob>, name: string): [() => void, ReactNode] {
+  const say = useSentence();
+  const [problem, setProblem] = useState('');
+  const start = () =>
+    void fetchFile().then(
+      (blob) => {
+        setProblem('');
+        save(blob, name);
+      },
+      (error: unknown) => setProblem(say(error)),
+    );
+  const complaint = problem && (
+    <span className="complaint" role="alert">
+      {problem}
+    </span>
+  );
+  return [start, complaint];
+}
+
 /** Saves a file through the browser. */
-export function save(blob: Blob, name: string): void {
+function save(blob: Blob, name: string): void {
   const link = document.createElement('a');
   link.href = URL.createObjectURL(blob);
   link.download = name;

@@ -21,8 +21,8 @@ const API_BASE = new URL('../api/v1', import.meta.url).href;
 
 async function start(): Promise<void> {
   const config = readConfig();
-  const isAlone = config.mode === 'frame' && parent === window;
-  if (isAlone || config.closed) return sayOnly(isAlone ? 'onlyFramed' : (config.closed ?? 'onlyFramed'), config);
+  const closed = config.mode === 'frame' && parent === window ? 'onlyFramed' : config.closed;
+  if (closed) return sayOnly(closed, config);
   const host = config.mode === 'frame' ? await Host.connect() : null;
   const appearance = appearanceOf(config, host?.settings ?? null);
   startTheme(appearance.theme, !host);

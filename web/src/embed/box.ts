@@ -12,7 +12,7 @@ export class Box {
     this.#cover.append(...controls);
   }
 
-  /** Without a frame: it is on its way. */
+  /** The frame is there, if not yet to be seen; without one it is on its way. */
   load(texts: Texts, frame: HTMLIFrameElement | null): void {
     this.#cover.hidden = false;
     this.#cover.classList.add('loading');
@@ -20,10 +20,12 @@ export class Box {
     if (frame) this.element.prepend(frame);
   }
 
+  /** The frame can be seen. */
   reveal(): void {
     this.#cover.hidden = true;
   }
 
+  /** The frame does not come. */
   fail(texts: Texts): void {
     this.#cover.hidden = false;
     this.#cover.classList.remove('loading');

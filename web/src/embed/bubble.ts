@@ -21,8 +21,8 @@ class BubbleView implements View {
   readonly #button = html('button', { type: 'button', 'aria-expanded': 'false', 'aria-controls': 'panel' }, icon(ICONS.chat));
   readonly #badge = html('span', { class: 'badge', hidden: '', 'aria-hidden': 'true' });
   readonly #shut = html('button', { type: 'button' }, icon(ICONS.close));
-  readonly #box = new Box(this.#shut);
-  readonly #panel = this.#box.element;
+  readonly box = new Box(this.#shut);
+  readonly #panel = this.box.element;
 
   constructor(
     private readonly element: HTMLElement,
@@ -75,22 +75,6 @@ class BubbleView implements View {
 
   name(heading: string): void {
     this.#panel.setAttribute('aria-label', heading);
-  }
-
-  load(frame: HTMLIFrameElement | null): void {
-    this.#box.load(this.#texts, frame);
-  }
-
-  reveal(): void {
-    this.#box.reveal();
-  }
-
-  fail(): void {
-    this.#box.fail(this.#texts);
-  }
-
-  paint(isDark: boolean): void {
-    this.#box.paint(isDark);
   }
 
   count(unread: number): void {

@@ -4,7 +4,6 @@ import { Box } from './box';
 import css from './chat.css';
 import { adopt } from './dom';
 import frameCss from './frame.css';
-import { type Texts, textsFor } from './texts';
 import type { View } from './view';
 import { Widget } from './widget';
 
@@ -12,15 +11,14 @@ const NAME = 'soloist-chat';
 
 /** Open is what is not `hidden`. */
 class InlineView implements View {
-  readonly #box = new Box();
-  #texts: Texts = textsFor(null, null);
+  readonly box = new Box();
 
   constructor(
     private readonly element: HTMLElement,
     root: ShadowRoot,
   ) {
     adopt(root, frameCss, css);
-    root.append(this.#box.element);
+    root.append(this.box.element);
   }
 
   get isOpen(): boolean {
@@ -39,29 +37,11 @@ class InlineView implements View {
     return this.#hide(true);
   }
 
-  attach(texts: Texts): void {
-    this.#texts = texts;
-  }
+  attach(): void {}
 
   detach(): void {}
 
   name(): void {}
-
-  load(frame: HTMLIFrameElement | null): void {
-    this.#box.load(this.#texts, frame);
-  }
-
-  reveal(): void {
-    this.#box.reveal();
-  }
-
-  fail(): void {
-    this.#box.fail(this.#texts);
-  }
-
-  paint(isDark: boolean): void {
-    this.#box.paint(isDark);
-  }
 
   count(): void {}
 

@@ -1,8 +1,10 @@
 // What a widget looks like around its frame: a bubble with a panel, or a box in the page.
 
+import type { Box } from './box';
 import type { Texts } from './texts';
 
 export interface View {
+  readonly box: Box;
   /** Whether a person can see the chat. */
   readonly isOpen: boolean;
   /** Whether the chat offers a person to close it. */
@@ -16,14 +18,7 @@ export interface View {
   detach(): void;
   /** What to call the chat. */
   name(heading: string): void;
-  /** The frame is on its way (null), or there, if not yet to be seen. */
-  load(frame: HTMLIFrameElement | null): void;
-  /** The frame can be seen. */
-  reveal(): void;
-  /** The frame does not come. */
-  fail(): void;
   count(unread: number): void;
-  paint(isDark: boolean): void;
   /** Puts the focus where it belongs while no frame has it. */
   focus(): void;
 }

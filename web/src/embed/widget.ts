@@ -136,7 +136,7 @@ export abstract class Widget extends HTMLElement {
   }
 
   async #begin(load: object): Promise<void> {
-    this.#view.load(null);
+    this.#view.box.load(this.#texts, null);
     this.#paint();
     // Attributes that a framework sets right after inserting the element count too.
     await null;
@@ -150,7 +150,7 @@ export abstract class Widget extends HTMLElement {
     const memory = new BrowserStorage(`soloist:${base}:${this.getAttribute('storage-key') || 'default'}:`);
     this.#frame = new Frame(page, this.#heading, this.#tokens, memory, this.#listener(memory, page.origin, { logo, avatar }));
     this.#paint();
-    this.#view.load(this.#frame.element);
+    this.#view.box.load(this.#texts, this.#frame.element);
     this.#takeFocus();
   }
 
@@ -173,7 +173,7 @@ export abstract class Widget extends HTMLElement {
   #listener(memory: BrowserStorage, service: string, pictures: Pictures): FrameListener {
     return {
       settings: () => ({ ...this.#settings(memory), ...pictures }),
-      onConnected: () => this.#view.reveal(),
+      onConnected: () => this.#view.box.reveal(),
       onReady: () => this.#ready(),
       onClose: () => this.#close(true),
       onUnread: (count) => this.#count(count),
@@ -206,7 +206,7 @@ export abstract class Widget extends HTMLElement {
   }
 
   #fail(service: string): void {
-    this.#view.fail();
+    this.#view.box.fail(this.#texts);
     console.error(
       `Soloist: the chat of ${service} did not load in its frame: name this page's origin, ${location.origin}, in the ` +
         `service's CORS_ORIGINS or in the "origins" of its sessions, and if this page has a Content-Security-Policy, ` +
@@ -269,7 +269,7 @@ export abstract class Widget extends HTMLElement {
   /** A frame whose colour scheme is not its page's gets an opaque white ground. */
   #paint(): void {
     const isDark = this.theme === 'dark' || (this.theme === 'auto' && darkMode.matches);
-    this.#view.paint(isDark);
+    this.#view.box.paint(isDark);
     if (this.#frame) this.#frame.element.style.colorScheme = isDark ? 'dark' : 'light';
   }
 

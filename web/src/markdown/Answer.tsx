@@ -2,12 +2,12 @@
 
 import { memo, useEffect, useMemo, useReducer, useRef } from 'react';
 import { blocks } from './blocks';
-import { type MarkdownWords, type NumberedSource, SharedContext } from './context';
+import type { NumberedSource } from '../service/readable';
+import { type MarkdownWords, SharedContext } from './context';
 import { childrenOf, definitionsIn } from './nodes';
 import { parse } from './parse';
 import { stylesheet } from './sheets';
 
-export type { MarkdownWords, NumberedSource } from './context';
 export { copy } from './Code';
 
 /** Formulas in one answer that are drawn. */

@@ -1,25 +1,10 @@
 // What all parts of an answer share.
 
 import { createContext } from 'react';
+import type { NumberedSource } from '../service/readable';
+import type { Words } from '../words';
 
-/** A source that stands below the answer; the app's own type has more. */
-export interface NumberedSource {
-  number: number;
-  title?: string | null;
-  filename?: string | null;
-  url?: string | null;
-}
-
-export interface MarkdownWords {
-  copyCode: string;
-  copied: string;
-  code: string;
-  table: string;
-  formula: string;
-  picture: string;
-  /** With places for `{number}` and `{name}`. */
-  source: string;
-}
+export type MarkdownWords = Pick<Words, 'copyCode' | 'copied' | 'code' | 'table' | 'formula' | 'picture' | 'source'>;
 
 export interface Shared {
   words: MarkdownWords;

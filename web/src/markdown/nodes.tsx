@@ -2,6 +2,7 @@
 
 import type { Definition, Image, ImageReference, Link, LinkReference, List, ListItem, Nodes, Parents, Table, TableRow } from 'mdast';
 import { Fragment, use, type ReactNode } from 'react';
+import { fill } from '../words';
 import { followed, reallyLeadsTo } from './addresses';
 import { Code } from './Code';
 import { SharedContext } from './context';
@@ -117,9 +118,8 @@ function SourceMark({ number }: { number: number }) {
   const source = sources.find((other) => other.number === number);
   if (!source) return `[${number}]`;
   const name = source.title || source.filename || source.url || '';
-  const label = words.source.replace('{number}', () => String(number)).replace('{name}', () => name);
   return (
-    <button type="button" className="md-source" aria-label={label} title={name} onClick={() => onSource(number)}>
+    <button type="button" className="md-source" aria-label={fill(words.source, { number, name })} title={name} onClick={() => onSource(number)}>
       {number}
     </button>
   );

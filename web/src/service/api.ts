@@ -1,16 +1,16 @@
 // Calls to the service; failures are `ApiError`.
 
-import { ApiError, hintAtCors, unanswered } from './errors';
+import { ApiError, unanswered } from './errors';
 import type { Tokens } from './tokens';
 import type { AssistantObject, Message, Page, RunObject, RunStep, Thread } from './wire';
 
-const CORS_REMEDY = 'Name this page in CORS_ORIGINS.';
 /** A page shows the newest of these; older ones are read when somebody asks for them. */
 const PAGE_LIMIT = 100;
 const MAX_PAGES = 50;
 
 export class Api {
   private readonly names = new Map<string, Promise<string>>();
+  private knownAssistant: string | undefined;
 
   constructor(
     /** Address of the API without a slash at its end, such as `https://example.com/api/v1`. */
@@ -34,6 +34,11 @@ export class Api {
   post(path: string, body: unknown, init: RequestInit = {}): Promise<Response> {
     const headers = { 'content-type': 'application/json' };
     return this.send(path, { ...init, method: 'POST', headers, body: JSON.stringify(body) });
+  }
+
+  /** The id of the one assistant, asked for once. */
+  async assistantId(): Promise<string | undefined> {
+    return (this.knownAssistant ??= (await this.assistant())?.id);
   }
 
   /** The one assistant, with what its operator shows of it. */
@@ -130,7 +135,6 @@ export class Api {
       return await fetch(this.base + path, { ...init, headers });
     } catch (error) {
       if (init.signal?.aborted) throw error;
-      void hintAtCors(`${this.base}/health`, CORS_REMEDY);
       throw unanswered();
     }
   }
@@ -143,9 +147,8 @@ export class Api {
 
 async function errorOf(response: Response): Promise<ApiError> {
   const body = (await response.json().catch(() => null)) as { error?: { message?: string; code?: string } } | null;
-  const wait = Number(response.headers.get('retry-after'));
   const { code = null, message = '' } = body?.error ?? {};
-  return new ApiError(response.status, response.status === 401 ? 'no_session' : code, message, wait || null);
+  return new ApiError(response.status, response.status === 401 ? 'no_session' : code, message);
 }
 
 /** Sends a form; `fetch` cannot tell how much of it has gone up. */

@@ -5,7 +5,6 @@ export class ApiError extends Error {
     readonly code: string | null,
     /** The service's sentence, in English; empty for ours. */
     message = '',
-    readonly retryAfterSeconds: number | null = null,
   ) {
     super(message);
   }

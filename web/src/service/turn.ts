@@ -128,7 +128,7 @@ export class Turn {
   private async post(path: string, body: object): Promise<Response> {
     this.isAsked = true;
     const whole: Record<string, unknown> = { ...body, stream: true, on_disconnect: this.onDisconnect };
-    if (path !== '/chat') whole.assistant_id = (await this.api.assistant())?.id;
+    if (path !== '/chat') whole.assistant_id = await this.api.assistantId();
     return this.api.post(path, whole, { signal: this.closing.signal });
   }
 
